@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * chunkring: read Grafana Loki chunk files from a local directory, many at a time.
+ *
+ * This header is the whole contract of libchunkring.a. The way through it:
+ *
+ *	cr_ctx_open() once -> cr_batch_read() from any number of threads -> cr_ctx_close() once
+ *
+ * Conventions. Sizes, offsets and capacities are bytes and end in _bytes or _off; counts are plain
+ * nouns. A function that can fail returns 0 or a negative errno value and never sets errno. The
+ * library never prints, never exits and has no global mutable state besides the CRC32C kernel
+ * chosen by the CPU. Everything that comes from a file is treated as hostile.
+ */
+#ifndef CHUNKRING_H
+#define CHUNKRING_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The library is built with hidden visibility; only what is declared here is exported. */
+#define CR_API __attribute__((visibility("default")))
+
+/* ---- Limits. Every queue, buffer and loop in the library ends at one of these or limits.h. ---- */
+
+#define CR_BATCH_MAX            65536u        /* requests in one cr_batch_read() */
+#define CR_WORKERS_MAX          64u           /* worker threads of one context */
+#define CR_PATH_BYTES_MAX       4096u         /* PATH_MAX of Linux, with the final NUL */
+#define CR_FILE_BYTES_DEFAULT   (64u << 20)   /* largest file that is read unless options say more */
+#define CR_FILE_BYTES_MAX       (1u << 30)    /* the most options may say; below INT32_MAX (a CQE
+					       * result) and far above any chunk Loki writes */
+#define CR_RING_ENTRIES_MAX     4096u
+
+/* ---- Status of one request. Values are ABI: append, never renumber. ---- */
+
+enum cr_status {
+	CR_PENDING     = 0,  /* never returned: a lost completion must not look like success */
+	CR_OK          = 1,
+	CR_NOT_FOUND   = 2,  /* no file of that name (ENOENT) */
+	CR_BAD_PATH    = 3,  /* empty, absolute, too long, or with a ".", ".." or empty component */
+	CR_REFUSED     = 4,  /* the path crosses a symbolic link or leaves the directory */
+	CR_NOT_REGULAR = 5,  /* a directory, FIFO, socket or device */
+	CR_TOO_BIG     = 6,  /* larger than file_bytes_max; nothing was allocated for it */
+	CR_TOO_SMALL   = 7,  /* caller's buffer holds less than size_bytes */
+	CR_NO_BUFFER   = 8,  /* the allocation callback left buf NULL or failed */
+	CR_SHORT       = 9,  /* ended before size_bytes: truncated while it was read */
+	CR_BAD_CRC     = 10, /* CRC32C of the file is crc_got, not crc_want */
+	CR_BAD_FORMAT  = 11, /* not a chunk that Loki can decode; reason says where */
+	CR_CANCELED    = 12, /* the cancel word became non-zero before the file was read */
+	CR_TIMED_OUT   = 13, /* timeout_ms passed before the file was read */
+	CR_IO          = 14, /* the system refused: os_errno says why */
+	CR_STATUS_COUNT
+};
+
+/* Short name ("not_found") and one plain sentence for a status; never NULL. Thread-safe. */
+CR_API const char *cr_status_name(uint32_t status);
+CR_API const char *cr_status_text(uint32_t status);
+
+/* ---- Context ---- */
+
+struct cr_ctx; /* opaque; shared by any number of threads until cr_ctx_close() */
+
+enum cr_backend {
+	CR_BACKEND_AUTO    = 0, /* io_uring, or threads when it can't be set up */
+	CR_BACKEND_URING   = 1, /* the same fall-back: ask cr_backend_name() what runs */
+	CR_BACKEND_THREADS = 2,
+};
+
+#define CR_OPT_SQPOLL 1u /* a kernel thread polls each ring; burns CPU, kept for experiments */
+
+/* Zero in any field means the default. Start from `struct cr_options opt = {0};`. */
+struct cr_options {
+	uint32_t backend;        /* enum cr_backend */
+	uint32_t workers;        /* worker threads; default: usable CPUs (threads: more, to keep a
+				  * cold disk busy), at most CR_WORKERS_MAX */
+	uint32_t ring_entries;   /* submission entries per ring, a power of two; default: the
+				  * window. Fewer also narrow the window */
+	uint32_t flags;          /* CR_OPT_* */
+	uint32_t file_bytes_max; /* larger files are CR_TOO_BIG; at most CR_FILE_BYTES_MAX */
+	uint32_t open_files_max; /* descriptors all batches together may hold; default: a quarter
+				  * of RLIMIT_NOFILE, at most 2048 */
+};
+
+/*
+ * Opens dir (which may itself be reached through symbolic links), chooses the back-end once and
+ * starts the workers. opt may be NULL. On success *out owns everything.
+ * Errors: -EINVAL (an option out of range), -ENOMEM, what open(2) says of dir, -EAGAIN (no
+ * thread could be started). A refused io_uring is not an error: see cr_backend_errno().
+ */
+CR_API int cr_ctx_open(const char *dir, const struct cr_options *opt, struct cr_ctx **out);
+
+/* Joins the workers and frees everything. No cr_batch_read() may be running or start. NULL is fine. */
+CR_API void cr_ctx_close(struct cr_ctx *ctx);
+
+/* The back-end that runs: "uring" or "threads". Never NULL, constant for the context's life. */
+CR_API const char *cr_backend_name(const struct cr_ctx *ctx);
+
+/* Why io_uring does not run though it was wanted: a positive errno, and in *step (may be NULL)
+ * the step that failed, a constant string. 0 and "" when what was wanted runs. */
+CR_API int cr_backend_errno(const struct cr_ctx *ctx, const char **step);
+
+/* Worker threads that run. */
+CR_API uint32_t cr_workers(const struct cr_ctx *ctx);
+
+/* ---- Batch reads ---- */
+
+struct cr_req {
+	const char *path;        /* in:  NUL-terminated, relative to the directory; borrowed */
+	uint32_t    path_bytes;  /* in:  strlen(path), or 0 to have it counted */
+	uint32_t    crc_want;    /* in:  CRC32C of the whole file (from the chunk's key) */
+	void       *buf;         /* in or from the callback: room for the file. Its bytes are
+				  * undefined unless status is CR_OK (CR_BAD_CRC and CR_BAD_FORMAT:
+				  * the bytes read, for whoever wants to look) */
+	uint32_t    cap_bytes;   /* in or from the callback: room in buf */
+	uint32_t    size_bytes;  /* out: size of the file when it was opened */
+	uint32_t    status;      /* out: enum cr_status; CR_PENDING while the callback runs */
+	uint32_t    os_errno;    /* out: positive errno behind CR_IO, CR_REFUSED; else 0 */
+	uint32_t    crc_got;     /* out: CRC32C of the file, with CR_CHECK_CRC or CR_CHECK_CHUNK */
+	uint32_t    reason;      /* out: enum cr_chunk_reason behind CR_BAD_FORMAT */
+	uint32_t    blocks_bad;  /* out: with CR_CHECK_CHUNK: blocks whose own CRC is wrong. Not an
+				  * error: Loki drops such blocks and serves the rest */
+	uint32_t    flags;       /* out: CR_REQ_* */
+};
+
+#define CR_REQ_BLOCKS_OK 1u /* CR_CHECK_CHUNK ran and every block lies at its recorded offset with
+			     * the right CRC: nothing in the file needs to be checked again */
+
+/*
+ * Called on the thread that called cr_batch_read(), with no lock held, when the files
+ * reqs[first .. first+n) are open and sized: for each one whose status is CR_PENDING it sets buf
+ * and cap_bytes >= size_bytes. The others failed already. One left without a buffer gets
+ * CR_NO_BUFFER; a non-zero return gives that to all of them. Called once a batch; once a wave when
+ * a batch has more files than may be open at a time (open_files_max).
+ */
+typedef int (*cr_alloc_fn)(void *arg, struct cr_req *reqs, uint32_t first, uint32_t n);
+
+#define CR_CHECK_CRC   1u /* compare the file's CRC32C with crc_want */
+#define CR_CHECK_CHUNK 2u /* CR_CHECK_CRC, and check the structure and every block's CRC in the
+			   * same pass over the bytes: CR_BAD_FORMAT, blocks_bad, CR_REQ_BLOCKS_OK */
+
+struct cr_batch {
+	struct cr_req  *reqs;
+	uint32_t        n;          /* 1..CR_BATCH_MAX */
+	uint32_t        flags;      /* CR_CHECK_* */
+	uint32_t        timeout_ms; /* 0 = none. Stops new work; reads in flight are waited for */
+	cr_alloc_fn     alloc;      /* NULL: buf and cap_bytes of every request are set already */
+	void           *alloc_arg;
+	const uint32_t *cancel;     /* may be NULL. Whoever stores a non-zero value (atomically)
+				     * stops new work, like a timeout */
+};
+
+/*
+ * Opens, sizes, reads, checks and closes every file of the batch. Returns 0 when the batch ran (each
+ * file: its status, in any mixture), or -EINVAL if it is malformed (no req touched).
+ * Owns nothing: when it returns, even after cancel or timeout, no thread and no kernel request
+ * holds any buf. Any number of threads may call it with the same ctx at the same time; they share
+ * the workers fairly. A batch of one runs on the calling thread.
+ * A request's out fields are written by this call only; requests may name the same file.
+ */
+CR_API int cr_batch_read(struct cr_ctx *ctx, struct cr_batch *batch);
+
+/* ---- Buffers with explicit release, for C callers ---- */
+
+struct cr_pool; /* thread-safe */
+
+/*
+ * A pool of buffers in size classes. It keeps at most retain_bytes_max of released buffers for
+ * reuse and gives the rest back to the system at once. -ENOMEM.
+ */
+CR_API int cr_pool_open(uint64_t retain_bytes_max, struct cr_pool **out);
+
+/* Frees what is retained. Buffers not released yet stay valid but can't be released any more:
+ * release first. Returns how many were still out (0 in a correct program). NULL is fine: 0. */
+CR_API uint64_t cr_pool_close(struct cr_pool *pool);
+
+/* A buffer of at least size_bytes (1..CR_FILE_BYTES_MAX), 4096-aligned, not zeroed; NULL when
+ * memory is short or size_bytes is out of range. *cap_bytes (may be NULL) says its real room. */
+CR_API void *cr_pool_get(struct cr_pool *pool, uint32_t size_bytes, uint32_t *cap_bytes);
+
+/* Gives buf back. Builds with -DCR_DEBUG fill it with 0xDB. 0; -EINVAL if it is not a buffer of
+ * this pool, -EALREADY if it was released before (best effort outside CR_DEBUG). */
+CR_API int cr_pool_release(struct cr_pool *pool, void *buf);
+
+struct cr_pool_stats {
+	uint64_t out_bytes, out_buffers;           /* handed out now */
+	uint64_t retained_bytes, retained_buffers; /* waiting for reuse */
+};
+CR_API void cr_pool_stats(struct cr_pool *pool, struct cr_pool_stats *stats);
+
+/* A cr_alloc_fn whose arg is a struct cr_pool *: cr_batch.alloc = cr_pool_alloc. The caller
+ * releases every non-NULL buf of the batch, failed requests included. */
+CR_API int cr_pool_alloc(void *pool, struct cr_req *reqs, uint32_t first, uint32_t n);
+
+/* ---- CRC32C (Castagnoli; RFC 3720 B.4, the one in Loki's keys, blocks and snappy frames) ---- */
+
+/* CRC of the n bytes at p continued from crc (0 to start). Thread-safe, any alignment. */
+CR_API uint32_t cr_crc32c(uint32_t crc, const void *p, size_t n);
+
+/* CRC of A followed by B, given crc(A), crc(B) and the length of B. Constant time. */
+CR_API uint32_t cr_crc32c_combine(uint32_t crc_a, uint32_t crc_b, uint64_t b_bytes);
+
+/* Name of the kernel in use: "vpclmul512", "vpclmul256", "sse42", "armv8" or "portable". */
+CR_API const char *cr_crc32c_kernel(void);
+
+/* ---- Chunk file ---- */
+
+/* What is wrong with a chunk file. Values are ABI: append, never renumber. */
+enum cr_chunk_reason {
+	CR_REASON_NONE             = 0,
+	CR_REASON_TRUNCATED        = 1,  /* too short for the part that should be there */
+	CR_REASON_META_LENGTH      = 2,  /* the metadata frames don't end where their length says */
+	CR_REASON_META_FRAME       = 3,  /* a snappy frame of the metadata is malformed */
+	CR_REASON_META_FRAME_CRC   = 4,  /* a snappy frame's own checksum is wrong */
+	CR_REASON_META_TOO_BIG     = 5,  /* the metadata inflates beyond CR_META_BYTES_MAX */
+	CR_REASON_DATA_LENGTH      = 6,  /* the data length is not what is left of the file */
+	CR_REASON_MAGIC            = 7,
+	CR_REASON_VERSION          = 8,  /* not 1-4 */
+	CR_REASON_CODEC            = 9,  /* a codec that Loki does not have */
+	CR_REASON_METAS_RANGE      = 10, /* the block metas lie outside the data */
+	CR_REASON_METAS_CRC        = 11,
+	CR_REASON_METAS_FORMAT     = 12, /* more blocks than the metas have room for */
+	CR_REASON_BLOCK_RANGE      = 13, /* a block lies outside the data */
+	CR_REASON_BLOCK_OVERLAP    = 14, /* the blocks together are longer than the data */
+	CR_REASON_SYMBOLS_RANGE    = 15, /* the structured metadata lies outside the data */
+	CR_REASON_SYMBOLS_CRC      = 16,
+	CR_REASON_SYMBOLS_FORMAT   = 17, /* a symbol count that the section can't hold */
+	CR_REASON_COUNT
+};
+CR_API const char *cr_chunk_reason_name(uint32_t reason); /* "metas_crc" */
+CR_API const char *cr_chunk_reason_text(uint32_t reason); /* one plain sentence */
+
+#define CR_META_BYTES_MAX (4u << 20) /* JSON metadata, inflated. Loki's label limits keep it under
+				      * 100 KiB; snappy alone would allow 21 times the file */
+
+/* Where the parts of a chunk file are. Offsets count from the start of the FILE. */
+struct cr_chunk {
+	uint64_t file_bytes;
+	uint32_t frames_off, frames_bytes;   /* snappy-framed JSON metadata */
+	uint32_t json_bytes;                 /* the JSON, inflated */
+	uint32_t data_off;                   /* the MemChunk: magic number on */
+	uint64_t data_bytes;
+	uint8_t  version;                    /* 1..4 */
+	uint8_t  codec;                      /* Loki's number (pkg/compression/codec.go) */
+	uint64_t symbols_off, symbols_bytes; /* structured metadata (version 4), else 0, 0 */
+	uint64_t symbols;                    /* strings that it says it holds */
+	uint64_t metas_off, metas_bytes;     /* block metas without their CRC */
+	uint64_t blocks;                     /* how many they say there are */
+};
+
+struct cr_block {
+	uint64_t off;                /* as recorded, from the start of the FILE */
+	uint64_t bytes;              /* compressed, without the CRC that follows it */
+	uint64_t entries;
+	uint64_t uncompressed_bytes; /* 0 before version 3 */
+	int64_t  mint_ns, maxt_ns;
+};
+
+/* Walks the envelope, the footer and the sizes of everything. Checks the snappy frames' CRCs, the
+ * metas' and the structured metadata's; not the file's and the blocks'. CR_REASON_NONE or what is
+ * wrong (*out is then filled as far as it got). file is only read. Thread-safe. */
+CR_API enum cr_chunk_reason cr_chunk_parse(const void *file, size_t file_bytes, struct cr_chunk *out);
+
+/* Steps through the block metas of a parsed chunk: *cursor starts at 0. 1 and *out, 0 at the
+ * end, -EBADMSG where the metas end early or a number is malformed. */
+CR_API int cr_chunk_block_next(const void *file, const struct cr_chunk *chunk, uint64_t *cursor,
+			       struct cr_block *out);
+
+/* Inflates the JSON metadata of a parsed chunk into out (cap_bytes >= chunk->json_bytes).
+ * 0, -ENOSPC or -EBADMSG. */
+CR_API int cr_chunk_json(const void *file, const struct cr_chunk *chunk, void *out, size_t cap_bytes);
+
+struct cr_verdict {
+	uint32_t reason;      /* enum cr_chunk_reason */
+	uint32_t crc;         /* CRC32C of the whole file */
+	uint32_t blocks_good; /* CRC right at the recorded offset */
+	uint32_t blocks_moved;/* right only at the offset where the block before it ends: Loki reads
+			       * it there */
+	uint32_t blocks_bad;  /* dropped by Loki */
+};
+
+/* Parses the chunk and checks every CRC in it with ONE pass over the bytes: each block's CRC is
+ * taken once and combined into the file's. crc is right even when the structure is not. */
+CR_API void cr_chunk_verify(const void *file, size_t file_bytes, struct cr_verdict *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* CHUNKRING_H */
