@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How every file is opened, by system call or ring. */
+#ifndef CR_OPEN_HOW_H
+#define CR_OPEN_HOW_H
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+
+/* O_NONBLOCK: opening a FIFO must not wait for a writer. It changes nothing for regular files. */
+#define CR_OPEN_FLAGS (O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
+#define CR_OPEN_HOW                                                                                \
+	((struct open_how){ .flags = CR_OPEN_FLAGS,                                                \
+			    .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |                     \
+				       RESOLVE_NO_MAGICLINKS })
+
+#endif

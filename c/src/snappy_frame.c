@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Snappy frames and blocks, inflated into a buffer whose size is known before. */
+#include "snappy_frame.h"
+
+#include <string.h>
+
+#include "bytes.h"
+#include "chunkring.h"
+
+#define CRC_BYTES 4u
+#define WIDE      16u /* bytes moved at a time where source and target both have room for it */
+
+enum frame_type {
+	FRAME_COMPRESSED = 0x00,
+	FRAME_STORED     = 0x01,
+	FRAME_SKIPPABLE  = 0x80, /* from here on, but for the stream's name */
+	FRAME_STREAM     = 0xff,
+};
+
+static const uint8_t stream_frame[CR_FRAME_STREAM_BYTES] = "\xff\x06\x00\x00sNaPpY";
+
+size_t cr_snappy_raw_bytes(const uint8_t *src, size_t src_bytes, uint64_t *raw_bytes)
+{
+	uint64_t x;
+	size_t n = cr_uvarint(src, src_bytes, &x);
+
+	if (n == 0 || x > UINT32_MAX)
+		return 0;
+	*raw_bytes = x;
+	return n;
+}
+
+/* What a block is made of: bytes to take from the source, or bytes to repeat from the target. */
+struct element {
+	size_t bytes;
+	size_t distance; /* back from the target's end; 0: a literal */
+};
+
+/* Reads the element at p. Returns the bytes of its head, or 0 if it is cut or repeats from
+ * distance 0. A length of 2^32 needs the size_t of 64 bits. */
+static inline size_t element_read(const uint8_t *p, size_t n, struct element *e)
+{
+	size_t head, code = p[0] >> 2;
+
+	_Static_assert(sizeof(size_t) == 8, "a literal of 2^32 bytes has a length");
+	switch (p[0] & 3) {
+	case 0:
+		head = code < 60 ? 1 : code - 58;
+		if (head > n)
+			return 0;
+		e->distance = 0;
+		e->bytes = 1 + (head == 1 ? code :
+				head == 2 ? p[1] :
+				head == 3 ? cr_le16(p + 1) :
+				head == 4 ? cr_le24(p + 1) : cr_le32(p + 1));
+		return head;
+	case 1:
+		if (n < 2)
+			return 0;
+		e->bytes = 4 + (code & 7);
+		e->distance = (size_t)(p[0] >> 5) << 8 | p[1];
+		head = 2;
+		break;
+	case 2:
+		if (n < 3)
+			return 0;
+		e->bytes = 1 + code;
+		e->distance = cr_le16(p + 1);
+		head = 3;
+		break;
+	default:
+		if (n < 5)
+			return 0;
+		e->bytes = 1 + code;
+		e->distance = cr_le32(p + 1);
+		head = 5;
+	}
+	return e->distance ? head : 0;
+}
+
+/* Repeats bytes from distance back. room >= bytes is what is left of the target: short patterns
+ * and its very end go byte by byte, the rest in words that run over by up to 7 bytes. */
+static inline void repeat(uint8_t *dst, size_t room, size_t bytes, size_t distance)
+{
+	const uint8_t *from = dst - distance;
+	size_t i;
+
+	if (distance < 8 || room - bytes < 7) {
+		for (i = 0; i < bytes; i++)
+			dst[i] = from[i];
+		return;
+	}
+	for (i = 0; i < bytes; i += 8)
+		memcpy(dst + i, from + i, 8);
+}
+
+bool cr_snappy_inflate(const uint8_t *src, size_t src_bytes, uint8_t *dst, size_t raw_bytes)
+{
+	size_t room = raw_bytes, head;
+	struct element e;
+	uint64_t said;
+
+	head = cr_snappy_raw_bytes(src, src_bytes, &said);
+	if (head == 0 || said != raw_bytes)
+		return false;
+	src += head;
+	src_bytes -= head;
+	while (src_bytes) {
+		head = element_read(src, src_bytes, &e);
+		if (head == 0 || e.bytes > room)
+			return false;
+		src += head;
+		src_bytes -= head;
+		if (e.distance) {
+			if (e.distance > raw_bytes - room)
+				return false;
+			repeat(dst, room, e.bytes, e.distance);
+		} else {
+			if (e.bytes > src_bytes)
+				return false;
+			if (e.bytes <= WIDE && src_bytes >= WIDE && room >= WIDE)
+				memcpy(dst, src, WIDE);
+			else
+				memcpy(dst, src, e.bytes);
+			src += e.bytes;
+			src_bytes -= e.bytes;
+		}
+		dst += e.bytes;
+		room -= e.bytes;
+	}
+	return room == 0;
+}
+
+/* The framing format stores checksums so that a checksum over data with checksums in it is not
+ * a degenerate case. */
+static uint32_t masked_crc(const uint8_t *p, size_t n)
+{
+	uint32_t crc = cr_crc32c(0, p, n);
+
+	return (crc >> 15 | crc << 17) + 0xa282ead8u;
+}
+
+static enum cr_frame_status inflate_into(const uint8_t *body, size_t bytes, uint8_t *out,
+					 size_t raw_bytes)
+{
+	if (!cr_snappy_inflate(body + CRC_BYTES, bytes - CRC_BYTES, out, raw_bytes))
+		return CR_FRAME_BAD;
+	return masked_crc(out, raw_bytes) == cr_le32(body) ? CR_FRAME_OK : CR_FRAME_BAD_CRC;
+}
+
+/* Of its own, never inlined, so that nobody else's stack frame has the 64 KiB in it. They are
+ * neither zeroed nor touched beyond what the frame inflates to. */
+static __attribute__((noinline)) enum cr_frame_status
+inflate_to_check(const uint8_t *body, size_t bytes, size_t raw_bytes)
+{
+	uint8_t scratch[CR_FRAME_RAW_BYTES_MAX];
+
+	return inflate_into(body, bytes, scratch, raw_bytes);
+}
+
+static enum cr_frame_status compressed_frame(struct cr_frame_walk *walk, const uint8_t *body,
+					     size_t bytes)
+{
+	enum cr_frame_status status;
+	uint64_t raw_bytes;
+
+	if (bytes < CRC_BYTES ||
+	    cr_snappy_raw_bytes(body + CRC_BYTES, bytes - CRC_BYTES, &raw_bytes) == 0 ||
+	    raw_bytes > CR_FRAME_RAW_BYTES_MAX)
+		return CR_FRAME_BAD;
+	if (raw_bytes > walk->raw_bytes_max - walk->raw_bytes)
+		return CR_FRAME_TOO_BIG;
+	if (walk->out)
+		status = inflate_into(body, bytes, walk->out + walk->raw_bytes, raw_bytes);
+	else
+		status = inflate_to_check(body, bytes, raw_bytes);
+	if (status == CR_FRAME_OK)
+		walk->raw_bytes += raw_bytes;
+	return status;
+}
+
+static enum cr_frame_status stored_frame(struct cr_frame_walk *walk, const uint8_t *body,
+					 size_t bytes)
+{
+	size_t raw_bytes = bytes - CRC_BYTES;
+
+	if (bytes < CRC_BYTES || raw_bytes > CR_FRAME_RAW_BYTES_MAX)
+		return CR_FRAME_BAD;
+	if (raw_bytes > walk->raw_bytes_max - walk->raw_bytes)
+		return CR_FRAME_TOO_BIG;
+	if (masked_crc(body + CRC_BYTES, raw_bytes) != cr_le32(body))
+		return CR_FRAME_BAD_CRC;
+	if (walk->out && raw_bytes) /* memcpy wants pointers even for nothing */
+		memcpy(walk->out + walk->raw_bytes, body + CRC_BYTES, raw_bytes);
+	walk->raw_bytes += raw_bytes;
+	return CR_FRAME_OK;
+}
+
+enum cr_frame_status cr_frame_next(struct cr_frame_walk *walk)
+{
+	const uint8_t *head = walk->src + walk->pos;
+	size_t left = walk->src_bytes - walk->pos, bytes;
+	enum cr_frame_status status = CR_FRAME_OK;
+
+	if (left < CR_FRAME_HEADER_BYTES)
+		return CR_FRAME_SHORT;
+	bytes = cr_le24(head + 1);
+	if ((!walk->started && head[0] != FRAME_STREAM) || bytes > CR_FRAME_BODY_BYTES_MAX)
+		return CR_FRAME_BAD;
+	if (bytes > left - CR_FRAME_HEADER_BYTES)
+		return CR_FRAME_SHORT;
+
+	if (head[0] == FRAME_COMPRESSED)
+		status = compressed_frame(walk, head + CR_FRAME_HEADER_BYTES, bytes);
+	else if (head[0] == FRAME_STORED)
+		status = stored_frame(walk, head + CR_FRAME_HEADER_BYTES, bytes);
+	else if (head[0] < FRAME_SKIPPABLE)
+		status = CR_FRAME_BAD;
+	else if (head[0] == FRAME_STREAM &&
+		 (bytes + CR_FRAME_HEADER_BYTES != CR_FRAME_STREAM_BYTES ||
+		  memcmp(head, stream_frame, CR_FRAME_STREAM_BYTES) != 0))
+		status = CR_FRAME_BAD;
+	if (status != CR_FRAME_OK)
+		return status;
+	walk->started = true;
+	walk->pos += CR_FRAME_HEADER_BYTES + bytes;
+	return CR_FRAME_OK;
+}
