@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package chunkfile
+
+import (
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	folderMode = 0o777 // before umask, as Loki's util.EnsureDirectory
+	fileMode   = 0o644 // before umask, as Loki's FSObjectClient
+
+	nameBytesMax = 255  // NAME_MAX; checked before writing, a rename would tell only after it
+	pathBytesMax = 4095 // PATH_MAX without its NUL
+	depthMax     = 32   // components; Loki's keys have at most 3. Bounds the sweep's open folders
+
+	folderLocks = 64
+)
+
+// Dir writes and deletes files below one directory. All methods may be called at once from many
+// goroutines, and other processes may use the directory too. The zero value is not usable.
+type Dir struct {
+	path string
+	root int // O_PATH fd: containment starts here, whatever later happens to the names above
+
+	life   sync.RWMutex // held shared by every operation: a closed fd's number is soon another file
+	closed bool
+
+	// Folders, hashed by path. Shared: opening the folder and creating a temporary file in it, from
+	// where on it cannot be removed. Exclusive: making it and syncing its parent, or removing it.
+	// So nobody in this process acknowledges a file in a folder that is not durable yet. A folder
+	// that vanishes before it is opened, or by another process, costs Put a restart, which it bounds.
+	// Never hold two: different folders may share a lock.
+	locks [folderLocks]sync.RWMutex
+	seed  maphash.Seed
+
+	noOpenat2 atomic.Bool // seccomp or a kernel before 5.6 refused it once; then we walk by hand
+
+	// Tests only, set before the first operation: fault is called before each step and may fail it,
+	// the others are the system calls, so that they can do less than asked.
+	fault func(step) error
+	write func(fd int, p []byte) (int, error)
+	fsync func(fd int) error
+}
+
+// Open opens the store directory, and makes it with its parents if it is missing, as the stock
+// client does. It writes nothing else, so a read-only directory can be opened; Put and Delete
+// then fail with EROFS or EACCES. The caller closes the Dir.
+func Open(dir string) (*Dir, error) {
+	dir = filepath.Clean(dir)
+	d := &Dir{path: dir, root: -1, seed: maphash.MakeSeed(), write: unix.Write, fsync: unix.Fsync}
+	open := func() (err error) {
+		// The store directory itself may be a symbolic link: the operator chose it.
+		d.root, err = unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		return err
+	}
+	err := ignoreEINTR(open)
+	if err == unix.ENOENT {
+		if err = d.makeRoot(dir); err != nil {
+			return nil, fmt.Errorf("make store directory: %w", err)
+		}
+		err = ignoreEINTR(open)
+	}
+	if err != nil {
+		return nil, &fs.PathError{Op: "open store directory", Path: dir, Err: err}
+	}
+	return d, nil
+}
+
+// makeRoot makes dir and its missing parents durable: what is stored below would go with them.
+func (d *Dir) makeRoot(dir string) error {
+	var parents []string
+	for p := dir; ; p = filepath.Dir(p) {
+		if _, err := os.Lstat(p); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		parents = append(parents, filepath.Dir(p))
+	}
+	if err := os.MkdirAll(dir, folderMode); err != nil {
+		return err
+	}
+	for _, p := range parents {
+		f, err := os.Open(p)
+		if err != nil {
+			return err
+		}
+		err = d.syncFolder(int(f.Fd()))
+		_ = f.Close() // read-only: nothing is lost
+		if err != nil {
+			return &fs.PathError{Op: "sync", Path: p, Err: err}
+		}
+	}
+	return nil
+}
+
+// Close waits for running operations and releases the directory. Later calls give fs.ErrClosed.
+func (d *Dir) Close() error {
+	d.life.Lock()
+	defer d.life.Unlock()
+	if d.closed {
+		return fs.ErrClosed
+	}
+	d.closed = true
+	return unix.Close(d.root)
+}
+
+// Path returns the directory as Open was given it, cleaned.
+func (d *Dir) Path() string { return d.path }
+
+// CheckWritable creates and removes an empty temporary file in the store directory. It is for a
+// start-up message that is more exact than the first failed flush. It does not find a full disk.
+func (d *Dir) CheckWritable() error {
+	d.life.RLock()
+	defer d.life.RUnlock()
+	if d.closed {
+		return fs.ErrClosed
+	}
+	tmp, name, err := d.createTemp(d.root)
+	if err == nil {
+		_ = unix.Close(tmp) // empty and about to go
+		err = ignoreEINTR(func() error { return unix.Unlinkat(d.root, name, 0) })
+	}
+	if err != nil {
+		return &fs.PathError{Op: "write in store directory", Path: d.path, Err: err}
+	}
+	return nil
+}
+
+// splitPath checks that rel cannot leave the store and is no temporary name; folder is "" for
+// a file in the root.
+func splitPath(rel string) (folder, name string, err error) {
+	if len(rel) > pathBytesMax || strings.Count(rel, "/") >= depthMax {
+		return "", "", fmt.Errorf("%w: %w", ErrInvalidPath, unix.ENAMETOOLONG)
+	}
+	if strings.IndexByte(rel, 0) >= 0 {
+		return "", "", ErrInvalidPath
+	}
+	for c := range strings.SplitSeq(rel, "/") {
+		switch {
+		case c == "" || c == "." || c == "..":
+			return "", "", ErrInvalidPath
+		case len(c) > nameBytesMax:
+			return "", "", fmt.Errorf("%w: %w", ErrInvalidPath, unix.ENAMETOOLONG)
+		}
+	}
+	folder, name = path.Split(rel)
+	if IsTemporary(name) {
+		return "", "", ErrInvalidPath
+	}
+	return strings.TrimSuffix(folder, "/"), name, nil
+}
+
+// parent returns the folder that holds folder, "" for the root.
+func parent(folder string) string {
+	return strings.TrimSuffix(folder[:strings.LastIndexByte(folder, '/')+1], "/")
+}
+
+func (d *Dir) lockOf(folder string) *sync.RWMutex {
+	return &d.locks[maphash.String(d.seed, folder)%folderLocks]
+}
+
+// openFolder opens a folder below the root without following any symbolic link. The caller closes
+// it. flags is O_RDONLY for a folder to sync or list, O_PATH for one to unlink from.
+func (d *Dir) openFolder(folder string, flags int) (int, error) {
+	if folder == "" {
+		folder = "."
+	}
+	flags |= unix.O_DIRECTORY | unix.O_CLOEXEC
+	if !d.noOpenat2.Load() {
+		how := unix.OpenHow{
+			Flags:   uint64(flags),
+			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+		}
+		fd := -1
+		err := ignoreEINTR(func() (err error) {
+			fd, err = unix.Openat2(d.root, folder, &how)
+			return err
+		})
+		if err != unix.ENOSYS && err != unix.EPERM {
+			return fd, err
+		}
+		d.noOpenat2.Store(true) // once refused, always refused: do not ask for every chunk
+	}
+	return d.walkFolder(folder, flags)
+}
+
+// walkFolder is openFolder without openat2: one component at a time, none of them a link.
+func (d *Dir) walkFolder(folder string, flags int) (int, error) {
+	at := d.root
+	components := strings.Split(folder, "/")
+	for i, c := range components {
+		f := unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
+		if i == len(components)-1 {
+			f = flags
+		}
+		fd := -1
+		err := ignoreEINTR(func() (err error) {
+			fd, err = unix.Openat(at, c, f|unix.O_NOFOLLOW, 0)
+			return err
+		})
+		if err == unix.ENOTDIR {
+			// O_DIRECTORY hides that it was a link; say the same as openat2.
+			var st unix.Stat_t
+			if unix.Fstatat(at, c, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
+				err = unix.ELOOP
+			}
+		}
+		if at != d.root {
+			_ = unix.Close(at)
+		}
+		if err != nil {
+			return -1, err
+		}
+		at = fd
+	}
+	return at, nil
+}
+
+// makeFolders makes the missing folders of a path, from the top, each durable before the next.
+// made tells that there is something new, even on error.
+func (d *Dir) makeFolders(verb, rel, folder string) (made bool, err error) {
+	for end := 0; end < len(folder); end++ {
+		next := strings.IndexByte(folder[end:], '/')
+		if next < 0 {
+			next = len(folder) - end
+		}
+		end += next
+		one, err := d.makeFolder(verb, rel, folder[:end], end == len(folder))
+		made = made || one
+		if err != nil {
+			return made, err
+		}
+	}
+	return made, nil
+}
+
+func (d *Dir) makeFolder(verb, rel, folder string, missing bool) (made bool, err error) {
+	lock := d.lockOf(folder)
+	lock.Lock()
+	defer lock.Unlock()
+	above, err := d.openFolder(parent(folder), unix.O_RDONLY)
+	if err != nil {
+		return false, d.fail(verb, stepMakeFolder, rel, err)
+	}
+	defer unix.Close(above)
+	name := path.Base(folder)
+	err = d.do(stepMakeFolder, func() error { return unix.Mkdirat(above, name, folderMode) })
+	made = err == nil
+	if err == unix.EEXIST {
+		if !missing {
+			return false, nil
+		}
+		err = nil // missing a moment ago: another process made it and may not have synced it
+	}
+	if err != nil {
+		return false, d.fail(verb, stepMakeFolder, rel, err)
+	}
+	err = d.do(stepSyncParent, func() error { return d.syncFolder(above) })
+	if err != nil {
+		if made {
+			// Nobody in this process saw it yet. Gone, it will be made and synced anew.
+			_ = unix.Unlinkat(above, name, unix.AT_REMOVEDIR)
+		}
+		return false, d.fail(verb, stepSyncParent, rel, err)
+	}
+	return made, nil
+}
+
+// syncFolder makes a folder's entries durable where the file system knows how.
+func (d *Dir) syncFolder(fd int) error {
+	err := ignoreEINTR(func() error { return d.fsync(fd) })
+	if err == unix.EINVAL || err == unix.EOPNOTSUPP {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build cgo && linux
+
+package core
+
+/*
+#cgo CFLAGS: -I${SRCDIR}/../../../c/include
+#cgo LDFLAGS: ${SRCDIR}/../../../build/libchunkring.a -l:liburing.a -l:libzstd.a -lpthread
+#if !__has_include("libchunkring_id.h")
+#error "libchunkring.a is not built: run 'make lib' in the chunkring checkout first"
+#endif
+#include "libchunkring_id.h"
+#include <stdlib.h>
+#include <chunkring.h>
+
+extern int chunkringAlloc(void *arg, struct cr_req *reqs, uint32_t first, uint32_t n);
+*/
+import "C"
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/cgo"
+	"syscall"
+	"unsafe"
+)
+
+// Built says which of the twins this is.
+const Built = "cgo"
+
+// Reader reads files of one directory. Safe for concurrent use until Close.
+type Reader struct {
+	ctx *C.struct_cr_ctx
+}
+
+// Open opens dir and starts the workers. A refused io_uring is no error: see Fallback.
+func Open(dir string, o Options) (*Reader, error) {
+	backend, err := backendNumber(o.Backend)
+	if err != nil {
+		return nil, err
+	}
+	opt := C.struct_cr_options{
+		backend:        C.uint32_t(backend),
+		workers:        C.uint32_t(o.Workers),
+		ring_entries:   C.uint32_t(o.RingEntries),
+		file_bytes_max: C.uint32_t(o.MaxFileBytes),
+		open_files_max: C.uint32_t(o.MaxOpenFiles),
+	}
+	if o.SQPoll {
+		opt.flags = C.CR_OPT_SQPOLL
+	}
+	cdir := C.CString(dir)
+	defer C.free(unsafe.Pointer(cdir))
+	r := &Reader{}
+	if rc := C.cr_ctx_open(cdir, &opt, &r.ctx); rc != 0 {
+		return nil, fmt.Errorf("open chunk directory %s: %w", dir, syscall.Errno(-rc))
+	}
+	return r, nil
+}
+
+func backendNumber(name string) (uint32, error) {
+	switch name {
+	case "", "auto":
+		return C.CR_BACKEND_AUTO, nil
+	case "uring":
+		return C.CR_BACKEND_URING, nil
+	case "threads":
+		return C.CR_BACKEND_THREADS, nil
+	}
+	return 0, fmt.Errorf("unknown back-end %q: want auto, uring or threads", name)
+}
+
+// Close joins the workers. No Read may be running or start.
+func (r *Reader) Close() {
+	C.cr_ctx_close(r.ctx)
+	r.ctx = nil
+}
+
+// Backend names what runs: "uring" or "threads".
+func (r *Reader) Backend() string { return C.GoString(C.cr_backend_name(r.ctx)) }
+
+// Fallback says why io_uring does not run though it was wanted: the errno and the step that failed;
+// 0 and "" when what was wanted runs.
+func (r *Reader) Fallback() (syscall.Errno, string) {
+	var step *C.char
+	errno := C.cr_backend_errno(r.ctx, &step)
+	return syscall.Errno(errno), C.GoString(step)
+}
+
+// Workers is the number of worker threads.
+func (r *Reader) Workers() int { return int(C.cr_workers(r.ctx)) }
+
+// call is what the callback finds through its handle.
+type call struct {
+	files []File
+	alloc func(size int) []byte
+	pin   runtime.Pinner
+}
+
+// Read opens, sizes, reads, checks and closes all files (at most BatchMax) in one call into C. alloc is
+// called on the same goroutine, once a file that could be opened, all within one callback (one a
+// wave in batches of more than about a thousand files); it returns exactly size writable bytes, or
+// nil to fail the file. cancel may be nil: storing a non-zero value (atomically) stops new work.
+// When Read returns nothing writes to any buffer any more. The error is a misuse, never a file's.
+func (r *Reader) Read(files []File, check Check, alloc func(size int) []byte, cancel *uint32) error {
+	if len(files) == 0 {
+		return nil
+	}
+	c := call{files: files, alloc: alloc}
+	defer c.pin.Unpin() // chunkring.h: after the return C holds nothing
+
+	pathBytes := 0
+	for i := range files {
+		pathBytes += len(files[i].Path) + 1
+	}
+	paths := make([]byte, 0, pathBytes)
+	reqs := make([]C.struct_cr_req, len(files))
+	c.pin.Pin(unsafe.SliceData(paths))
+	c.pin.Pin(unsafe.SliceData(reqs))
+	for i := range files {
+		f := &files[i]
+		reqs[i].path = (*C.char)(unsafe.Pointer(&paths[:pathBytes][len(paths)]))
+		reqs[i].path_bytes = C.uint32_t(len(f.Path))
+		reqs[i].crc_want = C.uint32_t(f.CRC)
+		paths = append(append(paths, f.Path...), 0)
+	}
+	// By pointer: a handle is a small number, which must not sit in a pointer-typed field.
+	handle := new(cgo.Handle)
+	*handle = cgo.NewHandle(&c)
+	defer handle.Delete()
+	c.pin.Pin(handle)
+	batch := C.struct_cr_batch{
+		reqs:      unsafe.SliceData(reqs),
+		n:         C.uint32_t(len(reqs)),
+		flags:     C.uint32_t(check),
+		alloc:     C.cr_alloc_fn(C.chunkringAlloc),
+		alloc_arg: unsafe.Pointer(handle),
+	}
+	if cancel != nil {
+		c.pin.Pin(cancel)
+		batch.cancel = (*C.uint32_t)(cancel)
+	}
+	if rc := C.cr_batch_read(r.ctx, &batch); rc != 0 {
+		return fmt.Errorf("cr_batch_read of %d files: %w", len(files), syscall.Errno(-rc))
+	}
+	for i := range files {
+		files[i].take(&reqs[i])
+	}
+	return nil
+}
+
+func (f *File) take(req *C.struct_cr_req) {
+	f.Status = Status(req.status)
+	f.Errno = syscall.Errno(req.os_errno)
+	f.GotCRC = uint32(req.crc_got)
+	f.Reason = uint32(req.reason)
+	f.BlocksBad = uint32(req.blocks_bad)
+	f.BlocksOK = req.flags&C.CR_REQ_BLOCKS_OK != 0
+	switch f.Status {
+	case OK, BadCRC, BadFormat:
+	default:
+		f.Buf = nil // undefined bytes
+	}
+}
+
+//export chunkringAlloc
+func chunkringAlloc(arg unsafe.Pointer, creqs *C.struct_cr_req, first, n C.uint32_t) C.int {
+	c := (*cgo.Handle)(arg).Value().(*call)
+	reqs := unsafe.Slice(creqs, len(c.files))
+	for i := first; i < first+n; i++ {
+		if reqs[i].status != C.CR_PENDING {
+			continue
+		}
+		buf := c.alloc(int(reqs[i].size_bytes))
+		if len(buf) == 0 {
+			continue // cr_batch_read says CR_NO_BUFFER
+		}
+		p := unsafe.SliceData(buf)
+		c.pin.Pin(p)
+		reqs[i].buf = unsafe.Pointer(p)
+		reqs[i].cap_bytes = C.uint32_t(len(buf))
+		c.files[i].Buf = buf
+	}
+	return 0
+}
+
+// CRC32C is the library's checksum, here for the test that compares it with hash/crc32.
+func CRC32C(crc uint32, p []byte) uint32 {
+	if len(p) == 0 {
+		return crc
+	}
+	return uint32(C.cr_crc32c(C.uint32_t(crc), unsafe.Pointer(unsafe.SliceData(p)), C.size_t(len(p))))
+}
+
+// CRC32CKernel names the kernel in use.
+func CRC32CKernel() string { return C.GoString(C.cr_crc32c_kernel()) }

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package core reads batches of files: with cgo through libchunkring.a in exactly one call into C a
+// batch (cgo.go, the only file of this project that imports "C"), without cgo by a pure-Go twin of
+// the same meaning (nocgo.go). It has no policy: what a status means to Loki is go/chunkring's.
+package core
+
+import (
+	"strconv"
+	"strings"
+	"syscall"
+	"unsafe"
+)
+
+// BatchMax is the most files of one Read (CR_BATCH_MAX).
+const BatchMax = 65536
+
+// Status says what became of one file. The values are those of enum cr_status in chunkring.h.
+type Status uint32
+
+const (
+	Pending    Status = 0 // never returned
+	OK         Status = 1
+	NotFound   Status = 2
+	BadPath    Status = 3
+	Refused    Status = 4
+	NotRegular Status = 5
+	TooBig     Status = 6
+	TooSmall   Status = 7
+	NoBuffer   Status = 8
+	Short      Status = 9
+	BadCRC     Status = 10
+	BadFormat  Status = 11
+	Canceled   Status = 12
+	TimedOut   Status = 13
+	IO         Status = 14
+)
+
+var statusNames = [...]string{"pending", "ok", "not_found", "bad_path", "refused", "not_regular", "too_big",
+	"too_small", "no_buffer", "short", "bad_crc", "bad_format", "canceled", "timed_out", "io"}
+
+// String is the name that cr_status_name gives.
+func (s Status) String() string {
+	if int(s) < len(statusNames) {
+		return statusNames[s]
+	}
+	return "status " + strconv.Itoa(int(s))
+}
+
+// Check says what Read does with the bytes besides reading them.
+type Check uint32
+
+const (
+	CheckNone  Check = 0
+	CheckCRC   Check = 1 // compare the file's CRC32C with File.CRC
+	CheckChunk Check = 2 // CheckCRC, and the structure and every block's CRC in the same pass
+)
+
+// Options of Open; zero values mean the defaults documented at struct cr_options.
+type Options struct {
+	Backend      string // "auto" or "", "uring", "threads"
+	Workers      int
+	RingEntries  int
+	SQPoll       bool
+	MaxFileBytes int
+	MaxOpenFiles int
+}
+
+// File is one file of a batch.
+type File struct {
+	Path string // in: relative to the directory
+	CRC  uint32 // in: CRC32C expected of the whole file, with CheckCRC or CheckChunk
+
+	Buf       []byte // out: the bytes when Status is OK, BadCRC or BadFormat; from alloc, len == file size
+	Status    Status
+	Errno     syscall.Errno // behind IO and Refused
+	GotCRC    uint32        // with CheckCRC or CheckChunk
+	Reason    uint32        // enum cr_chunk_reason behind BadFormat
+	BlocksBad uint32        // with CheckChunk: blocks with a wrong CRC of their own
+	BlocksOK  bool          // with CheckChunk: every block's CRC is right at its recorded place
+}
+
+// NewBuffer returns n bytes that were not zeroed, as one allocation owned by the garbage collector
+// and with cap == n. Zeroing what is overwritten at once costs about as much as reading it from the
+// page cache. make can't be told so; strings.Builder can, by its documented API.
+func NewBuffer(n int) []byte {
+	if n == 0 {
+		return []byte{}
+	}
+	var b strings.Builder
+	b.Grow(n)
+	b.WriteByte(0) // StringData of an empty string would be unspecified
+	// The string made here dies at once, so nobody can see that its bytes change.
+	return unsafe.Slice(unsafe.StringData(b.String()), n)
+}
