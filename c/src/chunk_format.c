@@ -37,7 +37,8 @@ static const struct {
 						    "has" },
 	[CR_REASON_META_LENGTH]    = { "meta_length", "the metadata does not end where its length "
 						      "says" },
-	[CR_REASON_META_FRAME]     = { "meta_frame", "a snappy frame of the metadata is malformed" },
+	[CR_REASON_META_FRAME]     = { "meta_frame", "a snappy frame of the metadata is "
+						     "malformed" },
 	[CR_REASON_META_FRAME_CRC] = { "meta_frame_crc", "a snappy frame of the metadata has a "
 							 "wrong checksum" },
 	[CR_REASON_META_TOO_BIG]   = { "meta_too_big", "the metadata inflates beyond 4 MiB" },
@@ -48,8 +49,8 @@ static const struct {
 	[CR_REASON_CODEC]          = { "codec", "Loki has no such compression codec" },
 	[CR_REASON_METAS_RANGE]    = { "metas_range", "the block metas lie outside the data" },
 	[CR_REASON_METAS_CRC]      = { "metas_crc", "the block metas have a wrong checksum" },
-	[CR_REASON_METAS_FORMAT]   = { "metas_format", "the block metas have no room for the blocks "
-						       "they announce" },
+	[CR_REASON_METAS_FORMAT]   = { "metas_format", "the block metas have no room for the "
+						       "blocks they announce" },
 	[CR_REASON_BLOCK_RANGE]    = { "block_range", "a block lies outside the data" },
 	[CR_REASON_BLOCK_OVERLAP]  = { "block_overlap", "the blocks together are longer than the "
 							"data" },
@@ -86,6 +87,22 @@ static enum cr_chunk_reason frame_reason(enum cr_frame_status status)
 }
 
 /*
+ * Loki learns where the metadata ends from its JSON alone. If that isn't closed it takes the data
+ * for more frames, as long as they look sound, and inflates them all: 21 times the file at worst.
+ * In a sound chunk the data length and the magic are no frame with a right checksum.
+ */
+static bool goes_on_too_far(struct cr_frame_walk walk, uint64_t file_bytes)
+{
+	enum cr_frame_status status;
+
+	walk.src_bytes = file_bytes;
+	do {
+		status = cr_frame_next(&walk);
+	} while (status == CR_FRAME_OK);
+	return status == CR_FRAME_TOO_BIG;
+}
+
+/*
  * The length word counts itself; that of legacy writers does not, so their frames end 4 bytes
  * later. A file can't be read both ways: the only frame of 4 bytes is an empty skippable one, and
  * JSON that is whole before it is not read any further by Loki.
@@ -110,6 +127,8 @@ static enum cr_chunk_reason parse_envelope(const uint8_t *file, uint64_t n, stru
 			return frame_reason(status);
 	} while (walk.pos != meta_bytes && walk.pos != walk.src_bytes);
 
+	if (goes_on_too_far(walk, n))
+		return CR_REASON_META_TOO_BIG;
 	if (walk.pos > UINT32_MAX - LENGTH_BYTES)
 		return CR_REASON_META_LENGTH; /* data_off has no room for it: 4 GiB of metadata */
 	if (n - walk.pos < LENGTH_BYTES)
@@ -166,7 +185,7 @@ static enum cr_chunk_reason parse_footer(const uint8_t *data, uint64_t n, struct
 	if (out->version == 4)
 		bytes = cr_be64(data + n - 16);
 	else
-		bytes = n - FOOTER_BYTES - CRC_BYTES - off; /* wraps where off is too large: no fit */
+		bytes = n - FOOTER_BYTES - CRC_BYTES - off; /* may wrap: no fit */
 	if (!section_fits(off, bytes, n))
 		return CR_REASON_METAS_RANGE;
 	out->metas_off = out->data_off + off;
@@ -210,7 +229,10 @@ static enum cr_chunk_reason parse_metas(const uint8_t *file, struct cr_chunk *ou
 	if (!crc_follows(file, out->metas_off, out->metas_bytes, *crc))
 		return CR_REASON_METAS_CRC;
 	r = section_start(file, out->metas_off, out->metas_bytes, &blocks);
-	if (blocks > (uint64_t)(r.end - r.p))
+	/* Loki makes room for all of them (64 bytes each) before it looks, and drops those that the
+	 * metas don't describe. A few too many do no harm there, so none here: up to what keeps
+	 * that room below four times the data. */
+	if (blocks > (uint64_t)(r.end - r.p) && blocks > out->data_bytes / 16)
 		return CR_REASON_METAS_FORMAT;
 	out->blocks = blocks;
 	return CR_REASON_NONE;
@@ -266,13 +288,11 @@ static void meta_read(struct cr_reader *r, uint8_t version, struct meta *m)
 }
 
 /*
- * Bounds everything that follows. Loki holds off, bytes and their sum in an int: where one of them
- * is negative it panics or fails, even if the block is at the place where it would look next. A
- * block larger than the data is one that Loki refuses too. That blocks may not be longer than the
- * data together is our rule alone; no writer makes such a chunk, and without it a small file could
- * ask for gigabytes of checksums.
+ * Blocks that follow each other can't be longer than the data. Before others are looked for, this
+ * makes sure of it: no writer makes such a chunk, Loki would read it, and without our refusal a
+ * small file could ask for gigabytes of checksums.
  */
-static enum cr_chunk_reason check_sizes(const uint8_t *file, const struct cr_chunk *chunk)
+static enum cr_chunk_reason check_sum(const uint8_t *file, const struct cr_chunk *chunk)
 {
 	uint64_t i, blocks, left = chunk->data_bytes;
 	struct cr_reader r = section_start(file, chunk->metas_off, chunk->metas_bytes, &blocks);
@@ -280,7 +300,7 @@ static enum cr_chunk_reason check_sizes(const uint8_t *file, const struct cr_chu
 
 	for (i = 0; i < chunk->blocks; i++) {
 		meta_read(&r, chunk->version, &m);
-		if (m.bytes > chunk->data_bytes || m.off > INT64_MAX - m.bytes)
+		if (m.bytes > chunk->data_bytes)
 			return CR_REASON_BLOCK_RANGE;
 		if (m.bytes + CRC_BYTES > left)
 			return CR_REASON_BLOCK_OVERLAP;
@@ -296,7 +316,7 @@ enum place {
 	PLACE_CRC_CUT, /* the block is inside, its CRC is not: Loki panics */
 };
 
-/* What Loki finds at off. No sum here wraps: off is at most INT64_MAX, bytes below 2^32. */
+/* What Loki finds at off. off + bytes is at most INT64_MAX. */
 static enum place look_at(const uint8_t *file, const struct cr_chunk *chunk,
 			  struct cr_block_walk *walk, uint64_t off, uint64_t bytes, bool need_crc)
 {
@@ -316,24 +336,34 @@ static enum place look_at(const uint8_t *file, const struct cr_chunk *chunk,
  * is dropped; one that its meta puts outside and that isn't at the other place either fails the
  * chunk. Where both places are the same, the checksum changes nothing for the blocks after it.
  *
+ * Loki holds off, bytes and their sum in an int. Where one is negative it panics or fails, even if
+ * the block is at the other place.
+ *
  * Metas that end early give blocks of zeros. Loki drops those, and notices the malformed number
  * only after a block that is good.
  */
 enum cr_chunk_reason cr_chunk_blocks(const uint8_t *file, const struct cr_chunk *chunk,
 				     struct cr_block_walk *walk)
 {
-	enum cr_chunk_reason reason = check_sizes(file, chunk);
 	uint64_t i, blocks, expected = header_bytes(chunk->version);
 	struct cr_reader r = section_start(file, chunk->metas_off, chunk->metas_bytes, &blocks);
+	enum cr_chunk_reason reason;
 	enum place said, other;
+	bool summed = false;
 	struct meta m;
 
-	if (reason != CR_REASON_NONE)
-		return reason;
 	if (chunk->version == 4)
 		expected = chunk->symbols_off - chunk->data_off + chunk->symbols_bytes + CRC_BYTES;
 	for (i = 0; i < chunk->blocks; i++) {
 		meta_read(&r, chunk->version, &m);
+		if (m.off > INT64_MAX || m.bytes > INT64_MAX - m.off)
+			return CR_REASON_BLOCK_RANGE;
+		if (m.off != expected && !summed) {
+			reason = check_sum(file, chunk);
+			if (reason != CR_REASON_NONE)
+				return reason;
+			summed = true;
+		}
 		said = look_at(file, chunk, walk, m.off, m.bytes,
 			       walk->every_block || r.bad || m.off != expected);
 		other = said;

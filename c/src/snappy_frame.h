@@ -32,7 +32,7 @@ struct cr_frame_walk {
 	const uint8_t *src;
 	size_t         src_bytes;
 	size_t         pos;           /* end of the frames done so far */
-	uint8_t       *out;           /* where to inflate to, raw_bytes_max bytes; NULL: only check */
+	uint8_t       *out;           /* room for raw_bytes_max; NULL: only check */
 	uint64_t       raw_bytes;     /* inflated so far */
 	uint64_t       raw_bytes_max;
 	bool           started;       /* the stream's first frame was seen */
