@@ -234,6 +234,8 @@ CR_API const char *cr_chunk_reason_text(uint32_t reason); /* one plain sentence 
 
 #define CR_META_BYTES_MAX (4u << 20) /* JSON metadata, inflated. Loki's label limits keep it under
 				      * 100 KiB; snappy alone would allow 21 times the file */
+#define CR_BLOCKS_MAX (1u << 18)     /* of one chunk: Loki makes room for all it says (64 bytes
+				      * each) before it looks. A full chunk has about 26 */
 
 /* Where the parts of a chunk file are. Offsets count from the start of the FILE. */
 struct cr_chunk {

@@ -234,6 +234,8 @@ static enum cr_chunk_reason parse_metas(const uint8_t *file, struct cr_chunk *ou
 	 * that room below four times the data. */
 	if (blocks > (uint64_t)(r.end - r.p) && blocks > out->data_bytes / 16)
 		return CR_REASON_METAS_FORMAT;
+	if (blocks > CR_BLOCKS_MAX)
+		return CR_REASON_METAS_FORMAT;
 	out->blocks = blocks;
 	return CR_REASON_NONE;
 }
