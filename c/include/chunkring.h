@@ -137,6 +137,14 @@ struct cr_req {
  */
 typedef int (*cr_alloc_fn)(void *arg, struct cr_req *reqs, uint32_t first, uint32_t n);
 
+/*
+ * Called as soon as files are read and checked with CR_OK: reqs[index[0 .. n)], n >= 1, final. It runs
+ * on the thread that read them, while their bytes are in its caches: the caller's or one of the
+ * context's workers, so at the same time on several, with no lock held. Each such file is named
+ * once, before cr_batch_read() returns; the others not at all.
+ */
+typedef void (*cr_done_fn)(void *arg, const uint32_t *index, uint32_t n);
+
 #define CR_CHECK_CRC   1u /* compare the file's CRC32C with crc_want */
 #define CR_CHECK_CHUNK 2u /* CR_CHECK_CRC, and check the structure and every block's CRC in the
 			   * same pass over the bytes: CR_BAD_FORMAT, blocks_bad, CR_REQ_BLOCKS_OK */
@@ -147,7 +155,8 @@ struct cr_batch {
 	uint32_t        flags;      /* CR_CHECK_* */
 	uint32_t        timeout_ms; /* 0 = none. Stops new work; reads in flight are waited for */
 	cr_alloc_fn     alloc;      /* NULL: buf and cap_bytes of every request are set already */
-	void           *alloc_arg;
+	void           *arg;        /* for alloc and done */
+	cr_done_fn      done;       /* may be NULL */
 	const uint32_t *cancel;     /* may be NULL. Whoever stores a non-zero value (atomically)
 				     * stops new work, like a timeout */
 };

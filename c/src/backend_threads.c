@@ -71,7 +71,7 @@ static void run_read(struct cr_worker *w, struct cr_file *f)
 			}
 			res = read_blocking(f, ask);
 		}
-		next = cr_file_read(f, res, ask);
+		next = cr_file_read(w, f, res, ask);
 	} while (next == NEXT_AGAIN); /* bounded by the size and CR_RETRIES_MAX */
 	close(f->fd);
 	cr_file_closed(f);

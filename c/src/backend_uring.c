@@ -176,7 +176,7 @@ static void on_result(struct cr_worker *w, struct cr_file *f, int res)
 	case FILE_READING:
 		if (res == -EAGAIN)
 			got = read_here(f);
-		if (cr_file_read(f, got, cr_file_ask(f)) == NEXT_AGAIN)
+		if (cr_file_read(w, f, got, cr_file_ask(f)) == NEXT_AGAIN)
 			queue_read(w, f);
 		else
 			queue_close(w, f);
@@ -237,7 +237,7 @@ static void run_unsubmitted(struct cr_worker *w)
 				break;
 		}
 		while (f->state == FILE_READING)
-			next = cr_file_read(f, read_here(f), cr_file_ask(f));
+			next = cr_file_read(w, f, read_here(f), cr_file_ask(f));
 		if (f->state == FILE_CLOSING) {
 			close(f->fd);
 			cr_file_closed(f);

@@ -95,8 +95,8 @@ static void get_buffers(struct cr_job *job, uint32_t first)
 		open_files += job->files[i].fd >= 0;
 	if (!open_files)
 		return;
-	if (!cr_job_stopped(job, &why) && b->alloc)
-		err = b->alloc(b->alloc_arg, b->reqs, first, job->n);
+	if (!cr_job_stopped(job, &why) && b->alloc && !job->has_buffers)
+		err = b->alloc(b->arg, b->reqs, first, job->n);
 	for (uint32_t i = 0; i < job->n; i++) {
 		struct cr_file *f = &job->files[i];
 
@@ -140,31 +140,35 @@ static void req_reset(struct cr_req *req)
 	req->crc_got = req->reason = req->blocks_bad = req->flags = 0;
 }
 
-static void retry_wave(struct cr_job *job, uint32_t first, uint32_t n)
+/* naps: left for the whole batch. */
+static void retry_file(struct cr_job *job, uint32_t i, uint32_t *naps)
 {
-	uint32_t naps = 0, stale_tries;
+	struct cr_req *req = &job->batch->reqs[i];
 	enum cr_status why;
 
-	for (uint32_t i = first; i < first + n; i++) {
-		struct cr_req *req = &job->batch->reqs[i];
+	for (uint32_t tries = 0; starved(req) || (stale(req) && tries < STALE_TRIES); tries++) {
+		if (cr_job_stopped(job, &why))
+			break;
+		if (starved(req) && tries > 0) { /* the first is free: our own are closed now */
+			struct timespec ts = { 0, CR_STARVED_NAP_MS * 1000000L };
 
-		for (stale_tries = 0; starved(req) || (stale(req) && stale_tries < STALE_TRIES);) {
-			if (cr_job_stopped(job, &why))
-				return;
-			if (stale(req)) {
-				stale_tries++;
-			} else if (naps > 0) { /* the first try is free: our own are closed now */
-				struct timespec ts = { 0, CR_STARVED_NAP_MS * 1000000L };
-
-				if (naps > CR_STARVED_WAIT_MS / CR_STARVED_NAP_MS)
-					return;
-				nanosleep(&ts, NULL);
-			}
-			naps++;
-			req_reset(req);
-			run_wave(job, i, 1);
+			if (*naps == 0)
+				break;
+			--*naps;
+			nanosleep(&ts, NULL);
 		}
+		/* It was sized, so the callback was asked for it: not a second time. */
+		job->has_buffers |= req->size_bytes > 0;
+		req_reset(req);
+		run_wave(job, i, 1);
 	}
+	job->has_buffers = false;
+}
+
+static void retry_wave(struct cr_job *job, uint32_t first, uint32_t n, uint32_t *naps)
+{
+	for (uint32_t i = first; i < first + n; i++)
+		retry_file(job, i, naps);
 }
 
 static int batch_check(const struct cr_ctx *ctx, const struct cr_batch *b)
@@ -182,16 +186,13 @@ static int batch_check(const struct cr_ctx *ctx, const struct cr_batch *b)
 int cr_batch_read(struct cr_ctx *ctx, struct cr_batch *b)
 {
 	struct cr_file few[FILES_ON_STACK], *files = few;
-	uint32_t files_max = FILES_ON_STACK;
+	uint32_t files_max = FILES_ON_STACK, naps = CR_STARVED_WAIT_MS / CR_STARVED_NAP_MS;
 	struct cr_job job;
 
 	if (batch_check(ctx, b) != 0)
 		return -EINVAL;
-	for (uint32_t i = 0; i < b->n; i++) {
+	for (uint32_t i = 0; i < b->n; i++)
 		req_reset(&b->reqs[i]);
-		if (!b->reqs[i].path_bytes)
-			b->reqs[i].path_bytes = (uint32_t)strnlen(b->reqs[i].path, CR_PATH_BYTES_MAX);
-	}
 	if (b->n > FILES_ON_STACK) {
 		uint32_t want = b->n < CR_WAVE_FILES_MAX ? b->n : CR_WAVE_FILES_MAX;
 
@@ -210,7 +211,7 @@ int cr_batch_read(struct cr_ctx *ctx, struct cr_batch *b)
 			n = files_promise(&job, want);
 		/* 0: stopped; the wave opens nothing and says so */
 		run_wave(&job, first, n ? n : want);
-		retry_wave(&job, first, n ? n : want);
+		retry_wave(&job, first, n ? n : want, &naps);
 		if (b->n > 1 && n)
 			files_give_back(ctx, n);
 		first += n ? n : want;

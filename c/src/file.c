@@ -7,6 +7,7 @@
  *	             \-> CLOSING -> DONE (not a file to read)
  */
 #include <errno.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -35,8 +36,8 @@ static void set_state(struct cr_file *f, enum cr_file_state next)
 void cr_file_fail(struct cr_file *f, enum cr_status status, int os_errno)
 {
 	CR_ASSERT(f->req->status == CR_PENDING && status != CR_PENDING);
-	f->req->status = status;
 	f->req->os_errno = (uint32_t)os_errno;
+	f->req->status = status;
 }
 
 static enum cr_next fail_and_close(struct cr_file *f, enum cr_status status, int os_errno)
@@ -50,6 +51,16 @@ static enum cr_next fail_and_close(struct cr_file *f, enum cr_status status, int
 static bool may_retry(struct cr_file *f, int err)
 {
 	return (err == EINTR || err == EAGAIN) && ++f->retries <= CR_RETRIES_MAX;
+}
+
+/* path_bytes is the caller's: what is counted here must not be there when it uses the request again. */
+static bool path_ok(const struct cr_req *req)
+{
+	uint32_t bytes = req->path_bytes;
+
+	if (!bytes)
+		bytes = (uint32_t)strnlen(req->path, CR_PATH_BYTES_MAX);
+	return cr_path_ok(req->path, bytes);
 }
 
 enum cr_next cr_file_begin(struct cr_file *f)
@@ -66,7 +77,7 @@ enum cr_next cr_file_begin(struct cr_file *f)
 		cr_file_fail(f, why, 0);
 		return NEXT_DONE;
 	}
-	if (!cr_path_ok(f->req->path, f->req->path_bytes)) {
+	if (!path_ok(f->req)) {
 		cr_file_fail(f, CR_BAD_PATH, 0);
 		return NEXT_DONE;
 	}
@@ -92,6 +103,7 @@ static void judge(struct cr_file *f)
 	struct cr_req *req = f->req;
 	uint32_t flags = f->job->batch->flags;
 	enum cr_status status = CR_OK;
+	bool blocks_ok = false;
 
 	if (flags & CR_CHECK_CHUNK) {
 		struct cr_verdict v;
@@ -102,9 +114,8 @@ static void judge(struct cr_file *f)
 		if (v.reason != CR_REASON_NONE) {
 			req->reason = v.reason;
 			status = CR_BAD_FORMAT;
-		} else if (v.blocks_bad == 0 && v.blocks_moved == 0) {
-			req->flags |= CR_REQ_BLOCKS_OK;
 		}
+		blocks_ok = v.blocks_bad == 0 && v.blocks_moved == 0;
 	}
 	if (flags & (CR_CHECK_CRC | CR_CHECK_CHUNK)) {
 		req->crc_got = f->crc;
@@ -115,6 +126,8 @@ static void judge(struct cr_file *f)
 	}
 	if (status != CR_BAD_FORMAT && status != CR_BAD_CRC)
 		req->reason = CR_REASON_NONE;
+	if (status == CR_OK && blocks_ok)
+		req->flags |= CR_REQ_BLOCKS_OK;
 	req->status = status;
 }
 
@@ -126,7 +139,9 @@ enum cr_next cr_file_opened(struct cr_file *f, int res)
 	if (res < 0) {
 		if (may_retry(f, -res))
 			return NEXT_AGAIN;
-		cr_file_fail(f, open_status(-res), -res);
+		enum cr_status status = open_status(-res);
+
+		cr_file_fail(f, status, status == CR_IO || status == CR_REFUSED ? -res : 0);
 		return NEXT_DONE;
 	}
 	f->fd = res;
@@ -136,7 +151,7 @@ enum cr_next cr_file_opened(struct cr_file *f, int res)
 	if (!S_ISREG(st.st_mode))
 		return fail_and_close(f, CR_NOT_REGULAR, 0);
 	if (st.st_size < 0 || (uint64_t)st.st_size > f->job->ctx->file_bytes_max)
-		return fail_and_close(f, CR_TOO_BIG, EFBIG);
+		return fail_and_close(f, CR_TOO_BIG, 0);
 	f->req->size_bytes = (uint32_t)st.st_size;
 	if (st.st_size == 0) { /* nothing to allocate or read, but still to judge */
 		judge(f);
@@ -153,7 +168,7 @@ uint32_t cr_file_ask(const struct cr_file *f)
 	return left < CR_READ_BYTES_MAX ? left : CR_READ_BYTES_MAX;
 }
 
-enum cr_next cr_file_read(struct cr_file *f, int64_t res, int64_t asked)
+enum cr_next cr_file_read(struct cr_worker *w, struct cr_file *f, int64_t res, int64_t asked)
 {
 	struct cr_req *req = f->req;
 	enum cr_status why;
@@ -179,6 +194,8 @@ enum cr_next cr_file_read(struct cr_file *f, int64_t res, int64_t asked)
 		return NEXT_AGAIN;
 	}
 	judge(f);
+	if (req->status == CR_OK)
+		cr_worker_ready(w, f);
 	set_state(f, FILE_CLOSING);
 	return NEXT_CLOSE;
 }
@@ -206,6 +223,8 @@ void cr_file_finish(struct cr_worker *w, struct cr_file *f)
 		cr_worker_flush(w);
 		w->done_job = f->job;
 	}
+	if (f->job->step == STEP_OPEN && f->req->status == CR_OK)
+		cr_worker_ready(w, f); /* empty: there was nothing to read */
 	set_state(f, FILE_DONE);
 	w->done++;
 	w->in_flight--;

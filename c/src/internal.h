@@ -60,6 +60,7 @@ struct cr_job {
 	uint32_t               slice;       /* files a thread takes at a time */
 	uint32_t               next;        /* mu: first file that nobody took in this step */
 	bool                   posted;      /* mu: on ctx's ring of jobs */
+	bool                   has_buffers; /* from the callback already: this is another try */
 	struct cr_job         *prev_job, *next_job; /* mu */
 	_Atomic uint32_t       left;        /* files whose step is not over; lowered under mu, so
 					     * that the caller frees the job only after the last
@@ -95,6 +96,9 @@ struct cr_worker {
 	uint32_t                     in_flight;
 	struct cr_job               *done_job;  /* files finished but not yet told to done_job */
 	uint32_t                     done;
+	const struct cr_batch       *ready_batch; /* good files for ready_batch->done */
+	uint32_t                     ready[CR_WINDOW_FILES];
+	uint32_t                     n_ready;
 	struct cr_worker            *next_free; /* mu: list of guests */
 	pthread_t                    thread;
 };
@@ -144,7 +148,8 @@ enum cr_next {
 };
 enum cr_next cr_file_begin(struct cr_file *f);            /* NEXT_AGAIN: go ahead */
 enum cr_next cr_file_opened(struct cr_file *f, int res);  /* fd or -errno */
-enum cr_next cr_file_read(struct cr_file *f, int64_t res, int64_t asked); /* bytes or -errno */
+enum cr_next cr_file_read(struct cr_worker *w, struct cr_file *f, int64_t res,
+			  int64_t asked); /* bytes or -errno */
 void         cr_file_closed(struct cr_file *f);
 void         cr_file_close_now(struct cr_file *f);        /* for paths where speed is no matter */
 uint32_t     cr_file_ask(const struct cr_file *f);        /* bytes the next read asks for */
@@ -153,7 +158,10 @@ void         cr_file_rest(struct cr_file *f);             /* DONE -> IDLE, betwe
 void         cr_file_fail(struct cr_file *f, enum cr_status status, int os_errno);
 bool         cr_job_stopped(const struct cr_job *job, enum cr_status *why);
 
-/* worker.c: tells the job how many of its files this worker finished. */
+/* worker.c: collects good files for the caller's done callback. */
+void cr_worker_ready(struct cr_worker *w, const struct cr_file *f);
+
+/* worker.c: calls that callback, then tells the job how many of its files this worker finished. */
 void cr_worker_flush(struct cr_worker *w);
 
 /* path.c */

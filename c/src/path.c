@@ -14,8 +14,11 @@
  * tenant id must not be able to say it. */
 bool cr_path_ok(const char *path, uint32_t path_bytes)
 {
-	if (path_bytes == 0 || path_bytes >= CR_PATH_BYTES_MAX || memchr(path, '\0', path_bytes))
-		return false; /* the kernel would stop at a NUL and open another file */
+	/* The kernel stops at the first NUL: before path_bytes it would open another file, and behind
+	 * it lies what was not looked at. */
+	if (path_bytes == 0 || path_bytes >= CR_PATH_BYTES_MAX ||
+	    strnlen(path, (size_t)path_bytes + 1) != path_bytes)
+		return false;
 
 	const char *end = path + path_bytes;
 

@@ -106,11 +106,34 @@ static uint32_t take_any(struct cr_ctx *ctx, struct cr_file **files, uint32_t ro
 
 /* ---- Running ---- */
 
+static void hand_over(struct cr_worker *w)
+{
+	uint32_t n = w->n_ready;
+
+	w->n_ready = 0;
+	if (n)
+		w->ready_batch->done(w->ready_batch->arg, w->ready, n);
+}
+
+/* A good file, just checked. */
+void cr_worker_ready(struct cr_worker *w, const struct cr_file *f)
+{
+	const struct cr_batch *batch = f->job->batch;
+
+	if (!batch->done)
+		return;
+	if (w->n_ready && (w->ready_batch != batch || w->n_ready == CR_WINDOW_FILES))
+		hand_over(w);
+	w->ready_batch = batch;
+	w->ready[w->n_ready++] = (uint32_t)(f->req - batch->reqs);
+}
+
 void cr_worker_flush(struct cr_worker *w)
 {
 	struct cr_job *job = w->done_job;
 	uint32_t done = w->done;
 
+	hand_over(w); /* before: the batch must not end while a callback runs */
 	w->done_job = NULL;
 	w->done = 0;
 	if (!done)

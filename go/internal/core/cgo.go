@@ -15,6 +15,7 @@ package core
 #include <chunkring.h>
 
 extern int chunkringAlloc(void *arg, struct cr_req *reqs, uint32_t first, uint32_t n);
+extern void chunkringDone(void *arg, uint32_t *index, uint32_t n);
 */
 import "C"
 
@@ -94,7 +95,9 @@ func (r *Reader) Workers() int { return int(C.cr_workers(r.ctx)) }
 // call is what the callback finds through its handle.
 type call struct {
 	files []File
+	reqs  []C.struct_cr_req
 	alloc func(size int) []byte
+	done  func(i int)
 	pin   runtime.Pinner
 }
 
@@ -102,12 +105,17 @@ type call struct {
 // called on the same goroutine, once a file that could be opened, all within one callback (one a
 // wave in batches of more than about a thousand files); it returns exactly size writable bytes, or
 // nil to fail the file. cancel may be nil: storing a non-zero value (atomically) stops new work.
+//
+// done is called once for every file, right after it was read, on the thread that read it while its
+// bytes are in that CPU's caches: so by several goroutines at a time, and for files that failed at the
+// end.
+//
 // When Read returns nothing writes to any buffer any more. The error is a misuse, never a file's.
-func (r *Reader) Read(files []File, check Check, alloc func(size int) []byte, cancel *uint32) error {
+func (r *Reader) Read(files []File, check Check, alloc func(size int) []byte, done func(i int), cancel *uint32) error {
 	if len(files) == 0 {
 		return nil
 	}
-	c := call{files: files, alloc: alloc}
+	c := call{files: files, reqs: make([]C.struct_cr_req, len(files)), alloc: alloc, done: done}
 	defer c.pin.Unpin() // chunkring.h: after the return C holds nothing
 
 	pathBytes := 0
@@ -115,7 +123,7 @@ func (r *Reader) Read(files []File, check Check, alloc func(size int) []byte, ca
 		pathBytes += len(files[i].Path) + 1
 	}
 	paths := make([]byte, 0, pathBytes)
-	reqs := make([]C.struct_cr_req, len(files))
+	reqs := c.reqs
 	c.pin.Pin(unsafe.SliceData(paths))
 	c.pin.Pin(unsafe.SliceData(reqs))
 	for i := range files {
@@ -131,11 +139,12 @@ func (r *Reader) Read(files []File, check Check, alloc func(size int) []byte, ca
 	defer handle.Delete()
 	c.pin.Pin(handle)
 	batch := C.struct_cr_batch{
-		reqs:      unsafe.SliceData(reqs),
-		n:         C.uint32_t(len(reqs)),
-		flags:     C.uint32_t(check),
-		alloc:     C.cr_alloc_fn(C.chunkringAlloc),
-		alloc_arg: unsafe.Pointer(handle),
+		reqs:  unsafe.SliceData(reqs),
+		n:     C.uint32_t(len(reqs)),
+		flags: C.uint32_t(check),
+		alloc: C.cr_alloc_fn(C.chunkringAlloc),
+		done:  C.cr_done_fn(C.chunkringDone),
+		arg:   unsafe.Pointer(handle),
 	}
 	if cancel != nil {
 		c.pin.Pin(cancel)
@@ -145,7 +154,10 @@ func (r *Reader) Read(files []File, check Check, alloc func(size int) []byte, ca
 		return fmt.Errorf("cr_batch_read of %d files: %w", len(files), syscall.Errno(-rc))
 	}
 	for i := range files {
-		files[i].take(&reqs[i])
+		if Status(reqs[i].status) != OK { // the good ones were handed over
+			files[i].take(&reqs[i])
+			done(i)
+		}
 	}
 	return nil
 }
@@ -165,9 +177,9 @@ func (f *File) take(req *C.struct_cr_req) {
 }
 
 //export chunkringAlloc
-func chunkringAlloc(arg unsafe.Pointer, creqs *C.struct_cr_req, first, n C.uint32_t) C.int {
+func chunkringAlloc(arg unsafe.Pointer, _ *C.struct_cr_req, first, n C.uint32_t) C.int {
 	c := (*cgo.Handle)(arg).Value().(*call)
-	reqs := unsafe.Slice(creqs, len(c.files))
+	reqs := c.reqs // as C has them
 	for i := first; i < first+n; i++ {
 		if reqs[i].status != C.CR_PENDING {
 			continue
@@ -183,6 +195,17 @@ func chunkringAlloc(arg unsafe.Pointer, creqs *C.struct_cr_req, first, n C.uint3
 		c.files[i].Buf = buf
 	}
 	return 0
+}
+
+// It runs on any of C's threads: decoding what a thread has just read saves a trip to memory.
+//
+//export chunkringDone
+func chunkringDone(arg unsafe.Pointer, index *C.uint32_t, n C.uint32_t) {
+	c := (*cgo.Handle)(arg).Value().(*call)
+	for _, i := range unsafe.Slice(index, n) {
+		c.files[i].take(&c.reqs[i])
+		c.done(int(i))
+	}
 }
 
 // CRC32C is the library's checksum, here for the test that compares it with hash/crc32.

@@ -88,9 +88,8 @@ func (r *Reader) Fallback() (syscall.Errno, string) { return syscall.ENOSYS, "bu
 // Workers is the number of goroutines a batch uses.
 func (r *Reader) Workers() int { return r.workers }
 
-// Read has the meaning of its twin in cgo.go, except that alloc is called by several goroutines, one
-// file at a time.
-func (r *Reader) Read(files []File, check Check, alloc func(size int) []byte, cancel *uint32) error {
+// Read has the meaning of its twin in cgo.go, except that alloc is called by several goroutines.
+func (r *Reader) Read(files []File, check Check, alloc func(size int) []byte, done func(i int), cancel *uint32) error {
 	if len(files) > BatchMax {
 		return fmt.Errorf("read of %d files: %w", len(files), syscall.EINVAL)
 	}
@@ -98,6 +97,7 @@ func (r *Reader) Read(files []File, check Check, alloc func(size int) []byte, ca
 	work := func() {
 		for i := next.Add(1) - 1; i < int64(len(files)); i = next.Add(1) - 1 {
 			r.readFile(&files[i], check, alloc, cancel)
+			done(int(i))
 		}
 	}
 	var wg sync.WaitGroup

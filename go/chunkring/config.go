@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package chunkring
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+)
+
+// The values of Config.Backend.
+const (
+	BackendAuto    = "auto"    // io_uring, or threads where it can't be set up
+	BackendURing   = "uring"   // the same; named by benchmarks, which then check Client.Backend
+	BackendThreads = "threads" // plain system calls on a few threads
+)
+
+const (
+	maxWorkers     = 64      // CR_WORKERS_MAX of chunkring.h
+	maxRingEntries = 4096    // CR_RING_ENTRIES_MAX
+	maxChunkBytes  = 1 << 30 // CR_FILE_BYTES_MAX
+	maxPooledBytes = 1 << 40
+)
+
+// Config configures a Client. Only Directory is required; zero values mean the defaults.
+type Config struct {
+	Directory string `yaml:"directory"`
+	Backend   string `yaml:"backend"`
+
+	// Workers is the number of threads that read beside the callers. Default: the usable CPUs, at
+	// most 8; at least 8 on the threads back-end, which needs them to keep a cold disk busy.
+	Workers int `yaml:"workers"`
+
+	// MaxChunkBytes is the size above which a file is an error and nothing is allocated for it.
+	// Default 64 MiB, at most 1 GiB.
+	MaxChunkBytes int `yaml:"max_chunk_bytes"`
+
+	// MaxOpenFiles bounds the chunk files that all reads together have open. Default: a quarter of
+	// RLIMIT_NOFILE, at most 2048.
+	MaxOpenFiles int `yaml:"max_open_files"`
+
+	// PooledBytes bounds what GetChunksPooled keeps for reuse. Default 256 MiB.
+	PooledBytes int `yaml:"pooled_bytes"`
+
+	// RingEntries (a power of two) and SQPoll exist for experiments; SQPoll burns a CPU.
+	RingEntries int  `yaml:"ring_entries"`
+	SQPoll      bool `yaml:"sqpoll"`
+}
+
+// RegisterFlagsWithPrefix registers prefix+"chunkring.directory" and so on.
+func (cfg *Config) RegisterFlagsWithPrefix(prefix string, f *flag.FlagSet) {
+	prefix += "chunkring."
+	f.StringVar(&cfg.Directory, prefix+"directory", "", "Directory to store chunks in.")
+	f.StringVar(&cfg.Backend, prefix+"backend", BackendAuto,
+		"How chunk files are read: auto (io_uring, or threads where it is refused), uring or threads.")
+	f.IntVar(&cfg.Workers, prefix+"workers", 0,
+		"Threads that read chunk files beside the callers. 0 means the usable CPUs, at most 8 (threads back-end: at least 8).")
+	f.IntVar(&cfg.MaxChunkBytes, prefix+"max-chunk-bytes", 0,
+		"Chunk files larger than this many bytes are an error. 0 means 64 MiB.")
+	f.IntVar(&cfg.MaxOpenFiles, prefix+"max-open-files", 0,
+		"Chunk files that all reads together may have open. 0 means a quarter of the file descriptor limit, at most 2048.")
+	f.IntVar(&cfg.PooledBytes, prefix+"pooled-bytes", 0,
+		"Bytes of explicitly released buffers that are kept for reuse. 0 means 256 MiB.")
+	f.IntVar(&cfg.RingEntries, prefix+"ring-entries", 0,
+		"Submission entries of each io_uring, a power of two. 0 means the default of 128.")
+	f.BoolVar(&cfg.SQPoll, prefix+"sqpoll", false,
+		"Let a kernel thread poll each io_uring. For experiments: it burns a CPU.")
+}
+
+// Validate says what is wrong with the configuration, if anything.
+func (cfg *Config) Validate() error {
+	if cfg.Directory == "" {
+		return errors.New("chunkring: directory is empty: set it to the folder that holds the chunks")
+	}
+	switch cfg.Backend {
+	case "", BackendAuto, BackendURing, BackendThreads:
+	default:
+		return fmt.Errorf("chunkring: unknown backend %q: use auto, uring or threads", cfg.Backend)
+	}
+	if cfg.RingEntries&(cfg.RingEntries-1) != 0 {
+		return fmt.Errorf("chunkring: ring_entries %d is not a power of two", cfg.RingEntries)
+	}
+	for _, f := range []struct {
+		name     string
+		val, max int
+	}{
+		{"workers", cfg.Workers, maxWorkers},
+		{"max_chunk_bytes", cfg.MaxChunkBytes, maxChunkBytes},
+		{"max_open_files", cfg.MaxOpenFiles, 1 << 20},
+		{"pooled_bytes", cfg.PooledBytes, maxPooledBytes},
+		{"ring_entries", cfg.RingEntries, maxRingEntries},
+	} {
+		if f.val < 0 || f.val > f.max {
+			return fmt.Errorf("chunkring: %s is %d: must be between 0 (default) and %d", f.name, f.val, f.max)
+		}
+	}
+	return nil
+}

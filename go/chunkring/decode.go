@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package chunkring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+
+	"github.com/grafana/loki/v3/pkg/chunkenc"
+	"github.com/grafana/loki/v3/pkg/storage/chunk"
+
+	"github.com/chunkring/chunkring/go/internal/chunkcheck"
+	"github.com/chunkring/chunkring/go/internal/core"
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+var decodeContexts = sync.Pool{New: func() any { return chunk.NewDecodeContext() }}
+
+// verifiedDecoder is what a Loki patched by lokifork offers: Decode for bytes whose outer checksum
+// was verified, and whose blocks were too if blocksVerified. An unmodified Loki lacks it; then Decode
+// checks both itself and Read is not asked to.
+type verifiedDecoder interface {
+	DecodeVerified(dc *chunk.DecodeContext, input []byte, blocksVerified bool) error
+}
+
+// decodesVerified tells which Loki this is built with.
+var decodesVerified = func() bool {
+	_, ok := any(&chunk.Chunk{}).(verifiedDecoder)
+	return ok
+}()
+
+// decoding is one batch on its way through Loki's decoder.
+type decoding struct {
+	c           *Client
+	ctx         context.Context
+	files       []core.File
+	chunks, out []chunk.Chunk
+	errs        []error // errs[i] tells why out[i] is not good
+}
+
+// one takes file i as the reader left it. It runs for several files at a time.
+func (d *decoding) one(i int) {
+	f := &d.files[i]
+	if f.Status != core.OK {
+		d.errs[i] = fileError(d.ctx, f, filepath.Join(d.c.cfg.Directory, f.Path))
+		return
+	}
+	if d.errs[i] = context.Cause(d.ctx); d.errs[i] != nil {
+		return
+	}
+	dc := decodeContexts.Get().(*chunk.DecodeContext)
+	d.out[i] = d.chunks[i]
+	d.errs[i] = d.c.decode(dc, f, &d.out[i])
+	decodeContexts.Put(dc)
+}
+
+// decode fills chk from the bytes of f. Loki's decoder trusts the numbers in a chunk, so they are
+// checked before it sees them; whatever slips through and panics is an error of this chunk alone.
+func (c *Client) decode(dc *chunk.DecodeContext, f *core.File, chk *chunk.Chunk) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.metrics.panics.Inc()
+			err = fmt.Errorf("%w: %v\n%s", ErrPanic, p, debug.Stack())
+		}
+	}()
+	if err := c.check(f); err != nil {
+		return err
+	}
+	announced := chunkcheck.Blocks(f.Buf)
+	if d, ok := any(chk).(verifiedDecoder); ok {
+		err = d.DecodeVerified(dc, f.Buf, f.BlocksOK)
+	} else {
+		err = chk.Decode(dc, f.Buf)
+	}
+	if errors.Is(err, chunk.ErrInvalidChecksum) {
+		return checksumError(crc32.Checksum(f.Buf, castagnoli), f.CRC, len(f.Buf)) // Loki's has no numbers
+	}
+	if err != nil {
+		return fmt.Errorf("decode: %w", err)
+	}
+	if facade, ok := chk.Data.(*chunkenc.Facade); ok {
+		if dropped := announced - facade.LokiChunk().BlockCount(); dropped > 0 {
+			c.droppedBlocks(&f.Path, chk, dropped)
+		}
+	}
+	return nil
+}
+
+// check is all that must hold before Loki's decoder may see the bytes.
+func (c *Client) check(f *core.File) error {
+	err := chunkcheck.Check(f.Buf)
+	if err == nil {
+		return nil
+	}
+	// Damaged or made so? The outer checksum tells, and has the first say, as in Loki.
+	if crc := crc32.Checksum(f.Buf, castagnoli); crc != f.CRC {
+		return checksumError(crc, f.CRC, len(f.Buf))
+	}
+	return fmt.Errorf("%w: %w", ErrMalformed, err)
+}
+
+// malformation names what C found wrong; the Go check says the same with the place, so it is asked
+// again for the message.
+func malformation(f *core.File) error {
+	if err := chunkcheck.Structure(f.Buf); err != nil {
+		return err
+	}
+	return &chunkcheck.Error{Reason: chunkcheck.Reason(f.Reason), Detail: "found while it was read"}
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package chunkring
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/grafana/loki/v3/pkg/storage/chunk"
+
+	"github.com/chunkring/chunkring/go/internal/core"
+)
+
+// GetChunks reads, verifies and decodes chunks with one call into C, whatever their number.
+//
+// Good chunks come back in the order of the request even when err != nil. err is then a *BatchError
+// with one entry for each failed chunk, and errors.Is finds fs.ErrNotExist, chunk.ErrInvalidChecksum,
+// the system's errno, ErrMalformed, ... or the context's error in it. Each chunk owns its bytes: one
+// allocation, writable, never reused. A chunk whose blocks are damaged under a right outer checksum
+// comes back without those blocks, as from Loki's client; that is logged and counted.
+//
+// When ctx ends, nothing new is started; reads in flight are waited for, since the kernel still
+// writes into their buffers.
+func (c *Client) GetChunks(ctx context.Context, chunks []chunk.Chunk) ([]chunk.Chunk, error) {
+	return c.getChunks(ctx, chunks, core.NewBuffer)
+}
+
+func (c *Client) getChunks(ctx context.Context, chunks []chunk.Chunk, alloc func(int) []byte) ([]chunk.Chunk, error) {
+	if !c.enter() {
+		return nil, ErrStopped
+	}
+	defer c.leave()
+	errs := make([]error, len(chunks))
+	out := make([]chunk.Chunk, len(chunks))
+	for first := 0; first < len(chunks); first += core.BatchMax { // once, but for absurd requests
+		end := min(first+core.BatchMax, len(chunks))
+		c.getBatch(ctx, chunks[first:end], out[first:end], errs[first:end], alloc)
+	}
+	return c.result(chunks, out, errs)
+}
+
+// getBatch reads and decodes one batch into out, errs telling which of out are not good. Each chunk is
+// decoded by the thread that has just read it.
+func (c *Client) getBatch(ctx context.Context, chunks, out []chunk.Chunk, errs []error, alloc func(int) []byte) {
+	d := &decoding{c: c, ctx: ctx, files: c.filesFor(chunks), chunks: chunks, out: out, errs: errs}
+	check := core.CheckNone // Decode will do it
+	if decodesVerified {
+		check = core.CheckChunk
+	}
+	cancel := new(uint32)
+	if ctx.Err() != nil {
+		*cancel = 1
+	} else if ctx.Done() != nil {
+		defer context.AfterFunc(ctx, func() { atomic.StoreUint32(cancel, 1) })()
+	}
+	if err := c.reader.Read(d.files, check, alloc, d.one, cancel); err != nil {
+		for i := range errs {
+			errs[i] = err
+		}
+	}
+}
+
+// filesFor names the files. All names share one allocation.
+func (c *Client) filesFor(chunks []chunk.Chunk) []core.File {
+	const usualPathBytes = 96
+	files := make([]core.File, len(chunks))
+	names := make([]byte, 0, len(chunks)*usualPathBytes)
+	ends := make([]int, len(chunks))
+	for i := range chunks {
+		names = c.keys.appendPath(names, &chunks[i].ChunkRef)
+		ends[i] = len(names)
+	}
+	// names never changes again.
+	all, start := unsafe.String(unsafe.SliceData(names), len(names)), 0
+	for i := range files {
+		files[i] = core.File{Path: all[start:ends[i]], CRC: chunks[i].Checksum}
+		start = ends[i]
+	}
+	return files
+}
+
+// result keeps the good chunks, in order, and makes the batch's error of the rest.
+func (c *Client) result(chunks, out []chunk.Chunk, errs []error) ([]chunk.Chunk, error) {
+	var failed []*ChunkError
+	good := out[:0]
+	for i := range out {
+		if errs[i] == nil {
+			good = append(good, out[i])
+			continue
+		}
+		failed = append(failed, c.chunkError(&chunks[i], errs[i]))
+	}
+	c.metrics.count("read", len(good), failed)
+	clear(out[len(good):]) // nothing of a failed chunk stays reachable
+	if failed == nil {
+		return good, nil
+	}
+	err := &BatchError{Requested: len(chunks), Failed: failed}
+	c.logFailure("reading chunks failed", err)
+	return good, err
+}
+
+func (c *Client) chunkError(chk *chunk.Chunk, cause error) *ChunkError {
+	return &ChunkError{
+		Key:  c.keys.externalKey(&chk.ChunkRef),
+		Path: filepath.Join(c.cfg.Directory, c.keys.path(&chk.ChunkRef)),
+		Err:  cause,
+	}
+}
+
+// ctxError reports whether a failure is only that the caller gave up.
+func ctxError(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
