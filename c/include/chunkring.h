@@ -159,6 +159,9 @@ struct cr_batch {
 	cr_done_fn      done;       /* may be NULL */
 	const uint32_t *cancel;     /* may be NULL. Whoever stores a non-zero value (atomically)
 				     * stops new work, like a timeout */
+	uint64_t        open_ns;    /* out: wall time spent opening and sizing, */
+	uint64_t        alloc_ns;   /* ... in alloc, */
+	uint64_t        read_ns;    /* ... reading, checking and in done */
 };
 
 /*

@@ -63,6 +63,25 @@ static int ring_init(struct io_uring *ring, uint32_t entries, unsigned int flags
 	}
 }
 
+/* A sandbox may allow the set-up and refuse the rest: better known now than with files queued. */
+static int try_enter(struct io_uring *ring)
+{
+	struct io_uring_cqe *cqe;
+	int res;
+
+	io_uring_prep_nop(io_uring_get_sqe(ring));
+	do {
+		res = io_uring_submit_and_wait(ring, 1);
+	} while (res == -EINTR);
+	if (res < 0)
+		return res;
+	if (io_uring_peek_cqe(ring, &cqe) != 0)
+		return -EIO;
+	res = cqe->res;
+	io_uring_cqe_seen(ring, cqe);
+	return res;
+}
+
 static int uring_open(struct cr_worker *w, const char **step)
 {
 	uint32_t entries = w->ctx->ring_entries ? w->ctx->ring_entries : CR_RING_ENTRIES;
@@ -89,6 +108,12 @@ static int uring_open(struct cr_worker *w, const char **step)
 		*step = "probe of openat2, read, close";
 		io_uring_queue_exit(ring);
 		err = -EOPNOTSUPP;
+	}
+	if (err == 0) {
+		*step = "io_uring_enter";
+		err = try_enter(ring);
+		if (err)
+			io_uring_queue_exit(ring);
 	}
 	if (err) {
 		free(ring);
@@ -182,9 +207,10 @@ static void on_result(struct cr_worker *w, struct cr_file *f, int res)
 			queue_close(w, f);
 		return;
 	case FILE_CLOSING:
-		/* As with close(2), the descriptor is gone whatever the result, but where the request
-		 * itself did not run. */
-		if (res == -ECANCELED || res == -EAGAIN || res == -EINVAL)
+		/* As with close(2), the descriptor is gone whatever the result (which may be any errno
+		 * of a FUSE flush): closing it again would hit another thread's. Only a canceled request
+		 * did not run. */
+		if (res == -ECANCELED)
 			close(f->fd);
 		cr_file_closed(f);
 		cr_file_finish(w, f);

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -95,7 +96,8 @@ static int thread_create(struct cr_worker *w, struct start *start)
 	return -err;
 }
 
-static int worker_start(struct cr_ctx *ctx, struct cr_worker *w, const char **step)
+/* *no_thread: the system had no thread for it, which says nothing about the back-end. */
+static int worker_start(struct cr_ctx *ctx, struct cr_worker *w, const char **step, bool *no_thread)
 {
 	struct start start = { .w = w };
 	int err;
@@ -104,6 +106,7 @@ static int worker_start(struct cr_ctx *ctx, struct cr_worker *w, const char **st
 	pthread_cond_init(&start.answered, NULL);
 	*step = "pthread_create";
 	err = thread_create(w, &start);
+	*no_thread = err != 0;
 	if (err == 0) {
 		pthread_mutex_lock(&ctx->mu);
 		while (!start.done)
@@ -166,8 +169,13 @@ static int backend_start(struct cr_ctx *ctx, const struct cr_backend_ops *ops, c
 	}
 	ctx->ops = ops;
 	for (uint32_t i = 0; i < n; i++) {
-		int err = worker_start(ctx, &ctx->workers[i], step);
+		bool no_thread;
+		int err = worker_start(ctx, &ctx->workers[i], step, &no_thread);
 
+		if (err && no_thread && i > 0) {
+			n = i; /* fewer are no error: callers work too */
+			break;
+		}
 		if (err) {
 			workers_stop(ctx, i);
 			return err;
@@ -185,6 +193,7 @@ int cr_ctx_open_with(const char *dir, const struct cr_options *opt,
 {
 	static const struct cr_options defaults;
 	const char *step = "";
+	pthread_condattr_t monotonic;
 	struct cr_ctx *ctx;
 	int err;
 
@@ -204,7 +213,10 @@ int cr_ctx_open_with(const char *dir, const struct cr_options *opt,
 	}
 	pthread_mutex_init(&ctx->mu, NULL); /* these can't fail on Linux */
 	pthread_cond_init(&ctx->work, NULL);
-	pthread_cond_init(&ctx->fds_free, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC); /* it is waited on with a time */
+	pthread_cond_init(&ctx->fds_free, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 	for (; *order; order++) {
 		err = backend_start(ctx, *order, &step);
 		if (!err) {

@@ -52,7 +52,7 @@ enum cr_step { STEP_OPEN, STEP_READ };
 /* One wave of a batch, in one of its two steps; lives on the caller's stack. */
 struct cr_job {
 	struct cr_ctx         *ctx;
-	const struct cr_batch *batch;
+	struct cr_batch       *batch;
 	struct cr_file        *files;
 	uint32_t               n;
 	enum cr_step           step;

@@ -97,6 +97,7 @@ void *cr_pool_get(struct cr_pool *pool, uint32_t size_bytes, uint32_t *cap_bytes
 	struct header *h;
 	uint32_t class_no;
 	uint64_t bytes;
+	void *mem;
 
 	if (size_bytes == 0 || size_bytes > CR_FILE_BYTES_MAX)
 		return NULL;
@@ -109,11 +110,12 @@ void *cr_pool_get(struct cr_pool *pool, uint32_t size_bytes, uint32_t *cap_bytes
 		pool->stats.retained_bytes -= bytes;
 		pool->stats.retained_buffers--;
 	} else {
-		h = aligned_alloc(HEADER_BYTES, HEADER_BYTES + bytes);
-		if (!h) {
+		/* not aligned_alloc, which wants a multiple of the alignment */
+		if (posix_memalign(&mem, HEADER_BYTES, HEADER_BYTES + bytes) != 0) {
 			pthread_mutex_unlock(&pool->mu);
 			return NULL;
 		}
+		h = mem;
 		*h = (struct header){ .pool = pool, .cap_bytes = bytes, .class_no = class_no,
 				      .next = pool->all };
 		if (pool->all)

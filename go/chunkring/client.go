@@ -12,6 +12,7 @@ import (
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
 	"github.com/grafana/loki/v3/pkg/storage/chunk/client"
@@ -19,6 +20,13 @@ import (
 
 	"github.com/chunkring/chunkring/go/internal/chunkfile"
 	"github.com/chunkring/chunkring/go/internal/core"
+)
+
+// A store whose disk fails has every batch fail: enough lines to see it, and a count of the rest in
+// chunkring_log_lines_dropped_total. The error itself always reaches the caller.
+const (
+	logLinesPerSecond = 10
+	logLinesBurst     = 100
 )
 
 // Client is Loki's chunk client over local files. All its methods may be called at the same time.
@@ -36,6 +44,8 @@ type Client struct {
 	life    sync.RWMutex
 	stopped bool
 
+	failures *rate.Limiter // of log lines about failed chunks
+
 	sweepDone context.CancelFunc // ends the background sweep
 	sweep     sync.WaitGroup
 }
@@ -52,7 +62,8 @@ func New(cfg Config, schema config.SchemaConfig, logger log.Logger, reg promethe
 	if logger == nil {
 		logger = log.NewNopLogger()
 	}
-	c := &Client{cfg: cfg, keys: newKeyer(schema), logger: log.With(logger, "component", "chunkring")}
+	c := &Client{cfg: cfg, keys: newKeyer(schema), logger: log.With(logger, "component", "chunkring"),
+		failures: rate.NewLimiter(logLinesPerSecond, logLinesBurst)}
 	var err error
 	if c.dir, err = chunkfile.Open(cfg.Directory); err != nil {
 		return nil, fmt.Errorf("chunkring: %w", err)
@@ -79,21 +90,6 @@ func New(cfg Config, schema config.SchemaConfig, logger log.Logger, reg promethe
 	c.announce()
 	c.startSweep()
 	return c, nil
-}
-
-// announce says once which back-end runs, and why if it is not the one that was wanted.
-func (c *Client) announce() {
-	errno, step := c.reader.Fallback()
-	reason := ""
-	if errno != 0 && c.cfg.Backend != BackendThreads {
-		reason = fmt.Sprintf("%s: %s", step, errno.Error())
-		level.Warn(c.logger).Log("msg", "io_uring is not available, reading with threads instead",
-			"reason", reason, "hint", "containers: allow io_uring in the seccomp profile; RHEL: sysctl kernel.io_uring_disabled=0",
-			"directory", c.cfg.Directory)
-	}
-	c.metrics.backend.WithLabelValues(c.backend, reason).Set(1)
-	level.Info(c.logger).Log("msg", "chunk store open", "directory", c.cfg.Directory, "backend", c.backend,
-		"workers", c.reader.Workers(), "crc32c", core.CRC32CKernel(), "verified_decode", decodesVerified)
 }
 
 // startSweep removes, in the background, what killed processes left behind in mid-write.
@@ -152,6 +148,10 @@ func (c *Client) IsRetryableErr(error) bool { return false }
 // logFailure writes one line a batch. Chunks that don't exist and callers that gave up are not the
 // store's fault.
 func (c *Client) logFailure(msg string, err *BatchError) {
+	if !c.failures.Allow() {
+		c.metrics.linesDropped.Inc()
+		return
+	}
 	at := level.Error
 	switch {
 	case isNotFound(err):
@@ -173,6 +173,10 @@ func allCtx(err *BatchError) bool {
 
 func (c *Client) droppedBlocks(path *string, chk *chunk.Chunk, n int) {
 	c.metrics.blocksDropped.Add(float64(n))
+	if !c.failures.Allow() {
+		c.metrics.linesDropped.Inc()
+		return
+	}
 	level.Warn(c.logger).Log("msg", "damaged blocks left out of a chunk", "blocks", n,
 		"key", c.keys.externalKey(&chk.ChunkRef), "path", *path)
 }

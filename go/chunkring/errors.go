@@ -37,6 +37,12 @@ var (
 	ErrPanic = errors.New("decoding the chunk panicked")
 )
 
+// Kinds of a wrong checksum that have a name of their own in the metrics.
+var (
+	errEmpty     = errors.New("the file is empty")
+	errShrinking = errors.New("the file became shorter while it was read")
+)
+
 // ChunkError is what happened to one chunk.
 type ChunkError struct {
 	Key  string // as in Loki's index: tenant/fingerprint/from:through:checksum
@@ -127,11 +133,11 @@ func fileError(ctx context.Context, f *core.File, path string) error {
 	case core.TooBig:
 		return pathError("open", fmt.Errorf("%w: raise max_chunk_bytes if it is a real chunk", ErrTooBig))
 	case core.Short:
-		return fmt.Errorf("%w: the file became shorter while it was read", chunk.ErrInvalidChecksum)
+		return fmt.Errorf("%w: %w", chunk.ErrInvalidChecksum, errShrinking)
 	case core.BadCRC:
 		return checksumError(f.GotCRC, f.CRC, len(f.Buf))
 	case core.BadFormat:
-		return fmt.Errorf("%w: %s", ErrMalformed, malformation(f))
+		return fmt.Errorf("%w: %w", ErrMalformed, malformation(f))
 	}
 	return fmt.Errorf("unexpected status %v", f.Status) // NoBuffer, TooSmall: our own mistake
 }
@@ -147,7 +153,7 @@ func ended(ctx context.Context) error {
 
 func checksumError(got, want uint32, size int) error {
 	if size == 0 {
-		return fmt.Errorf("%w: the file is empty", chunk.ErrInvalidChecksum)
+		return fmt.Errorf("%w: %w", chunk.ErrInvalidChecksum, errEmpty)
 	}
 	return fmt.Errorf("%w: CRC32C of its %d bytes is %08x, its name says %08x", chunk.ErrInvalidChecksum, size, got, want)
 }

@@ -7,12 +7,19 @@ import (
 	"errors"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 	"unsafe"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
 
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
 
 	"github.com/chunkring/chunkring/go/internal/core"
 )
+
+var tracer = otel.Tracer("github.com/chunkring/chunkring")
 
 // GetChunks reads, verifies and decodes chunks with one call into C, whatever their number.
 //
@@ -33,18 +40,36 @@ func (c *Client) getChunks(ctx context.Context, chunks []chunk.Chunk, alloc func
 		return nil, ErrStopped
 	}
 	defer c.leave()
+	begin := time.Now()
+	ctx, span := tracer.Start(ctx, "chunkring.GetChunks")
+	defer span.End()
+	c.metrics.inFlight.Add(float64(len(chunks)))
+	defer c.metrics.inFlight.Sub(float64(len(chunks)))
+
 	errs := make([]error, len(chunks))
 	out := make([]chunk.Chunk, len(chunks))
+	bytes := 0
 	for first := 0; first < len(chunks); first += core.BatchMax { // once, but for absurd requests
 		end := min(first+core.BatchMax, len(chunks))
-		c.getBatch(ctx, chunks[first:end], out[first:end], errs[first:end], alloc)
+		bytes += c.getBatch(ctx, chunks[first:end], out[first:end], errs[first:end], alloc)
 	}
-	return c.result(chunks, out, errs)
+	good, err := c.result(chunks, out, errs)
+	c.metrics.bytes.WithLabelValues("read").Add(float64(bytes))
+	c.metrics.seconds.WithLabelValues(stageGet).Observe(time.Since(begin).Seconds())
+	if span.IsRecording() {
+		span.SetAttributes(attribute.Int("requested", len(chunks)), attribute.Int("fetched", len(good)),
+			attribute.Int("bytes", bytes), attribute.String("backend", c.backend))
+		if err != nil {
+			span.RecordError(err)
+			span.SetStatus(codes.Error, "some chunks failed")
+		}
+	}
+	return good, err
 }
 
 // getBatch reads and decodes one batch into out, errs telling which of out are not good. Each chunk is
-// decoded by the thread that has just read it.
-func (c *Client) getBatch(ctx context.Context, chunks, out []chunk.Chunk, errs []error, alloc func(int) []byte) {
+// decoded by the thread that has just read it. It returns how many bytes were read.
+func (c *Client) getBatch(ctx context.Context, chunks, out []chunk.Chunk, errs []error, alloc func(int) []byte) (bytes int) {
 	d := &decoding{c: c, ctx: ctx, files: c.filesFor(chunks), chunks: chunks, out: out, errs: errs}
 	check := core.CheckNone // Decode will do it
 	if decodesVerified {
@@ -56,11 +81,18 @@ func (c *Client) getBatch(ctx context.Context, chunks, out []chunk.Chunk, errs [
 	} else if ctx.Done() != nil {
 		defer context.AfterFunc(ctx, func() { atomic.StoreUint32(cancel, 1) })()
 	}
-	if err := c.reader.Read(d.files, check, alloc, d.one, cancel); err != nil {
-		for i := range errs {
+	times, err := c.reader.Read(d.files, check, alloc, d.one, cancel)
+	for i := range d.files {
+		if err != nil {
 			errs[i] = err
 		}
+		bytes += len(d.files[i].Buf)
 	}
+	c.metrics.seconds.WithLabelValues(stageOpen).Observe(times.Open.Seconds())
+	c.metrics.seconds.WithLabelValues(stageAlloc).Observe(times.Alloc.Seconds())
+	c.metrics.seconds.WithLabelValues(stageRead).Observe(times.Read.Seconds())
+	c.metrics.seconds.WithLabelValues(stageDecode).Observe(time.Duration(d.spent.Load()).Seconds())
+	return bytes
 }
 
 // filesFor names the files. All names share one allocation.

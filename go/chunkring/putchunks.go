@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
 )
@@ -23,6 +24,8 @@ func (c *Client) PutChunks(ctx context.Context, chunks []chunk.Chunk) error {
 		return ErrStopped
 	}
 	defer c.leave()
+	begin := time.Now()
+	defer func() { c.metrics.seconds.WithLabelValues(stagePut).Observe(time.Since(begin).Seconds()) }()
 	errs := make([]error, len(chunks))
 	slots := make(chan struct{}, putsInFlight)
 	var wg sync.WaitGroup
@@ -58,7 +61,11 @@ func (c *Client) putChunk(ctx context.Context, chk *chunk.Chunk) error {
 	if err != nil {
 		return fmt.Errorf("encode: %w", err)
 	}
-	return c.dir.Put(ctx, c.keys.path(&chk.ChunkRef), data)
+	if err := c.dir.Put(ctx, c.keys.path(&chk.ChunkRef), data); err != nil {
+		return err
+	}
+	c.metrics.bytes.WithLabelValues("put").Add(float64(len(data)))
+	return nil
 }
 
 // DeleteChunk removes the chunk's file and the folders that this leaves empty. A chunk that is not

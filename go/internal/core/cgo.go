@@ -24,6 +24,7 @@ import (
 	"runtime"
 	"runtime/cgo"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -111,9 +112,9 @@ type call struct {
 // end.
 //
 // When Read returns nothing writes to any buffer any more. The error is a misuse, never a file's.
-func (r *Reader) Read(files []File, check Check, alloc func(size int) []byte, done func(i int), cancel *uint32) error {
+func (r *Reader) Read(files []File, check Check, alloc func(size int) []byte, done func(i int), cancel *uint32) (Times, error) {
 	if len(files) == 0 {
-		return nil
+		return Times{}, nil
 	}
 	c := call{files: files, reqs: make([]C.struct_cr_req, len(files)), alloc: alloc, done: done}
 	defer c.pin.Unpin() // chunkring.h: after the return C holds nothing
@@ -128,6 +129,7 @@ func (r *Reader) Read(files []File, check Check, alloc func(size int) []byte, do
 	c.pin.Pin(unsafe.SliceData(reqs))
 	for i := range files {
 		f := &files[i]
+		*f = File{Path: f.Path, CRC: f.CRC}
 		reqs[i].path = (*C.char)(unsafe.Pointer(&paths[:pathBytes][len(paths)]))
 		reqs[i].path_bytes = C.uint32_t(len(f.Path))
 		reqs[i].crc_want = C.uint32_t(f.CRC)
@@ -151,7 +153,7 @@ func (r *Reader) Read(files []File, check Check, alloc func(size int) []byte, do
 		batch.cancel = (*C.uint32_t)(cancel)
 	}
 	if rc := C.cr_batch_read(r.ctx, &batch); rc != 0 {
-		return fmt.Errorf("cr_batch_read of %d files: %w", len(files), syscall.Errno(-rc))
+		return Times{}, fmt.Errorf("cr_batch_read of %d files: %w", len(files), syscall.Errno(-rc))
 	}
 	for i := range files {
 		if Status(reqs[i].status) != OK { // the good ones were handed over
@@ -159,7 +161,11 @@ func (r *Reader) Read(files []File, check Check, alloc func(size int) []byte, do
 			done(i)
 		}
 	}
-	return nil
+	return Times{
+		Open:  time.Duration(batch.open_ns),
+		Alloc: time.Duration(batch.alloc_ns),
+		Read:  time.Duration(batch.read_ns),
+	}, nil
 }
 
 func (f *File) take(req *C.struct_cr_req) {
@@ -171,6 +177,7 @@ func (f *File) take(req *C.struct_cr_req) {
 	f.BlocksOK = req.flags&C.CR_REQ_BLOCKS_OK != 0
 	switch f.Status {
 	case OK, BadCRC, BadFormat:
+		f.Buf = f.Buf[:req.size_bytes] // shorter than asked for if it shrank before it was tried again
 	default:
 		f.Buf = nil // undefined bytes
 	}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -79,6 +80,9 @@ type File struct {
 	BlocksBad uint32        // with CheckChunk: blocks with a wrong CRC of their own
 	BlocksOK  bool          // with CheckChunk: every block's CRC is right at its recorded place
 }
+
+// Times is where the wall time of one Read went. Done is called within Read.
+type Times struct{ Open, Alloc, Read time.Duration }
 
 // NewBuffer returns n bytes that were not zeroed, as one allocation owned by the garbage collector
 // and with cap == n. Zeroing what is overwritten at once costs about as much as reading it from the

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package chunkring
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/go-kit/log/level"
+	"golang.org/x/sys/unix"
+
+	"github.com/chunkring/chunkring/go/internal/core"
+)
+
+// announce says once, at start, what an operator should know before the first query or flush fails:
+// which back-end runs and why, the file system, and whether the directory can be read and written.
+func (c *Client) announce() {
+	fsType := fileSystem(c.cfg.Directory)
+	errno, step := c.reader.Fallback()
+	reason := ""
+	if errno != 0 && c.cfg.Backend != BackendThreads {
+		reason = fmt.Sprintf("%s: %s", step, errno.Error())
+		level.Warn(c.logger).Log("msg", "io_uring is not available, reading with threads instead",
+			"reason", reason, "hint", "containers: allow io_uring in the seccomp profile; RHEL: sysctl kernel.io_uring_disabled=0",
+			"directory", c.cfg.Directory)
+	}
+	if err := listable(c.cfg.Directory); err != nil {
+		level.Warn(c.logger).Log("msg", "the chunk directory can't be listed: reading chunks needs search permission on every folder",
+			"directory", c.cfg.Directory, "err", err)
+	}
+	if err := c.dir.CheckWritable(); err != nil {
+		level.Warn(c.logger).Log("msg", "the chunk directory can't be written: chunks can be read, but not stored or deleted",
+			"directory", c.cfg.Directory, "file_system", fsType, "uid", os.Getuid(), "err", err)
+	}
+	c.metrics.backend.WithLabelValues(c.backend, reason).Set(1)
+	level.Info(c.logger).Log("msg", "chunk store open", "directory", c.cfg.Directory, "file_system", fsType,
+		"backend", c.backend, "workers", c.reader.Workers(), "crc32c", core.CRC32CKernel(), "verified_decode", decodesVerified)
+}
+
+func listable(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// Magic numbers of linux/magic.h and statfs(2) that golang.org/x/sys lacks.
+const (
+	zfsMagic  = 0x2fc12fc1
+	cifsMagic = 0xff534d42
+	smb2Magic = 0xfe534d42
+)
+
+// fileSystem names the type of dir's file system: much of what can go wrong depends on it.
+func fileSystem(dir string) string {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return "unknown"
+	}
+	switch magic := uint32(st.Type); magic {
+	case unix.EXT4_SUPER_MAGIC:
+		return "ext4" // or ext2, ext3: one number for all
+	case unix.XFS_SUPER_MAGIC:
+		return "xfs"
+	case unix.BTRFS_SUPER_MAGIC:
+		return "btrfs"
+	case unix.F2FS_SUPER_MAGIC:
+		return "f2fs"
+	case unix.TMPFS_MAGIC:
+		return "tmpfs"
+	case unix.OVERLAYFS_SUPER_MAGIC:
+		return "overlayfs"
+	case unix.NFS_SUPER_MAGIC:
+		return "nfs"
+	case unix.FUSE_SUPER_MAGIC:
+		return "fuse"
+	case zfsMagic:
+		return "zfs"
+	case cifsMagic, smb2Magic:
+		return "cifs"
+	default:
+		return fmt.Sprintf("unknown (0x%x)", magic)
+	}
+}
