@@ -53,7 +53,7 @@ static bool may_retry(struct cr_file *f, int err)
 	return (err == EINTR || err == EAGAIN) && ++f->retries <= CR_RETRIES_MAX;
 }
 
-/* path_bytes is the caller's: what is counted here must not be there when it uses the request again. */
+/* path_bytes is the caller's: what is counted here must not be there when it is used again. */
 static bool path_ok(const struct cr_req *req)
 {
 	uint32_t bytes = req->path_bytes;

@@ -139,7 +139,7 @@ static bool advance(struct cr_worker *w, struct cr_file *f)
 		break;
 	case FILE_READING:
 		asked = cr_file_ask(f);
-		next = cr_file_read(f, do_read(f, asked), asked);
+		next = cr_file_read(w, f, do_read(f, asked), asked);
 		break;
 	case FILE_CLOSING:
 		close(f->fd);
@@ -188,6 +188,8 @@ static void fault_start(struct cr_worker *w, struct cr_file **files, uint32_t n)
 
 	FX_CHECK(n >= 1 && n <= CR_SLICE_FILES_MAX);
 	FX_CHECK(w->in_flight <= w->window && q->n + n == w->in_flight);
+	if (fault_plan.on_start)
+		fault_plan.on_start(w, files, n);
 	atomic_fetch_add(&fault_in_flight, n);
 	for (uint32_t i = 0; i < n; i++) {
 		struct cr_file *f = files[i];

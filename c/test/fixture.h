@@ -51,6 +51,7 @@ int fx_run(const struct fx_test *tests, size_t n);
 
 /* Opens fx->ctx over fx->backend, after closing the one that is open. */
 void fx_open(struct fx *fx, const struct cr_options *opt);
+void fx_open_dir(struct fx *fx, const char *dir, const struct cr_options *opt);
 void fx_close(struct fx *fx);
 
 uint32_t fx_count_fds(void);
@@ -61,7 +62,7 @@ uint32_t fx_count_threads(uint32_t want);
  * thread); the wait status. No assert_* in there: FX_CHECK. */
 int fx_fork(struct fx *fx, void (*fn)(struct fx *));
 
-/* For threads and children, where cmocka's asserts can't be used: says where and ends the process. */
+/* For threads and children, where cmocka's asserts can't be used: says where, ends the process. */
 #define FX_CHECK(cond) ((cond) ? (void)0 : fx_fail(__FILE__, __LINE__, #cond))
 void fx_fail(const char *file, int line, const char *what) __attribute__((noreturn));
 
@@ -93,11 +94,14 @@ struct fx_batch {
 	uint32_t       *mem_bytes; /* of the buffer */
 	uint32_t       *asked;     /* how often the callback was asked for this file's buffer */
 	uint32_t       *covered;   /* in how many callbacks' ranges it was */
+	_Atomic uint32_t *named;   /* how often the done callback named it */
 	uint32_t        calls;
+	bool            no_callback; /* the buffers are from fx_batch_buffer() */
 	int (*hook)(struct fx_batch *b, uint32_t first, uint32_t n); /* after buffers were given */
+	void (*done_hook)(struct fx_batch *b, uint32_t i); /* for each file that is named done */
 	void           *hook_arg;
 	pthread_t       caller;
-	bool            wrong;     /* a callback broke the contract */
+	_Atomic bool    wrong;     /* a callback broke the contract */
 };
 
 struct fx_batch *fx_batch_new(uint32_t n);
@@ -148,6 +152,8 @@ struct fault_plan {
 	int               refuse_errno; /* of set-up, with the step "fault" */
 	uint32_t          refuse_worker; /* number of the worker it hits */
 	bool              refuse_guests;
+	/* sees every slice that is started, on the thread that took it; may hold it up */
+	void            (*on_start)(struct cr_worker *w, struct cr_file **files, uint32_t n);
 };
 extern struct fault_plan fault_plan;
 
