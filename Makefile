@@ -29,7 +29,8 @@ LIB_ID   := go/internal/core/libchunkring_id.h
 
 C_TESTS  := $(patsubst c/test/%.c,$(BUILD)/test/%,$(wildcard c/test/test_*.c))
 
-.PHONY: help deps lib run genstore test test-c test-go test-nocgo asan tsan valgrind lint clean
+.PHONY: help deps lib run genstore loki loki-src test test-c test-go test-nocgo test-loki-src asan tsan \
+	valgrind lint clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -60,16 +61,33 @@ $(LIB_ID): $(LIB)
 
 # ---- the main job ----
 
-run: lib ## make stores, read them with Loki's client and with chunkring, compare, print a table
+run: loki-src ## make stores, read them with Loki's client and with chunkring, compare, print tables
 	$(GO) build -o $(BUILD)/mainjob ./bench/mainjob
+	$(GO) build -modfile build/patched.mod -o $(BUILD)/mainjob-patched ./bench/mainjob
 	$(BUILD)/mainjob $(ARGS)
+	$(BUILD)/mainjob-patched $(ARGS)
 
 genstore: lib ## build/genstore, which writes chunk stores with Loki's own encoder
 	$(GO) build -o $(BUILD)/genstore ./cmd/genstore
 
+# ---- Loki with chunkring ----
+
+LOKI_VERSION = $(shell $(GO) list -m -f '{{.Version}}' github.com/grafana/loki/v3 | sed 's/^v//')
+LOKI_BUILD   = github.com/grafana/loki/v3/pkg/util/build
+LOKI_LDFLAGS = -s -w -X $(LOKI_BUILD).Version=$(LOKI_VERSION)-chunkring \
+	-X $(LOKI_BUILD).Revision=$(shell git rev-parse --short HEAD 2>/dev/null) -X $(LOKI_BUILD).Branch=chunkring
+
+loki-src: lib ## build/loki-src: Loki's source out of the module cache, patched
+	$(GO) run ./cmd/lokifork tree
+
+loki: loki-src ## build/loki: Grafana Loki that reads and writes its chunks with chunkring (first time: 6 minutes)
+	CGO_ENABLED=1 $(GO) build -C build/loki-src -modfile ../loki.mod -ldflags '$(LOKI_LDFLAGS)' -o ../loki ./cmd/loki
+	@build/loki -version | grep chunkring
+	@! ldd build/loki | grep -vE 'linux-vdso|ld-linux|lib(c|m|pthread|resolv|dl)\.so' || { echo 'build/loki needs more than libc'; exit 1; }
+
 # ---- tests ----
 
-test: test-c test-go test-nocgo ## all tests: C on every back-end, Go with -race, Go without cgo
+test: test-c test-go test-nocgo test-loki-src ## all tests: C on every back-end, Go with -race and without cgo, the patched Loki's
 	@echo "make test: everything passed"
 
 # Shared by the C tests; what starts with test_ has a main.
@@ -90,6 +108,11 @@ test-go: lib
 
 test-nocgo: deps
 	CGO_ENABLED=0 $(GO) test ./...
+
+test-loki-src: loki-src ## tests of what lokifork puts into Loki, inside the patched tree
+	$(GO) test -C build/loki-src -modfile ../loki.mod \
+		-run 'Chunkring|SetReaderPool|DecodeVerified|VerifiedBlock|LeanSymbolizer|ParseMetadata|LabelCache' \
+		./pkg/compression ./pkg/chunkenc ./pkg/storage/chunk ./pkg/storage ./pkg/compactor
 
 asan: ## C tests under AddressSanitizer and UndefinedBehaviorSanitizer, debug build
 	$(MAKE) test-c BUILD=build/asan SANITIZE=address,undefined DEBUG=1

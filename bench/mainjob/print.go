@@ -16,13 +16,17 @@ import (
 
 func printTable(w io.Writer, o options, rows []row) {
 	fmt.Fprintf(w, "\nEvery byte and every decoded entry is equal to what Loki's own client returns.\n")
-	fmt.Fprintf(w, "Whole GetChunks, unmodified Loki v3.7.6, page cache warm, %d rounds in turns, medians [10 %% .. 90 %%].\n\n", o.rounds)
-	fmt.Fprintf(w, "| reader  | files | file size | stock ms | ms     | stock/this          | CPU ms | allocs/chunk | allocated/chunk |\n")
-	fmt.Fprintf(w, "|---------|-------|-----------|----------|--------|---------------------|--------|--------------|-----------------|\n")
+	loki := "an unmodified Loki v3.7.6"
+	if patched() {
+		loki = "a Loki v3.7.6 patched by lokifork"
+	}
+	fmt.Fprintf(w, "Whole GetChunks with %s, page cache warm, %d rounds in turns, medians [10 %% .. 90 %%].\n\n", loki, o.rounds)
+	fmt.Fprintf(w, "| reader            | files | file size | stock ms | ms     | stock/this          | CPU ms | allocs/chunk | allocated/chunk | page faults/chunk |\n")
+	fmt.Fprintf(w, "|-------------------|-------|-----------|----------|--------|---------------------|--------|--------------|-----------------|-------------------|\n")
 	for _, r := range rows {
-		fmt.Fprintf(w, "| %-7s | %5d | %6d KB | %8.2f | %6.2f | %5.2f [%5.2f %5.2f] | %6.2f | %12.1f | %12.0f KB |\n",
+		fmt.Fprintf(w, "| %-17s | %5d | %6d KB | %8.2f | %6.2f | %5.2f [%5.2f %5.2f] | %6.2f | %12.1f | %12.0f KB | %17.1f |\n",
 			r.Reader, r.Files, r.FileBytes/1000, r.StockWallMs, r.WallMs, r.Ratio, r.RatioLow, r.RatioHigh, r.CPUMs,
-			r.AllocsPerChunk, r.BytesPerChunk/1000)
+			r.AllocsPerChunk, r.BytesPerChunk/1000, r.FaultsPerChunk)
 	}
 	fmt.Fprintf(w, "\n%s\n", machine())
 }

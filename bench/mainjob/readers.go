@@ -19,10 +19,40 @@ import (
 	"github.com/chunkring/chunkring/go/chunkring"
 )
 
-// reader is one way to read a batch.
+// reader is one way to read a batch. get also returns what gives the chunks' buffers back.
 type reader struct {
-	name   string
-	client client.Client
+	name     string
+	releases bool // or the chunks are kept for a while
+	get      func(ctx context.Context, refs []chunk.Chunk) (chunks []chunk.Chunk, release func(), err error)
+	stop     func()
+	kept     cache
+}
+
+func (r reader) GetChunks(ctx context.Context, refs []chunk.Chunk) ([]chunk.Chunk, error) {
+	chunks, _, err := r.get(ctx, refs) // never given back: the caller keeps them
+	return chunks, err
+}
+
+func clientReader(name string, c client.Client) reader {
+	return reader{name, false, func(ctx context.Context, refs []chunk.Chunk) ([]chunk.Chunk, func(), error) {
+		chunks, err := c.GetChunks(ctx, refs)
+		return chunks, func() {}, err
+	}, c.Stop, cache{}}
+}
+
+func pooledReader(name string, c *chunkring.Client) reader {
+	return reader{name, true, func(ctx context.Context, refs []chunk.Chunk) ([]chunk.Chunk, func(), error) {
+		batch, err := c.GetChunksPooled(ctx, refs)
+		return batch.Chunks, batch.Release, err
+	}, func() {}, cache{}}
+}
+
+// patched reports whether this program is built with a Loki patched by lokifork.
+func patched() bool {
+	_, ok := any(&chunk.Chunk{}).(interface {
+		DecodeVerified(dc *chunk.DecodeContext, input []byte, blocksVerified bool) error
+	})
+	return ok
 }
 
 // openReaders opens Loki's client first, which the others are compared with. A chunkring client that
@@ -32,10 +62,10 @@ func openReaders(index *chunkgen.Index, backends []string) ([]reader, func(), er
 	if err != nil {
 		return nil, nil, err
 	}
-	readers := []reader{{"stock", client.NewClient(store, client.FSEncoder, index.Schema())}}
+	readers := []reader{clientReader("stock", client.NewClient(store, client.FSEncoder, index.Schema()))}
 	closeAll := func() {
 		for _, r := range readers {
-			r.client.Stop()
+			r.stop()
 		}
 	}
 	for _, b := range backends {
@@ -45,7 +75,7 @@ func openReaders(index *chunkgen.Index, backends []string) ([]reader, func(), er
 			closeAll()
 			return nil, nil, err
 		}
-		readers = append(readers, reader{c.Backend(), c})
+		readers = append(readers, clientReader(c.Backend(), c), pooledReader(c.Backend()+", released", c))
 		if c.Backend() != b {
 			fmt.Fprintf(os.Stderr, "mainjob: %s was asked for but %s runs here; its row says so\n", b, c.Backend())
 		}
@@ -90,7 +120,7 @@ func compare(ctx context.Context, index *chunkgen.Index, want, got reader, step 
 }
 
 func readByKey(ctx context.Context, r reader, refs []chunk.Chunk) (map[logproto.ChunkRef]chunk.Chunk, error) {
-	chunks, err := r.client.GetChunks(ctx, refs)
+	chunks, err := r.GetChunks(ctx, refs)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", r.name, err)
 	}
