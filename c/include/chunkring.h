@@ -133,7 +133,7 @@ struct cr_req {
  * reqs[first .. first+n) are open and sized: for each one whose status is CR_PENDING it sets buf
  * and cap_bytes >= size_bytes. The others failed already. One left without a buffer gets
  * CR_NO_BUFFER; a non-zero return gives that to all of them. Called once a batch; once a wave when
- * a batch has more files than may be open at a time (open_files_max).
+ * a batch has more files than a wave may open: 1024, or half of what open_files_max leaves.
  */
 typedef int (*cr_alloc_fn)(void *arg, struct cr_req *reqs, uint32_t first, uint32_t n);
 

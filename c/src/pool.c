@@ -131,7 +131,7 @@ void *cr_pool_get(struct cr_pool *pool, uint32_t size_bytes, uint32_t *cap_bytes
 	return (char *)h + HEADER_BYTES;
 }
 
-/* Without reading memory that may not be ours: in debug builds by the list of all buffers, else by
+/* In debug builds by the list of all buffers, without reading memory that may not be ours; else by
  * the header page. */
 static struct header *header_of(struct cr_pool *pool, void *buf)
 {

@@ -24,7 +24,7 @@ const (
 
 // Config configures a Client. Only Directory is required; zero values mean the defaults.
 type Config struct {
-	Directory string `yaml:"directory"`
+	Directory string `yaml:"directory" doc:"hidden"`
 	Backend   string `yaml:"backend"`
 
 	// Workers is the number of threads that read beside the callers. Default: the usable CPUs, at

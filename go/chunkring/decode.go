@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-kit/log/level"
+
 	"github.com/grafana/loki/v3/pkg/chunkenc"
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
 
@@ -71,7 +73,8 @@ func (c *Client) decode(dc *chunk.DecodeContext, f *core.File, chk *chunk.Chunk)
 	defer func() {
 		if p := recover(); p != nil {
 			c.metrics.panics.Inc()
-			err = fmt.Errorf("%w: %v\n%s", ErrPanic, p, debug.Stack())
+			err = fmt.Errorf("%w: %v", ErrPanic, p)
+			level.Error(c.logger).Log("msg", "decoding a chunk panicked", "path", f.Path, "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
 	if err := c.check(f); err != nil {

@@ -25,12 +25,14 @@ import (
 const Built = "pure Go"
 
 const (
-	maxFileBytesDefault = 64 << 20 // CR_FILE_BYTES_DEFAULT
-	maxFileBytesMax     = 1 << 30  // CR_FILE_BYTES_MAX
-	pathBytesMax        = 4096     // CR_PATH_BYTES_MAX
-	openFilesCap        = 2048     // CR_OPEN_FILES_CAP
-	goroutinesMin       = 8        // CR_THREADS_WORKERS: a cold disk wants more than there are CPUs
-	retriesMax          = 1000     // CR_RETRIES_MAX
+	maxFileBytesDefault = 64 << 20             // CR_FILE_BYTES_DEFAULT
+	maxFileBytesMax     = 1 << 30              // CR_FILE_BYTES_MAX
+	pathBytesMax        = 4096                 // CR_PATH_BYTES_MAX
+	openFilesCap        = 2048                 // CR_OPEN_FILES_CAP
+	goroutinesMin       = 8                    // CR_THREADS_WORKERS: a cold disk wants more than there are CPUs
+	retriesMax          = 1000                 // CR_RETRIES_MAX
+	starvedWait         = 2 * time.Second      // CR_STARVED_WAIT_MS
+	starvedNap          = 5 * time.Millisecond // CR_STARVED_NAP_MS
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -95,10 +97,10 @@ func (r *Reader) Read(files []File, check Check, alloc func(size int) []byte, do
 	if len(files) > BatchMax {
 		return Times{}, fmt.Errorf("read of %d files: %w", len(files), syscall.EINVAL)
 	}
-	var next atomic.Int64
+	var next, starved atomic.Int64
 	work := func() {
 		for i := next.Add(1) - 1; i < int64(len(files)); i = next.Add(1) - 1 {
-			r.readFile(&files[i], check, alloc, cancel)
+			r.readFile(&files[i], check, alloc, cancel, &starved)
 			done(int(i))
 		}
 	}
@@ -111,7 +113,7 @@ func (r *Reader) Read(files []File, check Check, alloc func(size int) []byte, do
 	return Times{Read: time.Since(begin)}, nil // the steps are not apart here
 }
 
-func (r *Reader) readFile(f *File, check Check, alloc func(size int) []byte, cancel *uint32) {
+func (r *Reader) readFile(f *File, check Check, alloc func(size int) []byte, cancel *uint32, starved *atomic.Int64) {
 	*f = File{Path: f.Path, CRC: f.CRC}
 	if cancel != nil && atomic.LoadUint32(cancel) != 0 {
 		f.Status = Canceled
@@ -123,7 +125,7 @@ func (r *Reader) readFile(f *File, check Check, alloc func(size int) []byte, can
 		f.Status = BadPath
 		return
 	}
-	fd, err := r.open(f.Path)
+	fd, err := r.openPatiently(f.Path, cancel, starved)
 	if err != nil {
 		f.Status, f.Errno = openStatus(err)
 		return
@@ -254,6 +256,23 @@ func (r *Reader) open(path string) (int, error) {
 		}
 	}
 	return -1, unix.EAGAIN
+}
+
+// openPatiently waits for the rest of the process to give back descriptors: up to starvedWait from
+// the moment the batch, which keeps that moment in starved, first found none.
+func (r *Reader) openPatiently(path string, cancel *uint32, starved *atomic.Int64) (int, error) {
+	for {
+		fd, err := r.open(path)
+		if err != unix.EMFILE && err != unix.ENFILE {
+			return fd, err
+		}
+		now := time.Now().UnixNano()
+		starved.CompareAndSwap(0, now)
+		if now-starved.Load() > int64(starvedWait) || cancel != nil && atomic.LoadUint32(cancel) != 0 {
+			return fd, err
+		}
+		time.Sleep(starvedNap)
+	}
 }
 
 // openByComponent is for kernels and sandboxes without openat2: see c/src/path.c.

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+// edit is one change to a file of Loki's. Its anchor is a piece of code that must occur exactly once
+// in one declaration; both are found by Go's own parser and scanner, so white space and comments
+// there don't matter. What it inserts is formatted by gofmt afterwards.
+type edit struct {
+	file string // below Loki's root
+	why  string
+	in   string // the declaration: "func Name", "func Type.Name" or "type Name"
+	at   string // the anchor
+	put  place
+	text string // has a comment that begins with "chunkring:"
+}
+
+type place int
+
+const (
+	before  place = iota // lines before the one where the anchor begins
+	after                // lines after the one where it ends
+	instead              // in the anchor's place
+)
+
+// edits is everything that is changed in Loki's own files. The code behind it is in files/, which
+// mirrors Loki's tree.
+var edits = []edit{
+	// Storage: the chunks of filesystem stores go to chunkring, and nothing else does.
+	{
+		file: "pkg/storage/chunk/client/local/fs_object_client.go",
+		why:  "storage_config.filesystem.chunkring, also in named stores",
+		in:   "type FSConfig",
+		at:   "Directory string `yaml:\"directory\"`",
+		put:  after,
+		text: "\n// chunkring: how chunks are read and written.\n" +
+			"Chunkring chunkringConfig `yaml:\"chunkring\" doc:\"description=Configures chunkring, which reads and writes the chunks of filesystem stores.\"`",
+	},
+	{
+		file: "pkg/storage/chunk/client/local/fs_object_client.go",
+		why:  "-local.chunkring.* flags, and the defaults of named stores",
+		in:   "func FSConfig.RegisterFlagsWithPrefix",
+		at:   `f.StringVar(&cfg.Directory, prefix+"local.chunk-directory", "", "Directory to store chunks in.")`,
+		put:  after,
+		text: `cfg.Chunkring.RegisterFlagsWithPrefix(prefix+"local.", f) // chunkring:`,
+	},
+	{
+		file: "pkg/storage/factory.go",
+		why:  "a wrong named filesystem store is reported at start",
+		in:   "func NamedStores.Validate",
+		at:   "return ns.populateStoreType()",
+		put:  before,
+		text: `
+	// chunkring: the filesystem has a configuration that can be wrong.
+	for name, fsCfg := range ns.Filesystem {
+		if err := (*local.FSConfig)(&fsCfg).Validate(); err != nil {
+			return errors.Wrap(err, fmt.Sprintf("invalid filesystem config with name %s", name))
+		}
+	}
+`,
+	},
+	{
+		file: "pkg/storage/factory.go",
+		why:  "a wrong filesystem configuration is reported at start",
+		in:   "func Config.Validate",
+		at:   "return cfg.NamedStores.Validate()",
+		put:  before,
+		text: `
+	// chunkring: the filesystem has a configuration that can be wrong.
+	if err := cfg.FSConfig.Validate(); err != nil {
+		return errors.Wrap(err, "invalid filesystem config")
+	}
+`,
+	},
+	{
+		file: "pkg/storage/factory.go",
+		why:  "filesystem stores with use_thanos_objstore",
+		in:   "func NewChunkClient",
+		at:   "return client.NewClientWithMaxParallel(c, encoder, cfg.MaxParallelGetChunk, schemaCfg), nil",
+		put:  before,
+		text: `
+		// chunkring: takes the chunks of a filesystem unless it is switched off.
+		if own, err := chunkringClient(c, schemaCfg); own != nil || err != nil {
+			return own, err
+		}
+`,
+	},
+	{
+		file: "pkg/storage/factory.go",
+		why:  "filesystem stores, named ones too",
+		in:   "func NewChunkClient",
+		at:   "return client.NewClientWithMaxParallel(c, client.FSEncoder, cfg.MaxParallelGetChunk, schemaCfg), nil",
+		put:  before,
+		text: `
+			// chunkring: takes the chunks unless it is switched off.
+			if own, err := chunkringClient(c, schemaCfg); own != nil || err != nil {
+				return own, err
+			}
+`,
+	},
+	{
+		file: "pkg/storage/factory.go",
+		why:  "storage_config.filesystem.chunkring counts for filesystems behind use_thanos_objstore, too",
+		in:   "func NewObjectClient",
+		at:   "return bucket.NewObjectClient(context.Background(), name, cfg.ObjectStore, component, cfg.Hedging, false, util_log.Logger)",
+		put:  instead,
+		text: `// chunkring: a client over a filesystem knows how its chunks are read.
+		c, err := bucket.NewObjectClient(context.Background(), name, cfg.ObjectStore, component, cfg.Hedging, false, util_log.Logger)
+		if err != nil {
+			return nil, err
+		}
+		return c.WithChunkring(cfg.FSConfig.Chunkring), nil`,
+	},
+	{
+		file: "pkg/storage/bucket/object_client_adapter.go",
+		why:  "remembers the directory, which only NewObjectClient knows",
+		in:   "type ObjectClientAdapter",
+		at:   "storeType string",
+		put:  after,
+		text: `
+	// chunkring: how and where chunks are read if this is a filesystem.
+	chunkring chunkringConfig`,
+	},
+	{
+		file: "pkg/storage/bucket/object_client_adapter.go",
+		why:  "remembers the directory, which only NewObjectClient knows",
+		in:   "func NewObjectClient",
+		at:   "switch storeType { case GCS:",
+		put:  before,
+		text: `o.chunkring.Directory = chunkDirectory(storeType, storeCfg) // chunkring:
+`,
+	},
+	{
+		file: "pkg/compactor/compactor.go",
+		why:  "the compactor's own client reads and deletes chunks",
+		in:   "func Compactor.init",
+		at:   "chunkClient := client.NewClient(objectClient, encoder, schemaConfig)",
+		put:  after,
+		text: `// chunkring: takes the chunks of a filesystem unless it is switched off.
+			if own, err := chunkringClient(objectClient, schemaConfig); err != nil {
+				return fmt.Errorf("failed to init chunk client: %w", err)
+			} else if own != nil {
+				chunkClient = own
+			}
+`,
+	},
+
+	// chunk.DecodeVerified is all in files/; this is what it hands on.
+	{
+		file: "pkg/chunkenc/memchunk.go",
+		why:  "lets DecodeVerified say how the chunk is decoded",
+		in:   "func newByteChunk",
+		at:   "func newByteChunk(b []byte, blockSize, targetSize int, fromCheckpoint bool) (*MemChunk, error) {",
+		put:  instead,
+		text: `func newByteChunk(b []byte, blockSize, targetSize int, fromCheckpoint bool) (*MemChunk, error) {
+	return newByteChunkMode(b, blockSize, targetSize, fromCheckpoint, decodeStock)
+}
+
+// chunkring: all of newByteChunk; what depends on the mode is in chunkring.go.
+func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, mode decodeMode) (*MemChunk, error) {`,
+	},
+	{
+		file: "pkg/chunkenc/memchunk.go",
+		why:  "three allocations that formats from v4 on throw away",
+		in:   "func newByteChunk",
+		at:   "symbolizer: newSymbolizer(),",
+		put:  instead,
+		text: `symbolizer: mode.newSymbolizer(b), // chunkring: was newSymbolizer()`,
+	},
+	{
+		file: "pkg/chunkenc/memchunk.go",
+		why:  "blocks that were verified are not checksummed again; the recovery below stays",
+		in:   "func newByteChunk",
+		at:   "invalidBlockErr := validateBlock(b, blk.offset, l)",
+		put:  instead,
+		text: `invalidBlockErr := mode.validateBlock(b, blk.offset, l) // chunkring: was validateBlock`,
+	},
+	{
+		file: "pkg/chunkenc/memchunk.go",
+		why:  "one string for all symbols of a chunk instead of one each",
+		in:   "func newByteChunk",
+		at:   "symbolizer, err := symbolizerFromEnc(lb, compression.GetReaderPool(bc.encoding))",
+		put:  instead,
+		text: `symbolizer, err := mode.symbolizerFromEnc(lb, compression.GetReaderPool(bc.encoding)) // chunkring: was symbolizerFromEnc`,
+	},
+
+	// Decoders: see SetReaderPool in files/pkg/compression.
+	{
+		file: "pkg/compression/pool.go",
+		why:  "a hook through which decoders in C can replace the readers",
+		in:   "func GetReaderPool",
+		at:   "return GetPool(enc).(ReaderPool)",
+		put:  before,
+		text: `// chunkring: see SetReaderPool.
+	if p := replacedReaderPool(enc); p != nil {
+		return p
+	}`,
+	},
+}

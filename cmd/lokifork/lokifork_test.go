@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"go/format"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// projectRoot has the go.mod that names Loki.
+func projectRoot(t *testing.T) string {
+	root, err := filepath.Abs("../..")
+	require.NoError(t, err)
+	return root
+}
+
+// sparseLoki writes what lokifork reads of the real Loki to a new directory: the files it edits, and
+// go.mod and go.sum.
+func sparseLoki(t *testing.T) (dir string, names []string) {
+	loki, err := findLoki(projectRoot(t))
+	require.NoError(t, err)
+	dir = t.TempDir()
+	names, _ = byFile(edits)
+	files := map[string][]byte{}
+	for _, name := range append([]string{"go.mod", "go.sum"}, names...) {
+		files[name], err = os.ReadFile(filepath.Join(loki.Dir, name))
+		require.NoError(t, err)
+	}
+	require.NoError(t, write(dir, files))
+	return dir, names
+}
+
+func git(t *testing.T, dir string, args ...string) string {
+	out, err := runCommand(dir, "git", append([]string{"-c", "user.name=t", "-c", "user.email=t@example.org"}, args...)...)
+	require.NoError(t, err)
+	return string(out)
+}
+
+// checkout is sparseLoki as a git repository with everything committed.
+func checkout(t *testing.T) string {
+	dir, _ := sparseLoki(t)
+	git(t, dir, "init", "-q")
+	git(t, dir, "add", "-A")
+	git(t, dir, "commit", "-qm", "Loki")
+	return dir
+}
+
+// snapshot reads all files below dir, less git's.
+func snapshot(t *testing.T, dir string) map[string]string {
+	files := map[string]string{}
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && d.Name() == ".git":
+			return filepath.SkipDir
+		case d.IsDir():
+			return nil
+		}
+		data, err := os.ReadFile(path)
+		rel, _ := filepath.Rel(dir, path)
+		files[rel] = string(data)
+		return err
+	}))
+	return files
+}
+
+func TestEmbeddedFilesAreFormatted(t *testing.T) {
+	files, err := added(true)
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for name, data := range files {
+		formatted, err := format.Source(data)
+		require.NoError(t, err, name)
+		require.Equal(t, string(formatted), string(data), "%s: run gofmt on it", name)
+		require.Contains(t, string(data), "// chunkring: this file was added by lokifork", name)
+		require.Contains(t, string(data), "SPDX-License-Identifier: Apache-2.0", name)
+	}
+	noTests, err := added(false)
+	require.NoError(t, err)
+	for name := range noTests {
+		require.NotContains(t, name, "_test.go")
+	}
+	require.Less(t, len(noTests), len(files))
+}
+
+// TestEditsAreSmallAndMarked: each is marked where it is, and nothing else of a file changes.
+func TestEditsAreSmallAndMarked(t *testing.T) {
+	dir, names := sparseLoki(t)
+	_, groups := byFile(edits)
+	for _, name := range names {
+		src, err := os.ReadFile(filepath.Join(dir, name))
+		require.NoError(t, err)
+		out, err := apply(src, groups[name])
+		require.NoError(t, err)
+		require.Equal(t, len(groups[name]), bytes.Count(out, []byte("// chunkring:")), name)
+		rest, gone := strings.Split(string(out), "\n"), 0
+		for line := range strings.SplitSeq(string(src), "\n") {
+			if i := slices.Index(rest, line); i >= 0 {
+				rest = rest[i+1:]
+			} else {
+				gone++
+			}
+		}
+		replaced := 0
+		for _, e := range groups[name] {
+			if e.put == instead {
+				replaced++
+			}
+		}
+		require.LessOrEqual(t, gone, replaced, "%s: other lines than the anchors' are gone", name)
+		applied, missing := patchState(out, groups[name])
+		require.Len(t, applied, len(groups[name]), name)
+		require.Empty(t, missing, name)
+		applied, _ = patchState(src, groups[name])
+		require.Empty(t, applied, name)
+	}
+}
+
+func TestTreeIsIdempotent(t *testing.T) {
+	if testing.Short() {
+		t.Skip("copies 100 MB")
+	}
+	root, dir := projectRoot(t), t.TempDir()
+	tree := filepath.Join(dir, "loki-src")
+	run := func() string {
+		var out bytes.Buffer
+		require.NoError(t, makeTree(&out, root, tree, filepath.Join(dir, "loki.mod"), filepath.Join(dir, "patched.mod")))
+		return out.String()
+	}
+	require.Contains(t, run(), "patched or added")
+	info, err := os.Stat(filepath.Join(tree, "go.mod"))
+	require.NoError(t, err)
+	require.Contains(t, run(), "up to date")
+	again, err := os.Stat(filepath.Join(tree, "go.mod"))
+	require.NoError(t, err)
+	require.Equal(t, info.ModTime(), again.ModTime(), "nothing was written")
+
+	edited := filepath.Join(tree, "pkg/compression/pool.go")
+	want, err := os.ReadFile(edited)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(edited, []byte("package compression"), 0o666))
+	require.Contains(t, run(), "patched or added", "an edited file that changed is made anew")
+	got, err := os.ReadFile(edited)
+	require.NoError(t, err)
+	require.Equal(t, string(want), string(got))
+
+	mod, err := os.ReadFile(filepath.Join(dir, "loki.mod"))
+	require.NoError(t, err)
+	require.NotContains(t, string(mod), "./pkg/push")
+	require.Contains(t, string(mod), "replace github.com/chunkring/chunkring => ")
+	mod, err = os.ReadFile(filepath.Join(dir, "patched.mod"))
+	require.NoError(t, err)
+	require.Contains(t, string(mod), "replace github.com/grafana/loki/v3 => ")
+
+	foreign := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(foreign, "precious"), nil, 0o666))
+	err = makeTree(&bytes.Buffer{}, root, foreign, filepath.Join(dir, "loki.mod"), filepath.Join(dir, "patched.mod"))
+	require.ErrorContains(t, err, "lokifork did not make")
+	require.FileExists(t, filepath.Join(foreign, "precious"))
+}
+
+func TestMovedAnchor(t *testing.T) {
+	const src = "package p\n\nfunc f() {\n\tg()\n\tg()\n\n\th( 1 ) // comment\n}\n\nfunc (t *T) m() { h(1) }\n"
+	e := edit{file: "p.go", why: "because", in: "func f", at: "h(1)", put: after, text: "i() // chunkring:"}
+	out, err := apply([]byte(src), []edit{e})
+	require.NoError(t, err, "white space and comments don't matter")
+	require.Contains(t, string(out), "h(1) // comment\n\ti()  // chunkring:\n}")
+
+	for name, change := range map[string]func(*edit){
+		"the code occurs 0 times":         func(e *edit) { e.at = "h(2)" },
+		"the code occurs 2 times":         func(e *edit) { e.at = "g()" },
+		"the declaration is gone":         func(e *edit) { e.in = "func other" },
+		"the declaration is gone, method": func(e *edit) { e.in = "func m" },
+	} {
+		changed := e
+		change(&changed)
+		_, err := apply([]byte(src), []edit{changed})
+		var moved *movedError
+		require.ErrorAs(t, err, &moved, name)
+		require.Equal(t, exitMoved, exitCode(err))
+		for _, part := range []string{"p.go", changed.in, changed.at, "because", "what to do", strings.TrimSuffix(name, ", method")} {
+			require.ErrorContains(t, err, part)
+		}
+	}
+	_, err = apply([]byte("package p\nfunc f( {"), []edit{e})
+	require.ErrorContains(t, err, "does not parse")
+	e.in = "func T.m"
+	at, err := locate([]byte(src), &e)
+	require.NoError(t, err)
+	require.Equal(t, len(src), at.from, "after the line of the method, not of the function")
+}
+
+// TestMovedAnchorsOfLoki breaks each edit's anchor in turn in the real files.
+func TestMovedAnchorsOfLoki(t *testing.T) {
+	dir, _ := sparseLoki(t)
+	for i := range edits {
+		e := &edits[i]
+		path := filepath.Join(dir, e.file)
+		src, err := os.ReadFile(path)
+		require.NoError(t, err)
+		s, err := locate(src, e)
+		require.NoError(t, err)
+		first, last, ok, err := declaration(src, e.in)
+		require.NoError(t, err)
+		require.True(t, ok && first <= s.from)
+		require.NoError(t, os.WriteFile(path, slices.Concat(src[:first], src[min(last, len(src)):]), 0o666))
+		_, err = patched(dir, edits, false)
+		var moved *movedError
+		require.ErrorAs(t, err, &moved, e.why)
+		require.NoError(t, os.WriteFile(path, src, 0o666))
+	}
+	require.NoError(t, os.Remove(filepath.Join(dir, "pkg/compression/pool.go")))
+	_, err := patched(dir, edits, false)
+	require.ErrorContains(t, err, "the file is gone")
+}
+
+func TestPatchCheckout(t *testing.T) {
+	dir, root := checkout(t), projectRoot(t)
+	var out bytes.Buffer
+	require.NoError(t, patchCheckout(&out, root, dir))
+	require.Contains(t, out.String(), "patched go.mod")
+	require.Contains(t, out.String(), "patched pkg/storage/chunk/chunkring.go")
+	want := snapshot(t, dir)
+	require.Contains(t, want["go.mod"], "github.com/chunkring/chunkring v0.0.0")
+	require.Contains(t, want["go.mod"], "replace github.com/grafana/loki/pkg/push => ./pkg/push", "a checkout has it")
+
+	out.Reset()
+	require.NoError(t, patchCheckout(&out, root, dir))
+	require.Contains(t, out.String(), "patched already")
+	require.Equal(t, want, snapshot(t, dir))
+
+	git(t, dir, "add", "-A")
+	git(t, dir, "commit", "-qm", "patched")
+	require.NoError(t, patchCheckout(&out, root, dir))
+	require.Empty(t, git(t, dir, "status", "--porcelain"))
+}
+
+func TestPatchRefuses(t *testing.T) {
+	root := projectRoot(t)
+	const file = "pkg/storage/factory.go"
+	for name, tc := range map[string]struct {
+		change func(t *testing.T, dir string)
+		say    []string
+		code   int
+	}{
+		"changed": {func(t *testing.T, dir string) {
+			appendTo(t, dir, file, "\n// mine\n")
+		}, []string{file, "not committed"}, exitDirty},
+		"half-patched": {func(t *testing.T, dir string) {
+			_, groups := byFile(edits)
+			src, err := os.ReadFile(filepath.Join(dir, file))
+			require.NoError(t, err)
+			src, err = apply(src, groups[file][:2])
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(filepath.Join(dir, file), src, 0o666))
+			git(t, dir, "commit", "-qam", "half")
+		}, []string{file, "half-patched"}, exitDirty},
+		"older patch": {func(t *testing.T, dir string) {
+			require.NoError(t, write(dir, map[string][]byte{"pkg/storage/chunkring.go": []byte("package storage\n")}))
+		}, []string{"pkg/storage/chunkring.go", "other contents"}, exitDirty},
+		"go.mod changed": {func(t *testing.T, dir string) {
+			appendTo(t, dir, "go.mod", "\n// mine\n")
+		}, []string{"go.mod", "not committed"}, exitDirty},
+		"another Loki": {func(t *testing.T, dir string) {
+			src, err := os.ReadFile(filepath.Join(dir, file))
+			require.NoError(t, err)
+			src = bytes.ReplaceAll(src, []byte("NewClientWithMaxParallel"), []byte("NewParallelClient"))
+			require.NoError(t, os.WriteFile(filepath.Join(dir, file), src, 0o666))
+			git(t, dir, "commit", "-qam", "refactoring")
+		}, []string{file, "func NewChunkClient", "what to do"}, exitMoved},
+		"another project": {func(t *testing.T, dir string) {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module example.org/x\n"), 0o666))
+		}, []string{"not a checkout of Loki"}, exitFailed},
+		"no git": {func(t *testing.T, dir string) {
+			require.NoError(t, os.RemoveAll(filepath.Join(dir, ".git")))
+		}, []string{"not a git checkout"}, exitFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := checkout(t)
+			tc.change(t, dir)
+			before := snapshot(t, dir)
+			err := patchCheckout(&bytes.Buffer{}, root, dir)
+			for _, part := range tc.say {
+				require.ErrorContains(t, err, part)
+			}
+			require.Equal(t, tc.code, exitCode(err))
+			require.True(t, maps.Equal(before, snapshot(t, dir)), "nothing was changed")
+		})
+	}
+}
+
+func appendTo(t *testing.T, dir, name, text string) {
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_APPEND|os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = f.WriteString(text)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+}
+
+// TestDiffApplies: git apply makes of a pristine checkout what lokifork patch makes of it.
+func TestDiffApplies(t *testing.T) {
+	root, byPatch, byDiff := projectRoot(t), checkout(t), checkout(t)
+	require.NoError(t, patchCheckout(&bytes.Buffer{}, root, byPatch))
+	path, err := localPath(byPatch, root)
+	require.NoError(t, err)
+	var diff bytes.Buffer
+	require.NoError(t, printDiff(&diff, root, path))
+	patch := filepath.Join(t.TempDir(), "chunkring.patch")
+	require.NoError(t, os.WriteFile(patch, diff.Bytes(), 0o666))
+	git(t, byDiff, "apply", "--check", patch)
+	git(t, byDiff, "apply", patch)
+	require.Equal(t, snapshot(t, byPatch), snapshot(t, byDiff))
+	require.NoError(t, patchCheckout(&diff, root, byDiff), "lokifork knows it as patched")
+}
+
+func TestUsage(t *testing.T) {
+	for _, args := range [][]string{nil, {"help"}, {"patch"}, {"patch", "a", "b"}, {"tree", "x"}, {"diff", "-no-such-flag"}} {
+		require.Equal(t, exitUsage, exitCode(run(args, &bytes.Buffer{})), "%q", args)
+	}
+	require.Equal(t, 0, exitCode(nil))
+	require.Equal(t, exitFailed, exitCode(run([]string{"patch", t.TempDir()}, &bytes.Buffer{})))
+}

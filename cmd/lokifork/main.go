@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command lokifork makes a Grafana Loki that reads and writes its chunks with chunkring.
+//
+//	lokifork tree            copies the Loki named in go.mod out of the module cache into
+//	                         build/loki-src, patches it, and writes build/loki.mod, for
+//	                         go build -C build/loki-src -modfile ../loki.mod ./cmd/loki
+//	                         and build/patched.mod, for chunkring's own programs with that Loki:
+//	                         go build -modfile build/patched.mod ./bench/mainjob
+//	lokifork patch DIR       patches a git checkout of Loki, go.mod included
+//	lokifork diff            prints all that is changed, as a patch for git apply
+//
+// Nothing of Loki's source is part of chunkring. The changes to Loki's files are a table in edits.go,
+// found by anchors; the files that are added are in files/, which mirrors Loki's tree (a name that ends
+// in _test.go.txt goes into the tree only). Doing the same twice changes nothing.
+//
+// Exit codes: 0 done, 1 something failed, 2 wrong usage, 3 an anchor moved: this Loki differs from
+// what the edits were made for, 4 the checkout has uncommitted or half-patched files in the way.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+const (
+	exitFailed = 1
+	exitUsage  = 2
+	exitMoved  = 3
+	exitDirty  = 4
+)
+
+const usage = `usage:
+  lokifork tree  [-root DIR] [-o DIR] [-modfile FILE] [-patched FILE]
+  lokifork patch [-root DIR] CHECKOUT
+  lokifork diff  [-root DIR] [-chunkring PATH]
+`
+
+var errUsage = errors.New("wrong usage")
+
+func main() {
+	err := run(os.Args[1:], os.Stdout)
+	if err != nil && !errors.Is(err, errUsage) {
+		fmt.Fprintln(os.Stderr, "lokifork:", err)
+	}
+	os.Exit(exitCode(err))
+}
+
+func exitCode(err error) int {
+	var moved *movedError
+	var dirty *dirtyError
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errUsage):
+		return exitUsage
+	case errors.As(err, &moved):
+		return exitMoved
+	case errors.As(err, &dirty):
+		return exitDirty
+	}
+	return exitFailed
+}
+
+func run(args []string, out io.Writer) error {
+	if len(args) == 0 {
+		fmt.Fprint(os.Stderr, usage)
+		return errUsage
+	}
+	f := flag.NewFlagSet(args[0], flag.ContinueOnError)
+	f.Usage = func() { fmt.Fprint(os.Stderr, usage); f.PrintDefaults() }
+	root := f.String("root", ".", "chunkring's `directory`, with its go.mod")
+	var command func() error
+	operands := 0
+	switch args[0] {
+	case "tree":
+		o := f.String("o", "build/loki-src", "`directory` of the patched copy, below -root")
+		modfile := f.String("modfile", "build/loki.mod", "`file` for go build -modfile in that directory, below -root")
+		patched := f.String("patched", "build/patched.mod", "`file` for go build -modfile in chunkring's, below -root")
+		command = func() error { return makeTree(out, *root, *o, *modfile, *patched) }
+	case "patch":
+		operands = 1
+		command = func() error { return patchCheckout(out, *root, f.Arg(0)) }
+	case "diff":
+		chunkring := f.String("chunkring", "../chunkring", "`path` of chunkring for the replace line, seen from the checkout")
+		command = func() error { return printDiff(out, *root, *chunkring) }
+	default:
+		fmt.Fprint(os.Stderr, usage)
+		return errUsage
+	}
+	if err := f.Parse(args[1:]); err != nil {
+		return errUsage
+	}
+	if f.NArg() != operands {
+		f.Usage()
+		return errUsage
+	}
+	abs, err := filepath.Abs(*root)
+	if err != nil {
+		return err
+	}
+	*root = abs
+	return command()
+}

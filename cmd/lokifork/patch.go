@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// dirtyError says that files of a checkout are neither Loki's own nor patched.
+type dirtyError struct {
+	dir   string
+	files []string // each with what is the matter with it
+}
+
+// Error lists the files and what to do.
+func (e *dirtyError) Error() string {
+	return fmt.Sprintf("%s: these files are in the way:\n  %s\n  what to do: commit or stash your own changes to them; "+
+		"take a half or an older patch back with git checkout -- FILE, and delete files that it added. Nothing was changed.",
+		e.dir, strings.Join(e.files, "\n  "))
+}
+
+// patchCheckout makes all edits in a git checkout of Loki, or none.
+func patchCheckout(out io.Writer, root, dir string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	if err := checkCheckout(dir); err != nil {
+		return err
+	}
+	changes, err := missingChanges(dir)
+	if err != nil {
+		return err
+	}
+	gomod, err := missingRequire(root, dir)
+	if err != nil {
+		return err
+	}
+	if gomod != nil {
+		changes["go.mod"] = gomod
+	}
+	if err := refuseModified(dir, changes); err != nil {
+		return err
+	}
+	if err := write(dir, changes); err != nil {
+		return err
+	}
+	if len(changes) == 0 {
+		fmt.Fprintf(out, "%s: patched already\n", dir)
+		return nil
+	}
+	for _, name := range sortedNames(changes) {
+		fmt.Fprintln(out, "patched", name)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "vendor", "modules.txt")); err == nil {
+		fmt.Fprintln(out, "this checkout has a vendor folder: run go mod vendor, or build with -mod=mod")
+	}
+	fmt.Fprintf(out, "build it with CGO_ENABLED=1, after make lib in %s\n", root)
+	return nil
+}
+
+// checkCheckout reports what keeps dir from being the root of a git checkout of Loki.
+func checkCheckout(dir string) error {
+	gomod, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+	if err != nil {
+		return fmt.Errorf("not a checkout of Loki: %w", err)
+	}
+	if !bytes.Contains(gomod, []byte("module "+lokiModule+"\n")) {
+		return fmt.Errorf("%s: not a checkout of Loki: its go.mod does not say module %s", dir, lokiModule)
+	}
+	if _, err := runCommand(dir, "git", "rev-parse", "HEAD"); err != nil {
+		return fmt.Errorf("%s: not a git checkout, so a mistake could not be taken back: %w", dir, err)
+	}
+	return nil
+}
+
+// missingChanges returns the files to write. All are as Loki has them or not there; a file that is
+// patched already is left out.
+func missingChanges(dir string) (map[string][]byte, error) {
+	changes := map[string][]byte{}
+	dirty := &dirtyError{dir: dir}
+	names, groups := byFile(edits)
+	for _, name := range names {
+		src, err := os.ReadFile(filepath.Join(dir, name))
+		if os.IsNotExist(err) {
+			return nil, &movedError{&groups[name][0], "the file is gone"}
+		}
+		if err != nil {
+			return nil, err
+		}
+		applied, missing := patchState(src, groups[name])
+		switch {
+		case len(missing) == 0:
+		case len(applied) > 0:
+			dirty.files = append(dirty.files, fmt.Sprintf("%s: half-patched: has %q, lacks %q", name, applied[0], missing[0]))
+		default:
+			if changes[name], err = apply(src, groups[name]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	files, err := added(false)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range sortedNames(files) {
+		switch old, err := os.ReadFile(filepath.Join(dir, name)); {
+		case os.IsNotExist(err):
+			changes[name] = files[name]
+		case err != nil:
+			return nil, err
+		case !bytes.Equal(old, files[name]):
+			dirty.files = append(dirty.files, name+": is there with other contents: of an older lokifork, or changed")
+		}
+	}
+	if len(dirty.files) > 0 {
+		return nil, dirty
+	}
+	return changes, nil
+}
+
+// missingRequire returns the go.mod that finds chunkring, and nil if it does already.
+func missingRequire(root, dir string) ([]byte, error) {
+	path, err := localPath(dir, root)
+	if err != nil {
+		return nil, err
+	}
+	old, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+	if err != nil {
+		return nil, err
+	}
+	work, err := os.MkdirTemp("", "lokifork-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(work)
+	edited, err := requireChunkring(work, filepath.Join(dir, "go.mod"), path)
+	if err != nil || bytes.Equal(old, edited) {
+		return nil, err
+	}
+	return edited, nil
+}
+
+// refuseModified refuses to change files that git can't bring back.
+func refuseModified(dir string, changes map[string][]byte) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	args := append([]string{"status", "--porcelain", "--untracked-files=no", "--"}, sortedNames(changes)...)
+	status, err := runCommand(dir, "git", args...)
+	if err != nil {
+		return err
+	}
+	if len(status) == 0 {
+		return nil
+	}
+	dirty := &dirtyError{dir: dir}
+	for line := range strings.Lines(string(status)) {
+		dirty.files = append(dirty.files, strings.TrimSpace(line[min(len(line), 3):])+": has changes that are not committed")
+	}
+	return dirty
+}

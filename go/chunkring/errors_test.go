@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package chunkring_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/require"
+
+	"github.com/grafana/loki/v3/pkg/storage/chunk"
+
+	"github.com/chunkring/chunkring/go/chunkring"
+	"github.com/chunkring/chunkring/go/internal/chunkgen"
+	"github.com/chunkring/chunkring/go/internal/core"
+)
+
+// mixed is a store with one chunk of each sort.
+type mixed struct {
+	dir                                string
+	good, missing, damaged, folder     chunk.Chunk
+	malformed, wrongTenant, dataLength chunk.Chunk
+	droppedBlock                       chunk.Chunk
+}
+
+func newMixed(t testing.TB) *mixed {
+	t.Helper()
+	m := &mixed{dir: t.TempDir()}
+	put := func(tenant string, edit func(p *chunkgen.Parts)) chunk.Chunk {
+		s := forTenant(t, sampleNamed(t, "v4-snappy"), tenant)
+		if edit != nil {
+			p, err := chunkgen.Split(s.bytes)
+			require.NoError(t, err)
+			edit(p)
+			s.bytes = p.Join()
+			s.ref.Checksum = chunkgen.CRC(s.bytes)
+		}
+		place(t, m.dir, v13, s.ref, s.bytes)
+		return s.ref
+	}
+	m.good = put("good", nil)
+	m.missing = m.good
+	m.missing.UserID = "missing"
+	m.damaged = put("damaged", nil)
+	name := filePath(m.dir, v13, m.damaged)
+	b, err := os.ReadFile(name)
+	require.NoError(t, err)
+	b[len(b)/2] ^= 1
+	require.NoError(t, os.WriteFile(name, b, 0o644))
+	m.folder = put("folder", nil)
+	require.NoError(t, os.Remove(filePath(m.dir, v13, m.folder)))
+	require.NoError(t, os.Mkdir(filePath(m.dir, v13, m.folder), 0o755))
+	m.malformed = put("malformed", func(p *chunkgen.Parts) { p.Header[5] = 77 })
+	m.dataLength = put("datalength", func(p *chunkgen.Parts) { p.DataLen-- })
+	m.droppedBlock = put("dropped", func(p *chunkgen.Parts) { p.Blocks[1].CRC ^= 1 })
+	m.wrongTenant = put("right", nil)
+	right := filePath(m.dir, v13, m.wrongTenant)
+	m.wrongTenant.UserID = "wrong"
+	place(t, m.dir, v13, m.wrongTenant, must(os.ReadFile(right)))
+	return m
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func TestErrorsSayWhat(t *testing.T) {
+	m := newMixed(t)
+	eachBackend(t, func(t *testing.T, backend string) {
+		c := ring(t, m.dir, backend, v13)
+		for _, e := range []struct {
+			name     string
+			chunk    chunk.Chunk
+			is       []error
+			reason   string
+			notFound bool
+		}{
+			{"missing", m.missing, []error{fs.ErrNotExist}, "no such file", true},
+			{"damaged", m.damaged, []error{chunk.ErrInvalidChecksum}, fmt.Sprintf("its name says %08x", m.damaged.Checksum), false},
+			{"folder", m.folder, []error{chunkring.ErrNotRegular}, "not a regular file", false},
+			{"malformed", m.malformed, []error{chunkring.ErrMalformed}, "codec", false},
+			{"data length", m.dataLength, []error{chunk.ErrDataLength, chunkring.ErrMalformed}, "data length", false},
+			{"another tenant's", m.wrongTenant, []error{chunk.ErrWrongMetadata}, chunk.ErrWrongMetadata.Error(), false},
+		} {
+			t.Run(e.name, func(t *testing.T) {
+				out, err := c.GetChunks(context.Background(), []chunk.Chunk{e.chunk, m.good})
+				require.Len(t, out, 1)
+				require.Equal(t, m.good.ChunkRef, out[0].ChunkRef)
+				for _, is := range e.is {
+					require.ErrorIs(t, err, is)
+				}
+				for _, other := range append([]error{fs.ErrNotExist, chunkring.ErrMalformed, chunkring.ErrTooBig, chunkring.ErrRefused,
+					chunkring.ErrNotRegular, chunkring.ErrPanic, chunkring.ErrStopped, context.Canceled}, sentinels...) {
+					wanted := false
+					for _, is := range e.is {
+						wanted = wanted || is == other
+					}
+					require.Equal(t, wanted, errors.Is(err, other), "%v", other)
+				}
+				require.Equal(t, e.notFound, c.IsChunkNotFoundErr(err))
+				require.False(t, c.IsRetryableErr(err))
+				for _, part := range []string{"1 of 2 chunks failed", fmt.Sprintf("%q", v13.ExternalKey(e.chunk.ChunkRef)), filePath(m.dir, v13, e.chunk), e.reason} {
+					require.Contains(t, err.Error(), part)
+				}
+				require.Equal(t, 1, strings.Count(err.Error(), filePath(m.dir, v13, e.chunk)), "the path once: %v", err)
+				require.NotContains(t, err.Error(), "\n")
+				var ce *chunkring.ChunkError
+				require.ErrorAs(t, err, &ce)
+				require.Equal(t, v13.ExternalKey(e.chunk.ChunkRef), ce.Key)
+				require.Equal(t, filePath(m.dir, v13, e.chunk), ce.Path)
+			})
+		}
+	})
+}
+
+func TestIsChunkNotFoundErr(t *testing.T) {
+	m := newMixed(t)
+	c := ring(t, m.dir, "", v13)
+	s := stock(t, m.dir, v13)
+	missing2 := m.missing
+	missing2.UserID = "missing too"
+	for _, e := range []struct {
+		name  string
+		batch []chunk.Chunk
+		want  bool
+	}{
+		{"one missing", []chunk.Chunk{m.missing}, true},
+		{"a good one and a missing one", []chunk.Chunk{m.good, m.missing}, true},
+		{"two missing", []chunk.Chunk{m.missing, m.good, missing2}, true},
+		{"damaged", []chunk.Chunk{m.damaged}, false},
+		{"missing and damaged", []chunk.Chunk{m.missing, m.damaged}, false},
+		{"damaged and missing", []chunk.Chunk{m.damaged, m.missing}, false},
+		{"good", []chunk.Chunk{m.good}, false},
+	} {
+		_, err := c.GetChunks(context.Background(), e.batch)
+		require.Equal(t, e.want, c.IsChunkNotFoundErr(err), e.name)
+		if len(e.batch) == 1 { // of several, stock returns any one error
+			_, err := s.GetChunks(context.Background(), e.batch)
+			require.Equal(t, e.want, s.IsChunkNotFoundErr(err), e.name)
+		}
+	}
+	_, err := c.GetChunks(context.Background(), []chunk.Chunk{m.missing})
+	require.True(t, c.IsChunkNotFoundErr(fmt.Errorf("wrapped: %w", err)))
+	require.False(t, c.IsChunkNotFoundErr(nil))
+	require.False(t, c.IsChunkNotFoundErr(chunkring.ErrStopped))
+	require.True(t, c.IsChunkNotFoundErr(fs.ErrNotExist))
+}
+
+func TestBatchErrorCounts(t *testing.T) {
+	m := newMixed(t)
+	eachBackend(t, func(t *testing.T, backend string) {
+		lines := &logLines{}
+		c := ringWith(t, chunkring.Config{Directory: m.dir, Backend: backend}, v13, lines)
+		var batch []chunk.Chunk
+		for range 40 {
+			batch = append(batch, m.good, m.damaged, m.missing)
+		}
+		batch = append(batch, m.folder)
+		for n := 1; n <= 3; n++ {
+			out, err := c.GetChunks(context.Background(), batch)
+			require.Len(t, out, 40)
+			var be *chunkring.BatchError
+			require.ErrorAs(t, err, &be)
+			require.Equal(t, 121, be.Requested)
+			require.Len(t, be.Failed, 81)
+			for i, f := range be.Failed[:80] { // in the order of the request
+				want := []chunk.Chunk{m.damaged, m.missing}[i%2]
+				require.Equal(t, v13.ExternalKey(want.ChunkRef), f.Key)
+			}
+			require.Contains(t, err.Error(), "81 of 121 chunks failed")
+			require.Contains(t, err.Error(), "and 78 more")
+			require.Len(t, lines.with("reading chunks failed"), n, "one line a batch")
+			require.Len(t, lines.with("level=error"), n)
+		}
+		_, err := c.GetChunks(context.Background(), []chunk.Chunk{m.missing})
+		require.Error(t, err)
+		require.Len(t, lines.with("level=error"), 3, "a chunk that doesn't exist is no error of the store")
+		require.Len(t, lines.with("level=warn component=chunkring msg=reading chunks failed"), 1)
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		_, err = c.GetChunks(ctx, []chunk.Chunk{m.good})
+		require.ErrorIs(t, err, context.Canceled)
+		require.Len(t, lines.with("level=error"), 3, "nor is a caller that gave up")
+		require.Len(t, lines.with("level=debug component=chunkring msg=reading chunks failed"), 1)
+	})
+}
+
+func TestMetrics(t *testing.T) {
+	m := newMixed(t)
+	eachBackend(t, func(t *testing.T, backend string) {
+		lines := &logLines{}
+		reg := prometheus.NewRegistry()
+		cfg := chunkring.Config{Directory: m.dir, Backend: backend}
+		c, err := chunkring.New(cfg, v13, lines, reg)
+		require.NoError(t, err)
+		defer c.Stop()
+		second, err := chunkring.New(cfg, v13, nil, reg) // as of the compactor: the metrics are shared
+		require.NoError(t, err)
+		defer second.Stop()
+
+		batch := []chunk.Chunk{m.good, m.good, m.good, m.missing, m.missing, m.damaged, m.malformed, m.dataLength, m.folder, m.droppedBlock}
+		out, err := c.GetChunks(context.Background(), batch)
+		require.Error(t, err)
+		require.Len(t, out, 4)
+		_, err = second.GetChunks(context.Background(), []chunk.Chunk{m.good})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		_, err = c.GetChunks(ctx, []chunk.Chunk{m.good, m.good})
+		require.Error(t, err)
+		require.NoError(t, c.PutChunks(context.Background(), []chunk.Chunk{out[0]}))
+		require.Error(t, c.DeleteChunk(context.Background(), m.missing.UserID, v13.ExternalKey(m.missing.ChunkRef)))
+
+		require.NoError(t, testutil.GatherAndCompare(reg, strings.NewReader(`
+# HELP chunkring_chunks_total Chunks by operation (read, put, delete) and result (ok, not_found, checksum, malformed, canceled, error).
+# TYPE chunkring_chunks_total counter
+chunkring_chunks_total{operation="delete",result="not_found"} 1
+chunkring_chunks_total{operation="delete",result="ok"} 0
+chunkring_chunks_total{operation="put",result="ok"} 1
+chunkring_chunks_total{operation="read",result="canceled"} 2
+chunkring_chunks_total{operation="read",result="checksum"} 1
+chunkring_chunks_total{operation="read",result="error"} 1
+chunkring_chunks_total{operation="read",result="malformed"} 2
+chunkring_chunks_total{operation="read",result="not_found"} 2
+chunkring_chunks_total{operation="read",result="ok"} 5
+# HELP chunkring_blocks_dropped_total Damaged blocks that were left out of chunks whose outer checksum was right.
+# TYPE chunkring_blocks_dropped_total counter
+chunkring_blocks_dropped_total 1
+# HELP chunkring_decode_panics_total Panics while decoding chunks that had passed every check.
+# TYPE chunkring_decode_panics_total counter
+chunkring_decode_panics_total 0
+`), "chunkring_chunks_total", "chunkring_blocks_dropped_total", "chunkring_decode_panics_total"))
+		if core.Built == "cgo" {
+			require.NoError(t, testutil.GatherAndCompare(reg, strings.NewReader(fmt.Sprintf(`
+# HELP chunkring_backend_info 1 for the back-end in use; fallback_reason says why it is not io_uring.
+# TYPE chunkring_backend_info gauge
+chunkring_backend_info{backend=%q,fallback_reason=""} 1
+`, backend)), "chunkring_backend_info"))
+		}
+		dropped := lines.with("damaged blocks")
+		require.Len(t, dropped, 1)
+		require.Contains(t, dropped[0], v13.ExternalKey(m.droppedBlock.ChunkRef))
+	})
+}
+
+// Something else under one of our metrics' names is an error of New that leaks nothing.
+func TestMetricsTaken(t *testing.T) {
+	noLeaks(t)
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "chunkring_chunks_total", Help: "somebody else's"}))
+	_, err := chunkring.New(chunkring.Config{Directory: t.TempDir()}, v13, nil, reg)
+	require.ErrorContains(t, err, "register metrics")
+}
+
+func TestLogLevels(t *testing.T) {
+	m := newMixed(t)
+	lines := &logLines{}
+	c := ringWith(t, chunkring.Config{Directory: m.dir}, v13, level.NewFilter(log.Logger(lines), level.AllowError()))
+	_, err := c.GetChunks(context.Background(), []chunk.Chunk{m.good, m.droppedBlock})
+	require.NoError(t, err)
+	require.Empty(t, lines.lines)
+}
