@@ -7,7 +7,7 @@
  *	cr_ctx_open() once -> cr_batch_read() from any number of threads -> cr_ctx_close() once
  *
  * Conventions. Sizes, offsets and capacities are bytes and end in _bytes or _off; counts are plain
- * nouns. A function that can fail returns 0 or a negative errno value and never sets errno. The
+ * nouns. A function that can fail returns 0 or a negative errno value, never by errno. The
  * library never prints, never exits and has no global mutable state besides the CRC32C kernel
  * chosen by the CPU. Everything that comes from a file is treated as hostile.
  */
@@ -80,8 +80,10 @@ struct cr_options {
 				  * window. Fewer also narrow the window */
 	uint32_t flags;          /* CR_OPT_* */
 	uint32_t file_bytes_max; /* larger files are CR_TOO_BIG; at most CR_FILE_BYTES_MAX */
-	uint32_t open_files_max; /* descriptors all batches together may hold; default: a quarter
-				  * of RLIMIT_NOFILE, at most 2048 */
+	uint32_t open_files_max; /* descriptors all batches of two files or more may hold
+				  * together; default: a quarter of RLIMIT_NOFILE, at most 2048 */
+	uint32_t cpus;           /* CPUs to reckon with; default: the affinity mask's. Less where a
+				  * cgroup quota says so */
 };
 
 /*
@@ -119,7 +121,8 @@ struct cr_req {
 	uint32_t    status;      /* out: enum cr_status; CR_PENDING while the callback runs */
 	uint32_t    os_errno;    /* out: positive errno behind CR_IO, CR_REFUSED; else 0 */
 	uint32_t    crc_got;     /* out: CRC32C of the file, with CR_CHECK_CRC or CR_CHECK_CHUNK */
-	uint32_t    reason;      /* out: enum cr_chunk_reason behind CR_BAD_FORMAT */
+	uint32_t    reason;      /* out: enum cr_chunk_reason behind CR_BAD_FORMAT; with CR_BAD_CRC
+				  * what was found besides, or 0 */
 	uint32_t    blocks_bad;  /* out: with CR_CHECK_CHUNK: blocks whose own CRC is wrong. Not an
 				  * error: Loki drops such blocks and serves the rest */
 	uint32_t    flags;       /* out: CR_REQ_* */
@@ -133,7 +136,9 @@ struct cr_req {
  * reqs[first .. first+n) are open and sized: for each one whose status is CR_PENDING it sets buf
  * and cap_bytes >= size_bytes. The others failed already. One left without a buffer gets
  * CR_NO_BUFFER; a non-zero return gives that to all of them. Called once a batch; once a wave when
- * a batch has more files than a wave may open: 1024, or half of what open_files_max leaves.
+ * a batch has more files than a wave may open (1024, or half of what open_files_max leaves, or 16
+ * where memory is short), and again for a file that can be opened only when others are closed.
+ * Neither it nor done may call cr_batch_read() or cr_ctx_close() of the same context.
  */
 typedef int (*cr_alloc_fn)(void *arg, struct cr_req *reqs, uint32_t first, uint32_t n);
 
@@ -158,7 +163,7 @@ struct cr_batch {
 	void           *arg;        /* for alloc and done */
 	cr_done_fn      done;       /* may be NULL */
 	const uint32_t *cancel;     /* may be NULL. Whoever stores a non-zero value (atomically)
-				     * stops new work, like a timeout */
+				     * stops new work, like a timeout; it stays non-zero */
 	uint64_t        open_ns;    /* out: wall time spent opening and sizing, */
 	uint64_t        alloc_ns;   /* ... in alloc, */
 	uint64_t        read_ns;    /* ... reading, checking and in done */
@@ -193,7 +198,8 @@ CR_API uint64_t cr_pool_close(struct cr_pool *pool);
 CR_API void *cr_pool_get(struct cr_pool *pool, uint32_t size_bytes, uint32_t *cap_bytes);
 
 /* Gives buf back. Builds with -DCR_DEBUG fill it with 0xDB. 0; -EINVAL if it is not a buffer of
- * this pool, -EALREADY if it was released before (best effort outside CR_DEBUG). */
+ * this pool, -EALREADY if it was released before: surely so in CR_DEBUG builds only; others look at
+ * the page before buf. */
 CR_API int cr_pool_release(struct cr_pool *pool, void *buf);
 
 struct cr_pool_stats {

@@ -17,13 +17,20 @@ static int threads_open(struct cr_worker *w, const char **step)
 	return 0;
 }
 
-static void run_open(struct cr_file *f)
+static void run_open(struct cr_worker *w, struct cr_file *f)
 {
+	bool cold = f->job->n == 1; /* nobody to wake: no reason to look first */
 	enum cr_next next;
 
 	do {
-		int fd = cr_path_open(f->job->ctx, f->req->path);
+		int fd = cold ? -EAGAIN : cr_path_open_cached(w->ctx, f->req->path);
 
+		if (fd == -EAGAIN) { /* the path has to be read from the disk or a server */
+			if (!cold)
+				cr_wake_for_blocking(w);
+			cold = true;
+			fd = cr_path_open(w->ctx, f->req->path);
+		}
 		next = cr_file_opened(f, fd);
 	} while (next == NEXT_AGAIN); /* bounded by CR_RETRIES_MAX */
 	if (next == NEXT_CLOSE) {
@@ -88,7 +95,7 @@ static void threads_start(struct cr_worker *w, struct cr_file **files, uint32_t 
 			cr_file_closed(f);
 		} else if (next == NEXT_AGAIN) {
 			if (f->job->step == STEP_OPEN)
-				run_open(f);
+				run_open(w, f);
 			else
 				run_read(w, f);
 		}

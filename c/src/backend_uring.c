@@ -94,10 +94,7 @@ static int uring_open(struct cr_worker *w, const char **step)
 	else if (w->guest) /* many threads in turn: no SINGLE_ISSUER */
 		flags = IORING_SETUP_COOP_TASKRUN;
 	else
-		flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-			IORING_SETUP_COOP_TASKRUN;
-	if (flags & IORING_SETUP_DEFER_TASKRUN)
-		flags &= ~IORING_SETUP_COOP_TASKRUN; /* mutually pointless */
+		flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
 	*step = "memory";
 	ring = malloc(sizeof(*ring));
 	if (!ring)
@@ -192,6 +189,8 @@ static void on_result(struct cr_worker *w, struct cr_file *f, int res)
 
 	switch (f->state) {
 	case FILE_OPENING:
+		if (res == -ECANCELED) /* no kernel worker thread to be had (RLIMIT_NPROC): not run */
+			res = cr_path_open(w->ctx, f->req->path);
 		switch (cr_file_opened(f, res)) {
 		case NEXT_AGAIN: queue_open(w, f); return;
 		case NEXT_CLOSE: queue_close(w, f); return;
@@ -199,7 +198,7 @@ static void on_result(struct cr_worker *w, struct cr_file *f, int res)
 		}
 		break;
 	case FILE_READING:
-		if (res == -EAGAIN)
+		if (res == -EAGAIN || res == -ECANCELED)
 			got = read_here(f);
 		if (cr_file_read(w, f, got, cr_file_ask(f)) == NEXT_AGAIN)
 			queue_read(w, f);

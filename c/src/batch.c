@@ -156,8 +156,13 @@ static void retry_file(struct cr_job *job, uint32_t i, uint32_t *naps)
 	enum cr_status why;
 
 	for (uint32_t tries = 0; starved(req) || (stale(req) && tries < STALE_TRIES); tries++) {
-		if (cr_job_stopped(job, &why))
+		if (cr_job_stopped(job, &why)) {
+			if (starved(req)) {
+				req_reset(req);
+				req->status = why;
+			}
 			break;
+		}
 		if (starved(req) && tries > 0) { /* the first is free: our own are closed now */
 			struct timespec ts = { 0, CR_STARVED_NAP_MS * 1000000L };
 
@@ -201,8 +206,13 @@ int cr_batch_read(struct cr_ctx *ctx, struct cr_batch *b)
 	if (batch_check(ctx, b) != 0)
 		return -EINVAL;
 	b->open_ns = b->alloc_ns = b->read_ns = 0;
-	for (uint32_t i = 0; i < b->n; i++)
+	for (uint32_t i = 0; i < b->n; i++) {
 		req_reset(&b->reqs[i]);
+		if (b->alloc) { /* what an earlier batch left is nobody's buffer now */
+			b->reqs[i].buf = NULL;
+			b->reqs[i].cap_bytes = 0;
+		}
+	}
 	if (b->n > FILES_ON_STACK) {
 		uint32_t want = b->n < CR_WAVE_FILES_MAX ? b->n : CR_WAVE_FILES_MAX;
 

@@ -35,9 +35,9 @@ static int options_take(struct cr_ctx *ctx, const struct cr_options *opt)
 	if (opt->backend > CR_BACKEND_THREADS || opt->workers > CR_WORKERS_MAX ||
 	    opt->ring_entries > CR_RING_ENTRIES_MAX ||
 	    (opt->ring_entries & (opt->ring_entries - 1)) != 0 || (opt->flags & ~CR_OPT_SQPOLL) ||
-	    opt->file_bytes_max > CR_FILE_BYTES_MAX)
+	    opt->file_bytes_max > CR_FILE_BYTES_MAX || opt->cpus > CPU_SETSIZE)
 		return -EINVAL;
-	ctx->cpus = usable_cpus();
+	ctx->cpus = opt->cpus ? opt->cpus : usable_cpus();
 	ctx->n_workers = opt->workers;
 	ctx->ring_entries = opt->ring_entries;
 	ctx->flags = opt->flags;
@@ -85,7 +85,8 @@ static int thread_create(struct cr_worker *w, struct start *start)
 	int err;
 
 	/* No signal of the program is for us: Go's profiler and preemption would run handlers on a
-	 * thread that Go does not know. */
+	 * thread that Go does not know. (It knows it from the first done callback on, and then
+	 * unblocks those that it needs itself.) */
 	sigfillset(&all);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, CR_STACK_BYTES);

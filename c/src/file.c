@@ -124,8 +124,6 @@ static void judge(struct cr_file *f)
 		if (f->crc != req->crc_want)
 			status = CR_BAD_CRC;
 	}
-	if (status != CR_BAD_FORMAT && status != CR_BAD_CRC)
-		req->reason = CR_REASON_NONE;
 	if (status == CR_OK && blocks_ok)
 		req->flags |= CR_REQ_BLOCKS_OK;
 	req->status = status;

@@ -71,8 +71,9 @@ struct cr_job {
 /*
  * A back-end is one const table in one file. The core never asks which one runs.
  *
- * start: begins job->step of n files (1..CR_SLICE_FILES_MAX; n <= w->room of cr_worker_room()).
- * reap:  handles what has completed; wait: blocks until something has. Called with in_flight > 0.
+ * start: begins job->step of n files (1..CR_SLICE_FILES_MAX, and no more than the window has room).
+ * reap:  handles what has completed; wait: blocks until something has, or a signal came (it is called
+ *        again). Called with in_flight > 0.
  * Either may finish files, in any order, by cr_file_finish(); a file counts in w->in_flight from
  * start until then. Nothing touches a file's buffer after cr_file_finish().
  */
@@ -114,6 +115,7 @@ struct cr_ctx {
 	int                          backend_errno;
 	const char                  *backend_step;
 	_Atomic bool                 no_openat2;     /* refused once: component-wise from then on */
+	_Atomic bool                 no_cached_open; /* kernels before 5.12 */
 
 	pthread_mutex_t              mu;
 	pthread_cond_t               work;           /* a job was posted, or stopping */
@@ -167,6 +169,7 @@ void cr_worker_flush(struct cr_worker *w);
 /* path.c */
 bool cr_path_ok(const char *path, uint32_t path_bytes);
 int  cr_path_open(struct cr_ctx *ctx, const char *path); /* fd or -errno; contained, blocking */
+int  cr_path_open_cached(struct cr_ctx *ctx, const char *path); /* -EAGAIN where it would block */
 
 uint64_t cr_now_ns(void); /* CLOCK_MONOTONIC */
 

@@ -10,6 +10,8 @@
 #define CR_WAVE_FILES_MAX   1024u       /* files of one batch that are open at a time */
 #define CR_SLICE_FILES_MAX  32u         /* files a thread takes at a time: what amortises a system
 					 * call, and the unit of fairness between batches */
+#define CR_SLICE_FILES_MIN  4u          /* ... at least: a batch of 31 cold files still occupies the
+					 * threads back-end's eight threads */
 #define CR_SLICE_BYTES      (256u << 10) /* ... and bytes, so that what was read is still in L2
 					 * (1 MiB or more on current servers) when it is checksummed */
 #define CR_WINDOW_FILES     64u         /* in flight per ring: enough to keep an NVMe disk busy */

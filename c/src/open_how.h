@@ -6,6 +6,10 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 
+#ifndef RESOLVE_CACHED
+#define RESOLVE_CACHED 0x20 /* linux/openat2.h, 5.12 */
+#endif
+
 /* O_NONBLOCK: opening a FIFO must not wait for a writer. It changes nothing for regular files. */
 #define CR_OPEN_FLAGS (O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
 #define CR_OPEN_HOW                                                                                \

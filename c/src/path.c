@@ -71,6 +71,25 @@ static int open_by_component(int dir_fd, const char *path)
 	}
 }
 
+int cr_path_open_cached(struct cr_ctx *ctx, const char *path)
+{
+	struct open_how how = CR_OPEN_HOW;
+	long fd;
+
+	if (atomic_load_explicit(&ctx->no_cached_open, memory_order_relaxed) ||
+	    atomic_load_explicit(&ctx->no_openat2, memory_order_relaxed))
+		return -EAGAIN;
+	how.resolve |= RESOLVE_CACHED;
+	fd = syscall(SYS_openat2, ctx->dir_fd, path, &how, sizeof(how));
+	if (fd >= 0)
+		return (int)fd;
+	if (errno == EINVAL || errno == ENOSYS || errno == EPERM) {
+		atomic_store_explicit(&ctx->no_cached_open, true, memory_order_relaxed);
+		return -EAGAIN; /* cr_path_open() finds out what it is about */
+	}
+	return -errno;
+}
+
 int cr_path_open(struct cr_ctx *ctx, const char *path)
 {
 	if (!atomic_load_explicit(&ctx->no_openat2, memory_order_relaxed)) {

@@ -108,11 +108,13 @@ static uint32_t take_any(struct cr_ctx *ctx, struct cr_file **files, uint32_t ro
 
 static void hand_over(struct cr_worker *w)
 {
+	const struct cr_batch *batch = w->ready_batch;
 	uint32_t n = w->n_ready;
 
 	w->n_ready = 0;
+	w->ready_batch = NULL;
 	if (n)
-		w->ready_batch->done(w->ready_batch->arg, w->ready, n);
+		batch->done(batch->arg, w->ready, n);
 }
 
 /* A good file, just checked. */
@@ -257,8 +259,8 @@ static uint32_t step_begin(struct cr_job *job, enum cr_step step)
 	}
 	atomic_store_explicit(&job->left, left, memory_order_relaxed);
 	slice = left / (4 * job->ctx->cpus);
-	if (slice < CR_SLICE_FILES_MAX / 4)
-		slice = CR_SLICE_FILES_MAX / 4;
+	if (slice < CR_SLICE_FILES_MIN)
+		slice = CR_SLICE_FILES_MIN;
 	job->slice = slice < CR_SLICE_FILES_MAX ? slice : CR_SLICE_FILES_MAX;
 	helpers = left / CR_SLICE_FILES_MAX + (uint32_t)(bytes / (2 * CR_SLICE_BYTES));
 	return helpers < job->ctx->cpus ? helpers : job->ctx->cpus - 1;

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"sync"
 
 	"github.com/go-kit/log"
@@ -171,12 +172,12 @@ func allCtx(err *BatchError) bool {
 	return true
 }
 
-func (c *Client) droppedBlocks(path *string, chk *chunk.Chunk, n int) {
+func (c *Client) droppedBlocks(path string, chk *chunk.Chunk, n int) {
 	c.metrics.blocksDropped.Add(float64(n))
 	if !c.failures.Allow() {
 		c.metrics.linesDropped.Inc()
 		return
 	}
 	level.Warn(c.logger).Log("msg", "damaged blocks left out of a chunk", "blocks", n,
-		"key", c.keys.externalKey(&chk.ChunkRef), "path", *path)
+		"key", c.keys.externalKey(&chk.ChunkRef), "path", filepath.Join(c.cfg.Directory, path))
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 )
 
 // The values of Config.Backend.
@@ -19,7 +20,7 @@ const (
 	maxWorkers     = 64      // CR_WORKERS_MAX of chunkring.h
 	maxRingEntries = 4096    // CR_RING_ENTRIES_MAX
 	maxChunkBytes  = 1 << 30 // CR_FILE_BYTES_MAX
-	maxPooledBytes = 1 << 40
+	maxPooledBytes = math.MaxInt
 )
 
 // Config configures a Client. Only Directory is required; zero values mean the defaults.

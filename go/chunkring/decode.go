@@ -49,14 +49,22 @@ type decoding struct {
 	spent       atomic.Int64 // nanoseconds in decode, all threads together
 }
 
-// one takes file i as the reader left it. It runs for several files at a time.
+// one takes file i as the reader left it. It runs for several files at a time. Whatever slips through
+// the checks and panics is an error of this chunk alone.
 func (d *decoding) one(i int) {
 	f := &d.files[i]
+	defer func() {
+		if p := recover(); p != nil {
+			d.c.metrics.panics.Inc()
+			d.errs[i] = fmt.Errorf("%w: %v", ErrPanic, p)
+			level.Error(d.c.logger).Log("msg", "decoding a chunk panicked", "path", f.Path, "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
 	if f.Status != core.OK {
 		d.errs[i] = fileError(d.ctx, f, filepath.Join(d.c.cfg.Directory, f.Path))
 		return
 	}
-	if d.errs[i] = context.Cause(d.ctx); d.errs[i] != nil {
+	if d.errs[i] = ended(d.ctx); d.errs[i] != nil {
 		return
 	}
 	begin := time.Now()
@@ -68,16 +76,10 @@ func (d *decoding) one(i int) {
 }
 
 // decode fills chk from the bytes of f. Loki's decoder trusts the numbers in a chunk, so they are
-// checked before it sees them; whatever slips through and panics is an error of this chunk alone.
-func (c *Client) decode(dc *chunk.DecodeContext, f *core.File, chk *chunk.Chunk) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			c.metrics.panics.Inc()
-			err = fmt.Errorf("%w: %v", ErrPanic, p)
-			level.Error(c.logger).Log("msg", "decoding a chunk panicked", "path", f.Path, "panic", p, "stack", string(debug.Stack()))
-		}
-	}()
-	if err := c.check(f); err != nil {
+// checked before it sees them.
+func (c *Client) decode(dc *chunk.DecodeContext, f *core.File, chk *chunk.Chunk) error {
+	err := c.check(f)
+	if err != nil {
 		return err
 	}
 	announced := chunkcheck.Blocks(f.Buf)
@@ -94,7 +96,7 @@ func (c *Client) decode(dc *chunk.DecodeContext, f *core.File, chk *chunk.Chunk)
 	}
 	if facade, ok := chk.Data.(*chunkenc.Facade); ok {
 		if dropped := announced - facade.LokiChunk().BlockCount(); dropped > 0 {
-			c.droppedBlocks(&f.Path, chk, dropped)
+			c.droppedBlocks(f.Path, chk, dropped)
 		}
 	}
 	return nil

@@ -82,11 +82,18 @@ func classBytes(size int) int {
 
 func (p *pool) get(size int) []byte {
 	class := classBytes(size)
+	if buf := p.take(class); buf != nil {
+		return buf
+	}
+	return core.NewBuffer(class)
+}
+
+func (p *pool) take(class int) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	list := p.free[class]
 	if len(list) == 0 {
-		return core.NewBuffer(class)
+		return nil
 	}
 	buf := list[len(list)-1]
 	list[len(list)-1] = nil

@@ -48,6 +48,7 @@ func Open(dir string, o Options) (*Reader, error) {
 		ring_entries:   C.uint32_t(o.RingEntries),
 		file_bytes_max: C.uint32_t(o.MaxFileBytes),
 		open_files_max: C.uint32_t(o.MaxOpenFiles),
+		cpus:           C.uint32_t(runtime.GOMAXPROCS(0)), // knows the cgroup's quota
 	}
 	if o.SQPoll {
 		opt.flags = C.CR_OPT_SQPOLL

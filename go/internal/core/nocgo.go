@@ -126,6 +126,10 @@ func (r *Reader) readFile(f *File, check Check, alloc func(size int) []byte, can
 		return
 	}
 	fd, err := r.openPatiently(f.Path, cancel, starved)
+	if err != nil && (err == unix.EMFILE || err == unix.ENFILE) && cancel != nil && atomic.LoadUint32(cancel) != 0 {
+		f.Status = Canceled
+		return
+	}
 	if err != nil {
 		f.Status, f.Errno = openStatus(err)
 		return
