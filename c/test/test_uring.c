@@ -12,6 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "fixture.h"
@@ -394,6 +397,43 @@ static void all_the_callers_rings(void **state)
 	read_mixed(fx, 200);
 }
 
+/* Without a worker thread of its own (RLIMIT_NPROC, a pod's limit of processes) the kernel cancels
+ * whatever it would have to do there, such as opening what is not in its cache. */
+static void child_without_kernel_workers(struct fx *fx)
+{
+	struct rlimit one = { 1, 1 };
+	struct fx_batch *b = fx_batch_new(8);
+
+	FX_CHECK(chmod(fx->dir, 0755) == 0);
+	FX_CHECK(setgid(65534) == 0 && setuid(65534) == 0); /* root has no limit */
+	fx_open(fx, NULL);
+	FX_CHECK(setrlimit(RLIMIT_NPROC, &one) == 0);
+	for (uint32_t i = 0; i < b->n; i++) {
+		char path[32];
+
+		snprintf(path, sizeof(path), "missing-%u", i);
+		fx_batch_set(b, i, path, 0);
+	}
+	fx_read(fx, b);
+	for (uint32_t i = 0; i < b->n; i++)
+		FX_CHECK(b->reqs[i].status == CR_NOT_FOUND);
+	fx_close(fx);
+	fx_batch_free(b);
+}
+
+static void without_kernel_workers(void **state)
+{
+	int status;
+
+	if (geteuid() != 0) {
+		print_message("without_kernel_workers: needs root, to become a user with a limit\n");
+		skip();
+	}
+	status = fx_fork(*state, child_without_kernel_workers);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void)
 {
 	static const struct fx_test tests[] = {
@@ -408,6 +448,7 @@ int main(void)
 		FX_TEST_ON(FX_URING, all_the_callers_rings),
 		FX_TEST_ON(FX_URING, flags_an_old_kernel_lacks),
 		FX_TEST_ON(FX_URING, enter_refused_at_set_up),
+		FX_TEST_ON(FX_URING, without_kernel_workers),
 	};
 
 	return fx_run(tests, sizeof(tests) / sizeof(tests[0]));
