@@ -62,6 +62,7 @@ $(LIB_ID): $(LIB) c/include/chunkring.h
 # ---- the main job ----
 
 run: loki-src ## make stores, read them with Loki's client and with chunkring, compare, print tables
+	@echo "  compiling Loki's packages (the first time takes minutes)"
 	$(GO) build -o $(BUILD)/mainjob ./bench/mainjob
 	$(GO) build -modfile build/patched.mod -o $(BUILD)/mainjob-patched ./bench/mainjob
 	$(BUILD)/mainjob $(ARGS)
@@ -101,7 +102,9 @@ $(BUILD)/test/%: c/test/%.c $(TEST_COMMON) $(LIB) $(HEADERS)
 	$(Q)$(CC) $(CFLAGS_ALL) -Ic/src $< $(TEST_COMMON) -o $@ $(WRAP_$*) $(LIB) $(LDLIBS_ALL) -lcmocka
 
 test-c: deps $(C_TESTS) ## C tests on every back-end
-	@for t in $(C_TESTS); do echo "== $$t"; CR_TESTDATA=testdata $(TEST_WRAPPER) $$t || exit 1; done
+	@for t in $(C_TESTS); do echo "== $$t"; \
+		CR_TESTDATA=testdata $(TEST_WRAPPER) $$t >$$t.log 2>&1 || { cat $$t.log; echo "FAILED: $$t"; exit 1; }; \
+		grep -E 'PASSED|FAILED|SKIPPED|skipped|left out|no io_uring' $$t.log; done
 
 test-go: lib
 	$(GO) test -race ./...

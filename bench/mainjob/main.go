@@ -61,7 +61,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.dir, "dir", "build/stores", "`directory` for the generated stores; they are kept for the next run")
 	f.IntVar(&o.files, "files", 200, "chunk files a batch")
 	f.StringVar(&sizes, "sizes", "235000,900000", "`bytes` of a chunk file, a comma-separated list")
-	f.IntVar(&o.rounds, "rounds", 15, "rounds; in each every reader reads the whole batch once")
+	f.IntVar(&o.rounds, "rounds", 11, "rounds; in each every reader reads the whole batch once")
 	f.StringVar(&backends, "backends", "uring,threads", "chunkring back-ends to run")
 	f.BoolVar(&o.json, "json", false, "print one JSON object a line instead of the table")
 	f.Usage = func() {

@@ -20,7 +20,8 @@ func printTable(w io.Writer, o options, rows []row) {
 	if patched() {
 		loki = "a Loki v3.7.6 patched by lokifork"
 	}
-	fmt.Fprintf(w, "Whole GetChunks with %s, page cache warm, %d rounds in turns, medians [10 %% .. 90 %%].\n\n", loki, o.rounds)
+	fmt.Fprintf(w, "Whole GetChunks with %s, page cache warm, %d rounds in random order.\n"+
+		"Medians; stock/this is the median of the ratios within each round [10 %% .. 90 %%]: a wide range means a busy machine.\n\n", loki, o.rounds)
 	fmt.Fprintf(w, "| reader            | files | file size | stock ms | ms     | stock/this          | CPU ms | allocs/chunk | allocated/chunk | page faults/chunk |\n")
 	fmt.Fprintf(w, "|-------------------|-------|-----------|----------|--------|---------------------|--------|--------------|-----------------|-------------------|\n")
 	for _, r := range rows {

@@ -7,8 +7,10 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 
 	"github.com/go-kit/log"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/grafana/loki/v3/pkg/logproto"
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
@@ -108,11 +110,19 @@ func compare(ctx context.Context, index *chunkgen.Index, want, got reader, step 
 		if err != nil {
 			return err
 		}
+		var group errgroup.Group
+		group.SetLimit(runtime.GOMAXPROCS(0))
 		for _, ref := range part {
 			ca, cb := a[ref.ChunkRef], b[ref.ChunkRef]
-			if err := equal(&ca, &cb); err != nil {
-				return fmt.Errorf("%s and %s differ on chunk %v: %w", want.name, got.name, ref.ChunkRef, err)
-			}
+			group.Go(func() error {
+				if err := equal(&ca, &cb); err != nil {
+					return fmt.Errorf("%s and %s differ on chunk %v: %w", want.name, got.name, ref.ChunkRef, err)
+				}
+				return nil
+			})
+		}
+		if err := group.Wait(); err != nil {
+			return err
 		}
 		step(first+len(part), len(refs))
 	}

@@ -20,9 +20,12 @@ func (c *Client) announce() {
 	reason := ""
 	if errno != 0 && c.cfg.Backend != BackendThreads {
 		reason = fmt.Sprintf("%s: %s", step, errno.Error())
+		hint := "containers: allow io_uring in the seccomp profile; RHEL: sysctl kernel.io_uring_disabled=0"
+		if core.Built != "cgo" {
+			reason, hint = step, "build with CGO_ENABLED=1 and a C compiler"
+		}
 		level.Warn(c.logger).Log("msg", "io_uring is not available, reading with threads instead",
-			"reason", reason, "hint", "containers: allow io_uring in the seccomp profile; RHEL: sysctl kernel.io_uring_disabled=0",
-			"directory", c.cfg.Directory)
+			"reason", reason, "hint", hint, "directory", c.cfg.Directory)
 	}
 	if err := listable(c.cfg.Directory); err != nil {
 		level.Warn(c.logger).Log("msg", "the chunk directory can't be listed: reading chunks needs search permission on every folder",
