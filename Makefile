@@ -29,7 +29,7 @@ LIB_ID   := go/internal/core/libchunkring_id.h
 
 C_TESTS  := $(patsubst c/test/%.c,$(BUILD)/test/%,$(wildcard c/test/test_*.c))
 
-.PHONY: help deps lib run genstore loki loki-src test test-c test-go test-nocgo test-loki-src asan tsan \
+.PHONY: help deps lib run genstore loki loki-src loki-stock test-e2e test-loki test-loki-subset test test-c test-go test-nocgo test-loki-src asan tsan \
 	valgrind lint clean
 .DEFAULT_GOAL := help
 
@@ -85,6 +85,25 @@ loki: loki-src ## build/loki: Grafana Loki that reads and writes its chunks with
 	CGO_ENABLED=1 $(GO) build -C build/loki-src -modfile ../loki.mod -ldflags '$(LOKI_LDFLAGS)' -o ../loki ./cmd/loki
 	@build/loki -version | grep chunkring
 	@! ldd build/loki | grep -vE 'linux-vdso|ld-linux|lib(c|m|pthread|resolv|dl)\.so' || { echo 'build/loki needs more than libc'; exit 1; }
+
+# Loki's own suites and whole Lokis; see bench/lokitests and bench/e2e.
+
+LOKI_STOCK := $(BUILD)/loki-stock
+$(LOKI_STOCK): go.mod
+	$(GO) run ./bench/lokitests -prepare   # build/loki-stock-src, build/loki-stock.mod
+	$(GO) build -C build/loki-stock-src -modfile ../loki-stock.mod -ldflags '-s -w' -o ../loki-stock ./cmd/loki
+
+loki-stock: lib $(LOKI_STOCK) ## build/loki-stock, the unpatched Loki that tests compare with
+
+test-e2e: loki loki-stock ## stock Loki and ours, one process and seven: the same answers (ARGS=-help)
+	$(GO) build -o $(BUILD)/e2e ./bench/e2e
+	$(BUILD)/e2e $(ARGS)
+
+test-loki: loki-src ## Loki's own suites on the unpatched and the patched tree (ARGS=-help)
+	$(GO) run ./bench/lokitests $(ARGS)
+
+test-loki-subset: loki-src ## the part of it that CI would have time for
+	$(GO) run ./bench/lokitests -subset
 
 # ---- tests ----
 

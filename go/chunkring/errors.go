@@ -75,6 +75,10 @@ const errorsShown = 3 // a message is a log line
 func (e *BatchError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d of %d chunks failed", len(e.Failed), e.Requested)
+	if len(e.Failed) > 0 && allCtx(e) { // the caller gave up: which chunks says nothing
+		fmt.Fprintf(&b, ": %v", e.Failed[0].Err)
+		return b.String()
+	}
 	for i, f := range e.Failed {
 		if i == errorsShown {
 			fmt.Fprintf(&b, "; and %d more", len(e.Failed)-errorsShown)

@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	clusterTenant = "cluster"
+	loadTime      = 30 * time.Second
+	loadWorkers   = 3
+	retriesMax    = 50
+)
+
+// members of the cluster, each a process.
+type members struct {
+	distributor, frontend, compactor *proc
+	ingesters, queriers              []*proc
+}
+
+// cluster runs Loki with chunkring as seven processes over one shared directory. Both ingesters get
+// every line; most lines are in the store, and the youngest in the ingesters' memory only. A querier is
+// killed under load and started again: every answer that is given must be that of a stock Loki.
+func (t *test) cluster(ctx context.Context) error {
+	expected, err := t.expected(ctx)
+	if err != nil {
+		return err
+	}
+	c, err := t.startCluster(ctx)
+	if err != nil {
+		return fmt.Errorf("cluster: %w", err)
+	}
+	if err := t.settle(ctx, c, expected); err != nil {
+		return fmt.Errorf("cluster: %w", err)
+	}
+	if err := t.load(ctx, c, expected); err != nil {
+		return fmt.Errorf("cluster under load: %w", err)
+	}
+	return t.stopCluster(ctx, c)
+}
+
+// expectation is a query and stock's answer to it.
+type expectation struct {
+	query
+	want []byte
+}
+
+// expected asks a stock single binary over a store that it wrote itself. What depends on how chunks were
+// cut, as all that is answered from the index does, is left out.
+func (t *test) expected(ctx context.Context) ([]expectation, error) {
+	p, err := t.start(ctx, t.stockLoki, "oracle", lokiConfig{Store: t.store})
+	if err != nil {
+		return nil, err
+	}
+	var all []expectation
+	for _, q := range queries() {
+		if !q.chunks || q.unordered {
+			continue
+		}
+		a, err := ask(ctx, p, t.tenants[0], q)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, expectation{q, a.text})
+	}
+	return all, p.stop()
+}
+
+// startCluster fills the store and starts everything.
+func (t *test) startCluster(ctx context.Context) (*members, error) {
+	const processes = 7
+	ports, err := freePorts(3 * processes)
+	if err != nil {
+		return nil, err
+	}
+	gossip := ports[2*processes:]
+	n := 0
+	frontendGRPC, compactorHTTP := ports[2*5+1], ports[2*6]
+	// In this order, so that the two above fit.
+	launch := func(target, name string) (*proc, error) {
+		cfg := lokiConfig{
+			HTTP: ports[2*n], GRPC: ports[2*n+1], Store: filepath.Join(t.root, "store-cluster"),
+			Ring: "memberlist", RingPort: gossip[n], RingJoin: gossip[:3], Replicas: 2, Name: name, Compactor: compactorHTTP,
+			Frontend: frontendGRPC,
+		}
+		if target == "querier" {
+			cfg.CacheMB = 1 // and none for ingesters, which don't write what the cache has
+		}
+		n++
+		return t.launch(t.oursLoki, "cluster "+name, cfg, "-target="+target)
+	}
+	c := &members{}
+	var all []*proc
+	for _, m := range [][2]string{{"distributor", "distributor"}, {"ingester", "ingester-1"}, {"ingester", "ingester-2"}} {
+		p, err := launch(m[0], m[1])
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, p)
+	}
+	c.distributor, c.ingesters = all[0], all[1:]
+	if err := t.fill(ctx, c); err != nil {
+		return nil, err
+	}
+	for _, m := range [][2]string{{"querier", "querier-1"}, {"querier", "querier-2"}, {"query-frontend", "query-frontend"}, {"compactor", "compactor"}} {
+		p, err := launch(m[0], m[1])
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, p)
+	}
+	c.queriers, c.frontend, c.compactor = all[3:5], all[5], all[6]
+	return c, ready(ctx, all)
+}
+
+// fill pushes 70 % of the lines and restarts the ingesters, which writes chunks and index to the store,
+// and then the rest, which stays in memory.
+func (t *test) fill(ctx context.Context, c *members) error {
+	if err := ready(ctx, append([]*proc{c.distributor}, c.ingesters...)); err != nil {
+		return err
+	}
+	if err := t.ring(ctx, c.distributor, 2); err != nil {
+		return err
+	}
+	if err := push(ctx, c.distributor, clusterTenant, t.corpus.pushBatches(1500, 0, 0.7)); err != nil {
+		return err
+	}
+	for _, p := range c.ingesters {
+		if err := flush(ctx, p); err != nil {
+			return err
+		}
+		m, err := p.metrics(ctx)
+		if err != nil {
+			return err
+		}
+		if err := checkPuts(p.build, m); err != nil {
+			return err
+		}
+	}
+	for _, p := range c.ingesters {
+		if err := p.stop(); err != nil {
+			return err
+		}
+		// All is flushed; with the log, the ingester would have all in memory again and answer in the
+		// store's place.
+		if err := os.RemoveAll(filepath.Join(p.dir, "wal")); err != nil {
+			return err
+		}
+		if err := p.run(); err != nil {
+			return err
+		}
+	}
+	if err := ready(ctx, c.ingesters); err != nil {
+		return err
+	}
+	if err := t.ring(ctx, c.distributor, 2); err != nil {
+		return err
+	}
+	if err := push(ctx, c.distributor, clusterTenant, t.corpus.pushBatches(1500, 0.7, 1)); err != nil {
+		return err
+	}
+	files, size, err := chunkFiles(c.distributor.cfg.Store, clusterTenant)
+	t.say("cluster: distributor and 2 ingesters wrote %d chunks, %.2f MB; 30 %% of the lines stay in the ingesters", len(files), float64(size)/1e6)
+	return err
+}
+
+func ready(ctx context.Context, procs []*proc) error {
+	for _, p := range procs {
+		if err := p.waitReady(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ring waits until a process sees n active ingesters.
+func (t *test) ring(ctx context.Context, p *proc, n int) error {
+	return p.poll(ctx, time.Minute, fmt.Sprintf("see %d ingesters in the ring", n), func() (bool, error) {
+		m, err := p.metrics(ctx)
+		if err != nil {
+			return false, err
+		}
+		members := m.sum("loki_ring_members", `name="ingester"`, `state="ACTIVE"`)
+		others := m.sum("loki_ring_members", `name="ingester"`) - members
+		return members == float64(n) && others == 0, nil
+	})
+}
+
+// settle waits for the queriers' ring, and then wants all answers right.
+func (t *test) settle(ctx context.Context, c *members, expected []expectation) error {
+	for _, p := range c.queriers {
+		if err := t.ring(ctx, p, 2); err != nil {
+			return err
+		}
+	}
+	for _, e := range expected {
+		if err := t.right(ctx, c.frontend, e); err != nil {
+			return err
+		}
+	}
+	t.say("cluster: %d answers of 7 processes equal to a stock single binary's", len(expected))
+	return nil
+}
+
+// right asks once and compares.
+func (t *test) right(ctx context.Context, p *proc, e expectation) error {
+	a, err := ask(ctx, p, clusterTenant, e.query)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(e.want, a.text) {
+		return &wrongAnswer{e.query, difference(e.want, a.text)}
+	}
+	t.compared++
+	t.asked++
+	return nil
+}
+
+type wrongAnswer struct {
+	query
+	diff string
+}
+
+func (w *wrongAnswer) Error() string {
+	return fmt.Sprintf("query %q (%s): the cluster's answer differs from a stock single binary's %s", w.name, w.params.Get("query"), w.diff)
+}
+
+// load asks all queries over and over, while a querier is killed and restarted and the ingesters flush.
+func (t *test) load(ctx context.Context, c *members, expected []expectation) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := make(chan struct{})
+	var asked, failed atomic.Int64
+	g, gctx := errgroup.WithContext(ctx)
+	for w := range loadWorkers {
+		g.Go(func() error {
+			for i := w; ; i += loadWorkers {
+				select {
+				case <-stop:
+					return nil
+				default:
+				}
+				n, err := askUntilAnswered(gctx, c.frontend, expected[i%len(expected)])
+				failed.Add(int64(n))
+				if err != nil {
+					return err
+				}
+				asked.Add(1)
+			}
+		})
+	}
+	g.Go(func() error {
+		defer close(stop)
+		return t.disturb(gctx, c, &asked)
+	})
+	err := g.Wait()
+	t.compared += int(asked.Load())
+	t.asked += int(asked.Load() + failed.Load())
+	if err != nil {
+		return err
+	}
+	t.say("cluster: %d answers under load, all right; %d requests failed and were sent again", asked.Load(), failed.Load())
+	return nil
+}
+
+// askUntilAnswered sends a query again if it is refused, but never accepts a wrong answer.
+func askUntilAnswered(ctx context.Context, p *proc, e expectation) (failed int, err error) {
+	for failed = 0; ; failed++ {
+		a, err := ask(ctx, p, clusterTenant, e.query)
+		if err == nil && !bytes.Equal(e.want, a.text) {
+			return failed, &wrongAnswer{e.query, difference(e.want, a.text)}
+		}
+		if err == nil || failed == retriesMax {
+			return failed, err
+		}
+		if a.text != nil {
+			return failed, err // an answer, and an empty one
+		}
+		select {
+		case <-ctx.Done():
+			return failed, ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+func (t *test) disturb(ctx context.Context, c *members, asked *atomic.Int64) error {
+	victim := c.queriers[0]
+	events := map[time.Duration]func() error{
+		loadTime / 4: func() error {
+			m, err := victim.metrics(ctx)
+			if err != nil {
+				return err
+			}
+			t.say("cluster: killing %s after %d answers; it read %v chunks (%s)", victim.label, asked.Load(), m.sum("chunkring_chunks_total", `operation="read"`), servedBy(m))
+			victim.kill()
+			return nil
+		},
+		loadTime / 2: func() error {
+			t.say("cluster: the ingesters flush, after %d answers", asked.Load())
+			for _, p := range c.ingesters {
+				if err := flush(ctx, p); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		loadTime * 5 / 8: func() error {
+			if err := victim.run(); err != nil {
+				return err
+			}
+			t.say("cluster: started %s again, after %d answers", victim.label, asked.Load())
+			return victim.waitReady(ctx)
+		},
+		loadTime: func() error { return nil },
+	}
+	begin := time.Now()
+	for _, at := range slices.Sorted(maps.Keys(events)) {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Until(begin.Add(at))):
+		}
+		if err := events[at](); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stopCluster checks who read and wrote, and ends all.
+func (t *test) stopCluster(ctx context.Context, c *members) error {
+	for _, p := range slices.Concat(c.ingesters, c.queriers) {
+		m, err := p.metrics(ctx)
+		if err != nil {
+			return err
+		}
+		const name = "chunkring_chunks_total"
+		read, put := m.sum(name, `operation="read"`, `result="ok"`), m.sum(name, `operation="put"`, `result="ok"`)
+		bad := m.sum(name) - read - put - m.sum(name, `result="canceled"`)
+		t.say("    %-20s chunkring read %v, put %v (%s)", p.label, read, put, servedBy(m))
+		isQuerier := strings.Contains(p.label, "querier")
+		if p.backend != "" && (bad != 0 || isQuerier && read == 0 || !isQuerier && put == 0) {
+			return fmt.Errorf("%s: chunkring read %v and put %v chunks, %v failed", p.label, read, put, bad)
+		}
+	}
+	for _, p := range slices.Concat(c.queriers, []*proc{c.frontend, c.distributor}, c.ingesters, []*proc{c.compactor}) {
+		if err := p.stop(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command e2e is what `make test-e2e` runs: it starts an unpatched Loki and one with chunkring, lets
+// both write stores, and checks that both give the same answers to the same LogQL queries over the same
+// stores: every codec, cold and warm, with and without Loki's chunk cache, after deletes, and as a
+// cluster of processes of which one is killed. It exits 1 at the first difference.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Exit codes, as -help documents them.
+const (
+	exitOK    = 0
+	exitWrong = 1
+	exitUsage = 2
+)
+
+type options struct {
+	stock, ours string
+	lokiArgs    string
+	self        bool
+	dir         string
+	keep        bool
+	lines       int
+	loghub      string
+	codecs      []string
+	phases      []string
+	timeout     time.Duration
+}
+
+var allPhases = []string{"write", "read", "delete", "cluster"}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	o, err := parse(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		os.Exit(exitOK)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		os.Exit(exitUsage)
+	}
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: FAILED:", err)
+		os.Exit(exitWrong)
+	}
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	var codecs, phases string
+	f := flag.NewFlagSet("e2e", flag.ContinueOnError)
+	f.StringVar(&o.stock, "stock", "build/loki-stock", "unpatched Loki `binary`")
+	f.StringVar(&o.ours, "loki", "build/loki", "Loki `binary` with chunkring")
+	f.StringVar(&o.lokiArgs, "loki-args", "", "more `flags` for the Loki with chunkring; -local.chunkring.max-chunk-bytes=5000 must make this test fail")
+	f.BoolVar(&o.self, "self", false, "run the unpatched Loki in place of the other too: checks this test")
+	f.StringVar(&o.dir, "dir", "", "`directory` for stores and logs (default: a temporary one, kept if the test fails)")
+	f.BoolVar(&o.keep, "keep", false, "keep the directory")
+	f.IntVar(&o.lines, "lines", 12000, "log lines a store")
+	f.StringVar(&o.loghub, "loghub", os.Getenv("CHUNKRING_LOGHUB"), "`directory` of *.log files with real lines, added to the generated ones (default $CHUNKRING_LOGHUB)")
+	f.StringVar(&codecs, "codecs", "gzip,snappy,zstd,lz4-64k,none", "codecs of the stores")
+	f.StringVar(&phases, "phases", strings.Join(allPhases, ","), "what to run; all but the first need the first")
+	f.DurationVar(&o.timeout, "timeout", 15*time.Minute, "give up after")
+	f.Usage = func() {
+		fmt.Fprintf(f.Output(), "usage: e2e [flags]\n\n")
+		f.PrintDefaults()
+		fmt.Fprintf(f.Output(), "\nexit codes: 0 all equal; 1 something differs or failed; 2 wrong flags\n")
+	}
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if f.NArg() > 0 {
+		return o, fmt.Errorf("unknown argument %q", f.Arg(0))
+	}
+	o.codecs, o.phases = strings.Split(codecs, ","), strings.Split(phases, ",")
+	for _, p := range o.phases {
+		if !slices.Contains(allPhases, p) {
+			return o, fmt.Errorf("-phases: %q is none of %s", p, strings.Join(allPhases, ", "))
+		}
+	}
+	if o.self {
+		o.ours = o.stock
+	}
+	for _, bin := range []*string{&o.stock, &o.ours} {
+		if _, err := os.Stat(*bin); err != nil {
+			return o, fmt.Errorf("%w; make loki loki-stock builds them", err)
+		}
+		var err error
+		if *bin, err = filepath.Abs(*bin); err != nil {
+			return o, err
+		}
+	}
+	return o, nil
+}
+
+// test is one run of this program.
+type test struct {
+	options
+	fleet
+	started time.Time
+	store   string
+	corpus  *corpus
+	tenants []string
+
+	stockLoki, oursLoki, threadsLoki, offLoki build
+
+	compared int // answers found equal
+	asked    int
+}
+
+func run(ctx context.Context, o options) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("-timeout %s is over", o.timeout))
+	defer cancel()
+	temporary := o.dir == ""
+	if temporary {
+		dir, err := os.MkdirTemp("", "chunkring-e2e-")
+		if err != nil {
+			return err
+		}
+		o.dir = dir
+	}
+	dir, err := filepath.Abs(o.dir)
+	if err != nil {
+		return err
+	}
+	t := &test{options: o, started: time.Now(), store: filepath.Join(dir, "store")}
+	t.fleet.root = dir
+	t.setBuilds()
+	defer t.killAll()
+	err = t.phasesInOrder(ctx)
+	t.killAll()
+	if bad := t.alarming(); len(bad) > 0 && err == nil {
+		err = fmt.Errorf("%d alarming lines in logs:\n  %s", len(bad), strings.Join(bad[:min(len(bad), 20)], "\n  "))
+	}
+	if err != nil {
+		return fmt.Errorf("%w\n  stores and logs are in %s", err, dir)
+	}
+	t.say("all %d answers equal to unpatched Loki's; %d requests", t.compared, t.asked)
+	if temporary && !t.keep {
+		return os.RemoveAll(dir)
+	}
+	return nil
+}
+
+func (t *test) setBuilds() {
+	t.stockLoki = build{name: "stock", bin: t.stock}
+	if t.self {
+		t.oursLoki, t.threadsLoki, t.offLoki = t.stockLoki, t.stockLoki, t.stockLoki
+		t.oursLoki.name, t.threadsLoki.name, t.offLoki.name = "self1", "self2", "self3"
+		return
+	}
+	t.oursLoki = build{name: "ours", bin: t.ours, backend: "any", args: strings.Fields(t.lokiArgs)}
+	t.threadsLoki = build{name: "threads", bin: t.ours, backend: "threads", args: []string{"-local.chunkring.backend=threads"}}
+	t.offLoki = build{name: "off", bin: t.ours, args: []string{"-local.chunkring.enabled=false"}}
+}
+
+// say prints progress with the time since the start.
+func (t *test) say(format string, args ...any) {
+	fmt.Printf("%6.1fs  %s\n", time.Since(t.started).Seconds(), fmt.Sprintf(format, args...))
+}
+
+func (t *test) phasesInOrder(ctx context.Context) error {
+	var err error
+	if t.corpus, err = makeCorpus(t.lines, 1, t.loghub); err != nil {
+		return err
+	}
+	t.say("%d log lines, %.1f MB, %d streams a store; %d queries", t.corpus.lines, float64(t.corpus.bytes)/1e6, len(t.corpus.streams), len(queries()))
+	if slices.Contains(t.phases, "write") {
+		if err := t.write(ctx); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(t.phases, "read") {
+		for _, cacheMB := range []int{0, 100} {
+			if err := t.read(ctx, cacheMB); err != nil {
+				return err
+			}
+		}
+	}
+	return t.deleteAndCluster(ctx)
+}
+
+// deleteAndCluster runs the cluster while the compactors of the deletes wait for their minute.
+func (t *test) deleteAndCluster(ctx context.Context) error {
+	var swept func() error
+	if slices.Contains(t.phases, "delete") {
+		var err error
+		if swept, err = t.deletes(ctx); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(t.phases, "cluster") {
+		if err := t.cluster(ctx); err != nil {
+			return err
+		}
+	}
+	if swept != nil {
+		return swept()
+	}
+	return nil
+}
