@@ -47,13 +47,6 @@ static ssize_t read_cached(const struct cr_file *f, uint32_t ask)
 	return preadv2(f->fd, &iov, 1, f->got_bytes, RWF_NOWAIT);
 }
 
-static ssize_t read_blocking(const struct cr_file *f, uint32_t ask)
-{
-	ssize_t res = pread(f->fd, (char *)f->req->buf + f->got_bytes, ask, f->got_bytes);
-
-	return res < 0 ? -errno : res;
-}
-
 static void run_read(struct cr_worker *w, struct cr_file *f)
 {
 	bool cold = false;
@@ -76,7 +69,7 @@ static void run_read(struct cr_worker *w, struct cr_file *f)
 					cr_wake_for_blocking(w);
 				ask = cr_file_ask(f);
 			}
-			res = read_blocking(f, ask);
+			res = cr_file_pread(f, ask);
 		}
 		next = cr_file_read(w, f, res, ask);
 	} while (next == NEXT_AGAIN); /* bounded by the size and CR_RETRIES_MAX */

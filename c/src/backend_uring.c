@@ -24,10 +24,7 @@
 #define REFUSED_MAX    1000u /* ... then plain system calls do it */
 #define SQPOLL_IDLE_MS 10u
 
-static const struct open_how open_how = {
-	.flags = CR_OPEN_FLAGS,
-	.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
-};
+static const struct open_how open_how = CR_OPEN_HOW;
 
 /* ---- Set-up ---- */
 
@@ -176,11 +173,9 @@ static void queue_close(struct cr_worker *w, struct cr_file *f)
 
 /* A file system without async buffered reads says EAGAIN in the ring, for ever, since the files are
  * opened O_NONBLOCK: then read it here. */
-static int64_t read_here(struct cr_file *f)
+static int64_t read_here(const struct cr_file *f)
 {
-	ssize_t res = pread(f->fd, (char *)f->req->buf + f->got_bytes, cr_file_ask(f), f->got_bytes);
-
-	return res < 0 ? -errno : res;
+	return cr_file_pread(f, cr_file_ask(f));
 }
 
 static void on_result(struct cr_worker *w, struct cr_file *f, int res)

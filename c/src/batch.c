@@ -225,16 +225,16 @@ int cr_batch_read(struct cr_ctx *ctx, struct cr_batch *b)
 	job_open(&job, ctx, b, b->timeout_ms ? cr_now_ns() + b->timeout_ms * 1000000ull : 0);
 	job.files = files;
 	for (uint32_t first = 0; first < b->n;) {
-		uint32_t want = b->n - first < files_max ? b->n - first : files_max, n = want;
+		uint32_t n = b->n - first < files_max ? b->n - first : files_max;
+		uint32_t promised = b->n > 1 ? files_promise(&job, n) : 0;
 
-		if (b->n > 1)
-			n = files_promise(&job, want);
-		/* 0: stopped; the wave opens nothing and says so */
-		run_wave(&job, first, n ? n : want);
-		retry_wave(&job, first, n ? n : want, &naps);
-		if (b->n > 1 && n)
-			files_give_back(ctx, n);
-		first += n ? n : want;
+		if (promised) /* else stopped, and the wave opens nothing and says so; or one file */
+			n = promised;
+		run_wave(&job, first, n);
+		retry_wave(&job, first, n, &naps);
+		if (promised)
+			files_give_back(ctx, promised);
+		first += n;
 	}
 	pthread_cond_destroy(&job.over);
 	if (files != few)

@@ -166,6 +166,13 @@ uint32_t cr_file_ask(const struct cr_file *f)
 	return left < CR_READ_BYTES_MAX ? left : CR_READ_BYTES_MAX;
 }
 
+int64_t cr_file_pread(const struct cr_file *f, uint32_t ask)
+{
+	ssize_t res = pread(f->fd, (char *)f->req->buf + f->got_bytes, ask, f->got_bytes);
+
+	return res < 0 ? -errno : res;
+}
+
 enum cr_next cr_file_read(struct cr_worker *w, struct cr_file *f, int64_t res, int64_t asked)
 {
 	struct cr_req *req = f->req;

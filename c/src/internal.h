@@ -142,7 +142,7 @@ void  cr_step_run(struct cr_job *job, enum cr_step step); /* on the calling thre
 void  cr_wake_for_blocking(struct cr_worker *w); /* w is about to block on the disk: let another
 						   * thread go on with the rest */
 
-/* file.c: what a result means. Pure of IO but for fstat and close. */
+/* file.c: what a result means. Pure of IO but for fstat, close and cr_file_pread. */
 enum cr_next {
 	NEXT_AGAIN, /* do the same once more */
 	NEXT_CLOSE, /* the status is set: close, then cr_file_closed() */
@@ -154,6 +154,7 @@ enum cr_next cr_file_read(struct cr_worker *w, struct cr_file *f, int64_t res,
 			  int64_t asked); /* bytes or -errno */
 void         cr_file_closed(struct cr_file *f);
 void         cr_file_close_now(struct cr_file *f);        /* for paths where speed is no matter */
+int64_t      cr_file_pread(const struct cr_file *f, uint32_t ask); /* plain, blocking; or -errno */
 uint32_t     cr_file_ask(const struct cr_file *f);        /* bytes the next read asks for */
 void         cr_file_finish(struct cr_worker *w, struct cr_file *f);
 void         cr_file_rest(struct cr_file *f);             /* DONE -> IDLE, between steps */

@@ -13,8 +13,7 @@
 /* O_NONBLOCK: opening a FIFO must not wait for a writer. It changes nothing for regular files. */
 #define CR_OPEN_FLAGS (O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
 #define CR_OPEN_HOW                                                                                \
-	((struct open_how){ .flags = CR_OPEN_FLAGS,                                                \
-			    .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |                     \
-				       RESOLVE_NO_MAGICLINKS })
+	{ .flags = CR_OPEN_FLAGS,                                                                  \
+	  .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS }
 
 #endif
