@@ -11,6 +11,9 @@ package core
 #error "libchunkring.a is not built: run 'make lib' in the chunkring checkout first"
 #endif
 #include "libchunkring_id.h"
+// Go caches a link by what it compiled, not by the archive: this is in the object, so that a new
+// archive is a new link.
+static const char libchunkring_id[] __attribute__((used)) = CR_LIB_SHA256;
 #include <stdlib.h>
 #include <chunkring.h>
 
