@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/chunkring/chunkring/bench/internal/lokiproc"
 )
 
 const (
@@ -26,8 +28,8 @@ const (
 
 // members of the cluster, each a process.
 type members struct {
-	distributor, frontend, compactor *proc
-	ingesters, queriers              []*proc
+	distributor, frontend, compactor *lokiproc.Proc
+	ingesters, queriers              []*lokiproc.Proc
 }
 
 // cluster runs Loki with chunkring as seven processes over one shared directory. Both ingesters get
@@ -53,35 +55,35 @@ func (t *test) cluster(ctx context.Context) error {
 
 // expectation is a query and stock's answer to it.
 type expectation struct {
-	query
+	lokiproc.Query
 	want []byte
 }
 
 // expected asks a stock single binary over a store that it wrote itself. What depends on how chunks were
 // cut, as all that is answered from the index does, is left out.
 func (t *test) expected(ctx context.Context) ([]expectation, error) {
-	p, err := t.start(ctx, t.stockLoki, "oracle", lokiConfig{Store: t.store})
+	p, err := t.Start(ctx, t.stockLoki, "oracle", lokiproc.Config{Store: t.store})
 	if err != nil {
 		return nil, err
 	}
 	var all []expectation
 	for _, q := range queries() {
-		if !q.chunks || q.unordered {
+		if !q.Chunks || q.Unordered {
 			continue
 		}
-		a, err := ask(ctx, p, t.tenants[0], q)
+		a, err := lokiproc.Ask(ctx, p, t.tenants[0], q)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, expectation{q, a.text})
+		all = append(all, expectation{q, a.Text})
 	}
-	return all, p.stop()
+	return all, p.Stop()
 }
 
 // startCluster fills the store and starts everything.
 func (t *test) startCluster(ctx context.Context) (*members, error) {
 	const processes = 7
-	ports, err := freePorts(3 * processes)
+	ports, err := lokiproc.FreePorts(3 * processes)
 	if err != nil {
 		return nil, err
 	}
@@ -89,9 +91,9 @@ func (t *test) startCluster(ctx context.Context) (*members, error) {
 	n := 0
 	frontendGRPC, compactorHTTP := ports[2*5+1], ports[2*6]
 	// In this order, so that the two above fit.
-	launch := func(target, name string) (*proc, error) {
-		cfg := lokiConfig{
-			HTTP: ports[2*n], GRPC: ports[2*n+1], Store: filepath.Join(t.root, "store-cluster"),
+	launch := func(target, name string) (*lokiproc.Proc, error) {
+		cfg := lokiproc.Config{
+			HTTP: ports[2*n], GRPC: ports[2*n+1], Store: filepath.Join(t.Root, "store-cluster"),
 			Ring: "memberlist", RingPort: gossip[n], RingJoin: gossip[:3], Replicas: 2, Name: name, Compactor: compactorHTTP,
 			Frontend: frontendGRPC,
 		}
@@ -99,10 +101,10 @@ func (t *test) startCluster(ctx context.Context) (*members, error) {
 			cfg.CacheMB = 1 // and none for ingesters, which don't write what the cache has
 		}
 		n++
-		return t.launch(t.oursLoki, "cluster "+name, cfg, "-target="+target)
+		return t.Launch(t.oursLoki, "cluster "+name, cfg, "-target="+target)
 	}
 	c := &members{}
-	var all []*proc
+	var all []*lokiproc.Proc
 	for _, m := range [][2]string{{"distributor", "distributor"}, {"ingester", "ingester-1"}, {"ingester", "ingester-2"}} {
 		p, err := launch(m[0], m[1])
 		if err != nil {
@@ -128,37 +130,37 @@ func (t *test) startCluster(ctx context.Context) (*members, error) {
 // fill pushes 70 % of the lines and restarts the ingesters, which writes chunks and index to the store,
 // and then the rest, which stays in memory.
 func (t *test) fill(ctx context.Context, c *members) error {
-	if err := ready(ctx, append([]*proc{c.distributor}, c.ingesters...)); err != nil {
+	if err := ready(ctx, append([]*lokiproc.Proc{c.distributor}, c.ingesters...)); err != nil {
 		return err
 	}
 	if err := t.ring(ctx, c.distributor, 2); err != nil {
 		return err
 	}
-	if err := push(ctx, c.distributor, clusterTenant, t.corpus.pushBatches(1500, 0, 0.7)); err != nil {
+	if err := lokiproc.Push(ctx, c.distributor, clusterTenant, t.corpus.pushBatches(1500, 0, 0.7)); err != nil {
 		return err
 	}
 	for _, p := range c.ingesters {
-		if err := flush(ctx, p); err != nil {
+		if err := lokiproc.Flush(ctx, p, flushTimeout); err != nil {
 			return err
 		}
-		m, err := p.metrics(ctx)
+		m, err := p.Metrics(ctx)
 		if err != nil {
 			return err
 		}
-		if err := checkPuts(p.build, m); err != nil {
+		if err := lokiproc.CheckPuts(p.Build, m); err != nil {
 			return err
 		}
 	}
 	for _, p := range c.ingesters {
-		if err := p.stop(); err != nil {
+		if err := p.Stop(); err != nil {
 			return err
 		}
 		// All is flushed; with the log, the ingester would have all in memory again and answer in the
 		// store's place.
-		if err := os.RemoveAll(filepath.Join(p.dir, "wal")); err != nil {
+		if err := os.RemoveAll(filepath.Join(p.Dir, "wal")); err != nil {
 			return err
 		}
-		if err := p.run(); err != nil {
+		if err := p.Run(); err != nil {
 			return err
 		}
 	}
@@ -168,17 +170,17 @@ func (t *test) fill(ctx context.Context, c *members) error {
 	if err := t.ring(ctx, c.distributor, 2); err != nil {
 		return err
 	}
-	if err := push(ctx, c.distributor, clusterTenant, t.corpus.pushBatches(1500, 0.7, 1)); err != nil {
+	if err := lokiproc.Push(ctx, c.distributor, clusterTenant, t.corpus.pushBatches(1500, 0.7, 1)); err != nil {
 		return err
 	}
-	files, size, err := chunkFiles(c.distributor.cfg.Store, clusterTenant)
+	files, size, err := lokiproc.ChunkFiles(c.distributor.Cfg.Store, clusterTenant)
 	t.say("cluster: distributor and 2 ingesters wrote %d chunks, %.2f MB; 30 %% of the lines stay in the ingesters", len(files), float64(size)/1e6)
 	return err
 }
 
-func ready(ctx context.Context, procs []*proc) error {
+func ready(ctx context.Context, procs []*lokiproc.Proc) error {
 	for _, p := range procs {
-		if err := p.waitReady(ctx); err != nil {
+		if err := p.WaitReady(ctx); err != nil {
 			return err
 		}
 	}
@@ -186,14 +188,14 @@ func ready(ctx context.Context, procs []*proc) error {
 }
 
 // ring waits until a process sees n active ingesters.
-func (t *test) ring(ctx context.Context, p *proc, n int) error {
-	return p.poll(ctx, time.Minute, fmt.Sprintf("see %d ingesters in the ring", n), func() (bool, error) {
-		m, err := p.metrics(ctx)
+func (t *test) ring(ctx context.Context, p *lokiproc.Proc, n int) error {
+	return p.Poll(ctx, time.Minute, fmt.Sprintf("see %d ingesters in the ring", n), func() (bool, error) {
+		m, err := p.Metrics(ctx)
 		if err != nil {
 			return false, err
 		}
-		members := m.sum("loki_ring_members", `name="ingester"`, `state="ACTIVE"`)
-		others := m.sum("loki_ring_members", `name="ingester"`) - members
+		members := m.Sum("loki_ring_members", `name="ingester"`, `state="ACTIVE"`)
+		others := m.Sum("loki_ring_members", `name="ingester"`) - members
 		return members == float64(n) && others == 0, nil
 	})
 }
@@ -215,13 +217,13 @@ func (t *test) settle(ctx context.Context, c *members, expected []expectation) e
 }
 
 // right asks once and compares.
-func (t *test) right(ctx context.Context, p *proc, e expectation) error {
-	a, err := ask(ctx, p, clusterTenant, e.query)
+func (t *test) right(ctx context.Context, p *lokiproc.Proc, e expectation) error {
+	a, err := lokiproc.Ask(ctx, p, clusterTenant, e.Query)
 	if err != nil {
 		return err
 	}
-	if !bytes.Equal(e.want, a.text) {
-		return &wrongAnswer{e.query, difference(e.want, a.text)}
+	if !bytes.Equal(e.want, a.Text) {
+		return &wrongAnswer{e.Query, lokiproc.Difference(e.want, a.Text)}
 	}
 	t.compared++
 	t.asked++
@@ -229,12 +231,12 @@ func (t *test) right(ctx context.Context, p *proc, e expectation) error {
 }
 
 type wrongAnswer struct {
-	query
+	lokiproc.Query
 	diff string
 }
 
 func (w *wrongAnswer) Error() string {
-	return fmt.Sprintf("query %q (%s): the cluster's answer differs from a stock single binary's %s", w.name, w.params.Get("query"), w.diff)
+	return fmt.Sprintf("query %q (%s): the cluster's answer differs from a stock single binary's %s", w.Name, w.Params.Get("query"), w.diff)
 }
 
 // load asks all queries over and over, while a querier is killed and restarted and the ingesters flush.
@@ -276,16 +278,16 @@ func (t *test) load(ctx context.Context, c *members, expected []expectation) err
 }
 
 // askUntilAnswered sends a query again if it is refused, but never accepts a wrong answer.
-func askUntilAnswered(ctx context.Context, p *proc, e expectation) (failed int, err error) {
+func askUntilAnswered(ctx context.Context, p *lokiproc.Proc, e expectation) (failed int, err error) {
 	for failed = 0; ; failed++ {
-		a, err := ask(ctx, p, clusterTenant, e.query)
-		if err == nil && !bytes.Equal(e.want, a.text) {
-			return failed, &wrongAnswer{e.query, difference(e.want, a.text)}
+		a, err := lokiproc.Ask(ctx, p, clusterTenant, e.Query)
+		if err == nil && !bytes.Equal(e.want, a.Text) {
+			return failed, &wrongAnswer{e.Query, lokiproc.Difference(e.want, a.Text)}
 		}
 		if err == nil || failed == retriesMax {
 			return failed, err
 		}
-		if a.text != nil {
+		if a.Text != nil {
 			return failed, err // an answer, and an empty one
 		}
 		select {
@@ -300,29 +302,29 @@ func (t *test) disturb(ctx context.Context, c *members, asked *atomic.Int64) err
 	victim := c.queriers[0]
 	events := map[time.Duration]func() error{
 		loadTime / 4: func() error {
-			m, err := victim.metrics(ctx)
+			m, err := victim.Metrics(ctx)
 			if err != nil {
 				return err
 			}
-			t.say("cluster: killing %s after %d answers; it read %v chunks (%s)", victim.label, asked.Load(), m.sum("chunkring_chunks_total", `operation="read"`), servedBy(m))
-			victim.kill()
+			t.say("cluster: killing %s after %d answers; it read %v chunks (%s)", victim.Label, asked.Load(), m.Sum("chunkring_chunks_total", `operation="read"`), lokiproc.ServedBy(m))
+			victim.Kill()
 			return nil
 		},
 		loadTime / 2: func() error {
 			t.say("cluster: the ingesters flush, after %d answers", asked.Load())
 			for _, p := range c.ingesters {
-				if err := flush(ctx, p); err != nil {
+				if err := lokiproc.Flush(ctx, p, flushTimeout); err != nil {
 					return err
 				}
 			}
 			return nil
 		},
 		loadTime * 5 / 8: func() error {
-			if err := victim.run(); err != nil {
+			if err := victim.Run(); err != nil {
 				return err
 			}
-			t.say("cluster: started %s again, after %d answers", victim.label, asked.Load())
-			return victim.waitReady(ctx)
+			t.say("cluster: started %s again, after %d answers", victim.Label, asked.Load())
+			return victim.WaitReady(ctx)
 		},
 		loadTime: func() error { return nil },
 	}
@@ -343,21 +345,21 @@ func (t *test) disturb(ctx context.Context, c *members, asked *atomic.Int64) err
 // stopCluster checks who read and wrote, and ends all.
 func (t *test) stopCluster(ctx context.Context, c *members) error {
 	for _, p := range slices.Concat(c.ingesters, c.queriers) {
-		m, err := p.metrics(ctx)
+		m, err := p.Metrics(ctx)
 		if err != nil {
 			return err
 		}
 		const name = "chunkring_chunks_total"
-		read, put := m.sum(name, `operation="read"`, `result="ok"`), m.sum(name, `operation="put"`, `result="ok"`)
-		bad := m.sum(name) - read - put - m.sum(name, `result="canceled"`)
-		t.say("    %-20s chunkring read %v, put %v (%s)", p.label, read, put, servedBy(m))
-		isQuerier := strings.Contains(p.label, "querier")
-		if p.backend != "" && (bad != 0 || isQuerier && read == 0 || !isQuerier && put == 0) {
-			return fmt.Errorf("%s: chunkring read %v and put %v chunks, %v failed", p.label, read, put, bad)
+		read, put := m.Sum(name, `operation="read"`, `result="ok"`), m.Sum(name, `operation="put"`, `result="ok"`)
+		bad := m.Sum(name) - read - put - m.Sum(name, `result="canceled"`)
+		t.say("    %-20s chunkring read %v, put %v (%s)", p.Label, read, put, lokiproc.ServedBy(m))
+		isQuerier := strings.Contains(p.Label, "querier")
+		if p.Backend != "" && (bad != 0 || isQuerier && read == 0 || !isQuerier && put == 0) {
+			return fmt.Errorf("%s: chunkring read %v and put %v chunks, %v failed", p.Label, read, put, bad)
 		}
 	}
-	for _, p := range slices.Concat(c.queriers, []*proc{c.frontend, c.distributor}, c.ingesters, []*proc{c.compactor}) {
-		if err := p.stop(); err != nil {
+	for _, p := range slices.Concat(c.queriers, []*lokiproc.Proc{c.frontend, c.distributor}, c.ingesters, []*lokiproc.Proc{c.compactor}) {
+		if err := p.Stop(); err != nil {
 			return err
 		}
 	}

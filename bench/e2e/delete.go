@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/chunkring/chunkring/bench/internal/lokiproc"
 )
 
 const (
@@ -75,13 +77,13 @@ func (d deletion) has(ts int64) bool {
 // the compactors. What it returns is the rest of the test, for when the sweepers had their minute.
 func (t *test) deletes(ctx context.Context) (func() error, error) {
 	tenants := []string{t.tenants[0], t.tenants[min(3, len(t.tenants)-2)], mixedTenant}
-	var procs []*proc
-	for _, b := range []build{t.stockLoki, t.oursLoki} {
-		store := filepath.Join(t.root, "store-delete-"+b.name)
+	var procs []*lokiproc.Proc
+	for _, b := range []lokiproc.Build{t.stockLoki, t.oursLoki} {
+		store := filepath.Join(t.Root, "store-delete-"+b.Name)
 		if err := os.CopyFS(store, os.DirFS(t.store)); err != nil {
 			return nil, err
 		}
-		p, err := t.start(ctx, b, "delete "+b.name, lokiConfig{Store: store, Deletes: true})
+		p, err := t.Start(ctx, b, "delete "+b.Name, lokiproc.Config{Store: store, Deletes: true})
 		if err != nil {
 			return nil, err
 		}
@@ -108,15 +110,15 @@ func (t *test) deletes(ctx context.Context) (func() error, error) {
 	return func() error { return t.afterSweep(ctx, procs, tenants) }, nil
 }
 
-func sendDeletes(ctx context.Context, p *proc, tenant string) error {
+func sendDeletes(ctx context.Context, p *lokiproc.Proc, tenant string) error {
 	for _, d := range deletions {
 		v := url.Values{"query": {d.query}}
 		for name, minute := range map[string]int{"start": d.span.from, "end": d.span.to} {
 			v.Set(name, strconv.FormatInt(dataStart.Add(time.Duration(minute)*time.Minute).Unix(), 10))
 		}
-		code, body, err := do(ctx, http.MethodPost, p.url("/loki/api/v1/delete?"+v.Encode()), tenant, nil)
+		code, body, err := lokiproc.Do(ctx, http.MethodPost, p.URL("/loki/api/v1/delete?"+v.Encode()), tenant, nil)
 		if err != nil || code != http.StatusNoContent {
-			return fmt.Errorf("%s: delete request %s: HTTP %d: %s %w", p.label, d.query, code, body, err)
+			return fmt.Errorf("%s: delete request %s: HTTP %d: %s %w", p.Label, d.query, code, body, err)
 		}
 	}
 	return nil
@@ -124,13 +126,13 @@ func sendDeletes(ctx context.Context, p *proc, tenant string) error {
 
 // awaitDeletes waits until all requests are done, retention took its stream, and the querier has the
 // new index.
-func (t *test) awaitDeletes(ctx context.Context, p *proc, tenants []string) error {
+func (t *test) awaitDeletes(ctx context.Context, p *lokiproc.Proc, tenants []string) error {
 	want := t.corpus.remaining()
 	count := instant("", 370, totalLines)
 	for _, tenant := range tenants {
 		last := ""
-		err := p.poll(ctx, deleteTimeout, "process the delete requests", func() (bool, error) {
-			code, body, err := get(ctx, p.url("/loki/api/v1/delete"), tenant)
+		err := p.Poll(ctx, deleteTimeout, "process the delete requests", func() (bool, error) {
+			code, body, err := lokiproc.Get(ctx, p.URL("/loki/api/v1/delete"), tenant)
 			if err != nil || code != http.StatusOK {
 				return false, fmt.Errorf("delete requests: HTTP %d: %s %w", code, body, err)
 			}
@@ -143,11 +145,11 @@ func (t *test) awaitDeletes(ctx context.Context, p *proc, tenants []string) erro
 					return false, nil
 				}
 			}
-			a, err := ask(ctx, p, tenant, count)
+			a, err := lokiproc.Ask(ctx, p, tenant, count)
 			if err != nil {
 				return false, nil
 			}
-			n, err := vectorValue(a.text)
+			n, err := lokiproc.VectorValue(a.Text)
 			last = fmt.Sprintf("%d lines, want %d", n, want)
 			return n == want, err
 		})
@@ -158,7 +160,7 @@ func (t *test) awaitDeletes(ctx context.Context, p *proc, tenants []string) erro
 	return nil
 }
 
-func (t *test) sameAfterDeletes(ctx context.Context, procs []*proc, tenants []string, when string) error {
+func (t *test) sameAfterDeletes(ctx context.Context, procs []*lokiproc.Proc, tenants []string, when string) error {
 	n := t.compared
 	for _, tenant := range tenants {
 		if err := t.sameAll(ctx, procs, tenant, afterDeletes()); err != nil {
@@ -171,10 +173,10 @@ func (t *test) sameAfterDeletes(ctx context.Context, procs []*proc, tenants []st
 
 // afterDeletes leaves out what is about all that was ever in the index of the day: Loki's queriers keep
 // the old index for a while.
-func afterDeletes() []query {
-	var some []query
+func afterDeletes() []lokiproc.Query {
+	var some []lokiproc.Query
 	for _, q := range queries() {
-		q.mayBeEmpty = true
+		q.MayBeEmpty = true
 		some = append(some, q)
 	}
 	return some
@@ -182,10 +184,10 @@ func afterDeletes() []query {
 
 // afterSweep waits until both sweepers deleted the files of the chunks that were taken out of the index,
 // and compares the stores: the same files with the same bytes must be left.
-func (t *test) afterSweep(ctx context.Context, procs []*proc, tenants []string) error {
+func (t *test) afterSweep(ctx context.Context, procs []*lokiproc.Proc, tenants []string) error {
 	var before []string
 	for _, tenant := range t.tenants {
-		files, _, err := chunkFiles(t.store, tenant)
+		files, _, err := lokiproc.ChunkFiles(t.store, tenant)
 		if err != nil {
 			return err
 		}
@@ -193,7 +195,7 @@ func (t *test) afterSweep(ctx context.Context, procs []*proc, tenants []string) 
 	}
 	t.say("deletes: waiting for the sweepers")
 	for _, p := range procs {
-		if err := p.poll(ctx, sweepTimeout, "sweep", func() (bool, error) { return t.swept(ctx, p) }); err != nil {
+		if err := p.Poll(ctx, sweepTimeout, "sweep", func() (bool, error) { return t.swept(ctx, p) }); err != nil {
 			return err
 		}
 	}
@@ -212,7 +214,7 @@ func (t *test) afterSweep(ctx context.Context, procs []*proc, tenants []string) 
 		return err
 	}
 	for _, p := range procs {
-		if err := p.stop(); err != nil {
+		if err := p.Stop(); err != nil {
 			return err
 		}
 	}
@@ -220,30 +222,30 @@ func (t *test) afterSweep(ctx context.Context, procs []*proc, tenants []string) 
 }
 
 // swept: the expired stream's folder is a good witness, as all its chunks go.
-func (t *test) swept(ctx context.Context, p *proc) (bool, error) {
-	m, err := p.metrics(ctx)
+func (t *test) swept(ctx context.Context, p *lokiproc.Proc) (bool, error) {
+	m, err := p.Metrics(ctx)
 	if err != nil {
 		return false, err
 	}
 	const prefix = "loki_boltdb_shipper_retention_sweeper_"
-	return m.sum(prefix+"chunk_deleted_duration_seconds_count") > 0 && m.sum(prefix+"marker_files_current") == 0 &&
-		m.sum(prefix+"marker_files_deleted_total") > 0, nil
+	return m.Sum(prefix+"chunk_deleted_duration_seconds_count") > 0 && m.Sum(prefix+"marker_files_current") == 0 &&
+		m.Sum(prefix+"marker_files_deleted_total") > 0, nil
 }
 
 // sameStores compares the chunk files of two stores; kept are those of the original store.
-func (t *test) sameStores(procs []*proc) (kept, added int, err error) {
+func (t *test) sameStores(procs []*lokiproc.Proc) (kept, added int, err error) {
 	for _, tenant := range t.tenants {
-		first, err := contents(procs[0].cfg.Store, tenant)
+		first, err := contents(procs[0].Cfg.Store, tenant)
 		if err != nil {
 			return 0, 0, err
 		}
-		second, err := contents(procs[1].cfg.Store, tenant)
+		second, err := contents(procs[1].Cfg.Store, tenant)
 		if err != nil {
 			return 0, 0, err
 		}
 		for name, data := range first {
 			if other, ok := second[name]; !ok || !bytes.Equal(data, other) {
-				return 0, 0, fmt.Errorf("tenant %s: chunk %s is left by %s; by %s: %t, with %d and %d bytes", tenant, name, procs[0].label, procs[1].label, ok, len(data), len(other))
+				return 0, 0, fmt.Errorf("tenant %s: chunk %s is left by %s; by %s: %t, with %d and %d bytes", tenant, name, procs[0].Label, procs[1].Label, ok, len(data), len(other))
 			}
 			if _, err := os.Stat(filepath.Join(t.store, tenant, name)); err == nil {
 				kept++
@@ -253,7 +255,7 @@ func (t *test) sameStores(procs []*proc) (kept, added int, err error) {
 		}
 		for name := range second {
 			if _, ok := first[name]; !ok {
-				return 0, 0, fmt.Errorf("tenant %s: chunk %s is left by %s only", tenant, name, procs[1].label)
+				return 0, 0, fmt.Errorf("tenant %s: chunk %s is left by %s only", tenant, name, procs[1].Label)
 			}
 		}
 	}
@@ -261,7 +263,7 @@ func (t *test) sameStores(procs []*proc) (kept, added int, err error) {
 }
 
 func contents(store, tenant string) (map[string][]byte, error) {
-	names, _, err := chunkFiles(store, tenant)
+	names, _, err := lokiproc.ChunkFiles(store, tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -277,20 +279,20 @@ func contents(store, tenant string) (map[string][]byte, error) {
 }
 
 // checkCompactor: our compactor deleted and wrote with chunkring.
-func (t *test) checkCompactor(ctx context.Context, p *proc, deleted, added int) error {
-	if p.backend == "" {
+func (t *test) checkCompactor(ctx context.Context, p *lokiproc.Proc, deleted, added int) error {
+	if p.Backend == "" {
 		return nil
 	}
-	m, err := p.metrics(ctx)
+	m, err := p.Metrics(ctx)
 	if err != nil {
 		return err
 	}
 	count := func(operation string) float64 {
-		return m.sum("chunkring_chunks_total", `operation="`+operation+`"`, `result="ok"`)
+		return m.Sum("chunkring_chunks_total", `operation="`+operation+`"`, `result="ok"`)
 	}
 	t.say("    ours: chunkring read %v, put %v, deleted %v chunks", count("read"), count("put"), count("delete"))
 	if count("delete") < float64(deleted) || count("put") < float64(added) {
-		return fmt.Errorf("%s: chunkring deleted %v of %d chunks and wrote %v of %d", p.label, count("delete"), deleted, count("put"), added)
+		return fmt.Errorf("%s: chunkring deleted %v of %d chunks and wrote %v of %d", p.Label, count("delete"), deleted, count("put"), added)
 	}
 	return nil
 }

@@ -3,17 +3,17 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"sort"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/chunkring/chunkring/bench/internal/loglines"
 )
 
 // The logs are those of six hours of a fixed day, so that the same seed makes the same store and the
@@ -43,7 +43,7 @@ type corpus struct {
 
 // makeCorpus makes about n lines. Lines of files in loghub, if given, become streams of their own.
 func makeCorpus(n int, seed uint64, loghub string) (*corpus, error) {
-	g := &generator{rng: rand.New(rand.NewPCG(seed, 1)), step: int64(dataEnd.Sub(dataStart)) / int64(n+1)}
+	g := &generator{Maker: loglines.Maker{Rand: rand.New(rand.NewPCG(seed, 1))}, step: int64(dataEnd.Sub(dataStart)) / int64(n+1)}
 	g.addStreams()
 	real, err := addLoghub(g, loghub)
 	if err != nil {
@@ -67,7 +67,7 @@ func makeCorpus(n int, seed uint64, loghub string) (*corpus, error) {
 }
 
 type generator struct {
-	rng     *rand.Rand
+	loglines.Maker
 	step    int64
 	streams []*source
 	total   int // of the weights
@@ -77,10 +77,10 @@ type generator struct {
 type source struct {
 	*stream
 	weight int
-	line   func(g *generator, ts time.Time) (string, map[string]string)
+	line   func(m *loglines.Maker, ts time.Time) (string, map[string]string)
 }
 
-func (g *generator) add(weight int, line func(*generator, time.Time) (string, map[string]string), labels ...string) {
+func (g *generator) add(weight int, line func(*loglines.Maker, time.Time) (string, map[string]string), labels ...string) {
 	s := &source{stream: &stream{labels: map[string]string{}}, weight: weight, line: line}
 	for i := 0; i < len(labels); i += 2 {
 		s.labels[labels[i]] = labels[i+1]
@@ -92,18 +92,18 @@ func (g *generator) add(weight int, line func(*generator, time.Time) (string, ma
 // addStreams: busy streams that fill several chunks, and idle ones that leave a tiny chunk each.
 func (g *generator) addStreams() {
 	for i := range 4 {
-		g.add(24, jsonLine, "app", "api", "env", []string{"prod", "staging"}[i%2], "instance", fmt.Sprint("api-", i))
+		g.add(24, (*loglines.Maker).JSON, "app", "api", "env", []string{"prod", "staging"}[i%2], "instance", fmt.Sprint("api-", i))
 	}
 	for i := range 3 {
-		g.add(20, logfmtLine, "app", "worker", "env", "prod", "instance", fmt.Sprint("worker-", i))
+		g.add(20, (*loglines.Maker).Logfmt, "app", "worker", "env", "prod", "instance", fmt.Sprint("worker-", i))
 	}
 	for i := range 2 {
-		g.add(24, accessLine, "app", "nginx", "env", "prod", "instance", fmt.Sprint("nginx-", i))
+		g.add(24, (*loglines.Maker).Access, "app", "nginx", "env", "prod", "instance", fmt.Sprint("nginx-", i))
 	}
-	g.add(16, oddLine, "app", "db", "env", "prod", "instance", "db-0")
-	g.add(8, logfmtLine, "app", "old", "env", "expired", "instance", "old-0")
+	g.add(16, (*loglines.Maker).Odd, "app", "db", "env", "prod", "instance", "db-0")
+	g.add(8, (*loglines.Maker).Logfmt, "app", "old", "env", "expired", "instance", "old-0")
 	for i := range 16 {
-		g.add(1, logfmtLine, "app", "cron", "env", "prod", "instance", fmt.Sprintf("cron-%02d", i))
+		g.add(1, (*loglines.Maker).Logfmt, "app", "cron", "env", "prod", "instance", fmt.Sprintf("cron-%02d", i))
 	}
 }
 
@@ -118,7 +118,7 @@ func addLoghub(g *generator, dir string) (map[*source][]string, error) {
 	}
 	real := map[*source][]string{}
 	for _, name := range names {
-		lines, err := readLines(name)
+		lines, err := loglines.Read(name)
 		if err != nil {
 			return nil, err
 		}
@@ -128,34 +128,19 @@ func addLoghub(g *generator, dir string) (map[*source][]string, error) {
 	return real, nil
 }
 
-func readLines(name string) ([]string, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	var lines []string
-	for s := bufio.NewScanner(f); s.Scan(); {
-		if line := strings.ToValidUTF8(strings.TrimSpace(s.Text()), "?"); line != "" {
-			lines = append(lines, line)
-		}
-	}
-	return lines, nil
-}
-
 // tick adds the i-th line to some stream. One in fifty comes up to ten minutes late, so that chunks
 // of a stream overlap.
 func (g *generator) tick(i int, real map[*source][]string) {
-	ts := dataStart.UnixNano() + int64(i+1)*g.step + int64(g.rng.IntN(1000))
-	n := g.rng.IntN(g.total)
+	ts := dataStart.UnixNano() + int64(i+1)*g.step + int64(g.Rand.IntN(1000))
+	n := g.Rand.IntN(g.total)
 	var s *source
 	for _, s = range g.streams {
 		if n -= s.weight; n < 0 {
 			break
 		}
 	}
-	if g.rng.IntN(50) == 0 {
-		ts -= int64(g.rng.IntN(int(10*time.Minute/time.Microsecond)))*1000 + 499
+	if g.Rand.IntN(50) == 0 {
+		ts -= int64(g.Rand.IntN(int(10*time.Minute/time.Microsecond)))*1000 + 499
 		ts = max(ts, dataStart.UnixNano()+int64(i))
 	}
 	if s.line == nil {
@@ -163,91 +148,8 @@ func (g *generator) tick(i int, real map[*source][]string) {
 		s.entries = append(s.entries, entry{ts, lines[len(s.entries)%len(lines)], nil})
 		return
 	}
-	line, meta := s.line(g, time.Unix(0, ts).UTC())
+	line, meta := s.line(&g.Maker, time.Unix(0, ts).UTC())
 	s.entries = append(s.entries, entry{ts, line, meta})
-}
-
-func pick[T any](g *generator, of []T) T { return of[g.rng.IntN(len(of))] }
-
-var (
-	levels  = []string{"debug", "info", "info", "info", "info", "info", "info", "warn", "error"}
-	methods = []string{"GET", "GET", "GET", "POST", "PUT", "DELETE"}
-	paths   = []string{"/api/v1/users", "/api/v1/orders", "/api/v1/items", "/healthz", "/login", "/api/v2/search"}
-	states  = []int{200, 200, 200, 200, 201, 204, 302, 400, 404, 500, 503}
-	words   = strings.Fields("connection timeout while reading response header from upstream replica " +
-		"shard segment compaction lock acquired released query plan cache miss retry backoff commit " +
-		"rollback checkpoint leader election heartbeat quorum snapshot restored partition consumer")
-)
-
-func (g *generator) words(n int) string {
-	var b strings.Builder
-	for i := range n {
-		if i > 0 {
-			b.WriteByte(' ')
-		}
-		b.WriteString(pick(g, words))
-	}
-	return b.String()
-}
-
-func (g *generator) hex(n int) string {
-	var b strings.Builder
-	for b.Len() < n {
-		b.WriteString(strconv.FormatUint(g.rng.Uint64(), 16))
-	}
-	return b.String()[:n]
-}
-
-func jsonLine(g *generator, ts time.Time) (string, map[string]string) {
-	trace := g.hex(16)
-	state := pick(g, states)
-	line, err := json.Marshal(map[string]any{
-		"ts": ts.Format(time.RFC3339Nano), "level": pick(g, levels), "method": pick(g, methods),
-		"path": fmt.Sprintf("%s/%d", pick(g, paths), g.rng.IntN(50)), "status": state,
-		"duration_ms": g.rng.IntN(2000), "bytes": g.rng.IntN(1 << 16), "trace_id": trace,
-		"user":    map[string]any{"id": g.rng.IntN(200), "tier": pick(g, []string{"free", "pro", "team"})},
-		"message": g.words(3 + g.rng.IntN(9)),
-	})
-	if err != nil {
-		panic(err) // a map of strings and numbers
-	}
-	return string(line), map[string]string{"trace_id": trace, "region": pick(g, []string{"eu", "us", "ap"})}
-}
-
-func logfmtLine(g *generator, ts time.Time) (string, map[string]string) {
-	line := fmt.Sprintf(`ts=%s level=%s caller=worker.go:%d msg="%s" job_id=%d duration=%dms attempts=%d queue=%s`,
-		ts.Format(time.RFC3339Nano), pick(g, levels), 10+g.rng.IntN(300), g.words(2+g.rng.IntN(6)),
-		g.rng.IntN(100000), g.rng.IntN(5000), 1+g.rng.IntN(5), pick(g, []string{"mail", "billing", "thumbs"}))
-	if g.rng.IntN(3) == 0 {
-		return line, nil
-	}
-	return line, map[string]string{"pod": fmt.Sprintf("worker-%s", g.hex(3)), "region": pick(g, []string{"eu", "us"})}
-}
-
-func accessLine(g *generator, ts time.Time) (string, map[string]string) {
-	return fmt.Sprintf(`10.%d.%d.%d - - [%s] "%s %s/%d HTTP/1.1" %d %d "-" "Mozilla/5.0 (X11; Linux x86_64) rv:%d.0"`,
-		g.rng.IntN(4), g.rng.IntN(256), g.rng.IntN(256), ts.Format("02/Jan/2006:15:04:05 -0700"), pick(g, methods),
-		pick(g, paths), g.rng.IntN(50), pick(g, states), g.rng.IntN(1<<18), 90+g.rng.IntN(40)), nil
-}
-
-// oddLine: what breaks decoders: empty and huge lines, tabs, quotes, colours, many alphabets.
-func oddLine(g *generator, _ time.Time) (string, map[string]string) {
-	switch g.rng.IntN(8) {
-	case 0:
-		return "\tat org.postgresql.Driver.connect(Driver.java:" + strconv.Itoa(g.rng.IntN(999)) + ")", nil
-	case 1:
-		return "\x1b[31mERROR\x1b[0m deadlock detected: \"" + g.words(4) + "\"", map[string]string{"sqlstate": "40P01"}
-	case 2:
-		return "naïve Größe ждать 待機 🔥 " + g.words(2), nil
-	case 3:
-		return "x", nil
-	case 4:
-		if g.rng.IntN(20) == 0 {
-			return "DUMP " + g.hex(20000), nil // as large as a whole chunk of this test
-		}
-	}
-	return fmt.Sprintf("LOG: duration: %d ms statement: SELECT %s FROM t%d", g.rng.IntN(900), g.words(2), g.rng.IntN(9)),
-		map[string]string{"pid": strconv.Itoa(g.rng.IntN(40))}
 }
 
 // pushBatches cuts the corpus into pushes of about n lines each, in the order of arrival, for the

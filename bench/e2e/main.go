@@ -18,6 +18,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/chunkring/chunkring/bench/internal/lokiproc"
 )
 
 // Exit codes, as -help documents them.
@@ -109,13 +111,13 @@ func parse(args []string) (options, error) {
 // test is one run of this program.
 type test struct {
 	options
-	fleet
+	lokiproc.Fleet
 	started time.Time
 	store   string
 	corpus  *corpus
 	tenants []string
 
-	stockLoki, oursLoki, threadsLoki, offLoki build
+	stockLoki, oursLoki, threadsLoki, offLoki lokiproc.Build
 
 	compared int // answers found equal
 	asked    int
@@ -137,12 +139,12 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	t := &test{options: o, started: time.Now(), store: filepath.Join(dir, "store")}
-	t.fleet.root = dir
+	t.Fleet.Root = dir
 	t.setBuilds()
-	defer t.killAll()
+	defer t.KillAll()
 	err = t.phasesInOrder(ctx)
-	t.killAll()
-	if bad := t.alarming(); len(bad) > 0 && err == nil {
+	t.KillAll()
+	if bad := t.Alarming(); len(bad) > 0 && err == nil {
 		err = fmt.Errorf("%d alarming lines in logs:\n  %s", len(bad), strings.Join(bad[:min(len(bad), 20)], "\n  "))
 	}
 	if err != nil {
@@ -156,15 +158,15 @@ func run(ctx context.Context, o options) error {
 }
 
 func (t *test) setBuilds() {
-	t.stockLoki = build{name: "stock", bin: t.stock}
+	t.stockLoki = lokiproc.Build{Name: "stock", Bin: t.stock}
 	if t.self {
 		t.oursLoki, t.threadsLoki, t.offLoki = t.stockLoki, t.stockLoki, t.stockLoki
-		t.oursLoki.name, t.threadsLoki.name, t.offLoki.name = "self1", "self2", "self3"
+		t.oursLoki.Name, t.threadsLoki.Name, t.offLoki.Name = "self1", "self2", "self3"
 		return
 	}
-	t.oursLoki = build{name: "ours", bin: t.ours, backend: "any", args: strings.Fields(t.lokiArgs)}
-	t.threadsLoki = build{name: "threads", bin: t.ours, backend: "threads", args: []string{"-local.chunkring.backend=threads"}}
-	t.offLoki = build{name: "off", bin: t.ours, args: []string{"-local.chunkring.enabled=false"}}
+	t.oursLoki = lokiproc.Build{Name: "ours", Bin: t.ours, Backend: "any", Args: strings.Fields(t.lokiArgs)}
+	t.threadsLoki = lokiproc.Build{Name: "threads", Bin: t.ours, Backend: "threads", Args: []string{"-local.chunkring.backend=threads"}}
+	t.offLoki = lokiproc.Build{Name: "off", Bin: t.ours, Args: []string{"-local.chunkring.enabled=false"}}
 }
 
 // say prints progress with the time since the start.

@@ -3,27 +3,14 @@
 package main
 
 import (
-	"net/url"
-	"strconv"
 	"time"
+
+	"github.com/chunkring/chunkring/bench/internal/lokiproc"
 )
 
-// query is one HTTP request whose answer must be the same from every Loki.
-type query struct {
-	name   string
-	path   string
-	params url.Values
-	// unordered: Loki collects this answer in maps, so its lists have no order.
-	unordered bool
-	// chunks: the answer is made from chunks, not from the index.
-	chunks bool
-	// mayBeEmpty: an empty answer is right.
-	mayBeEmpty bool
-}
-
 const (
-	backward = "backward"
-	forward  = "forward"
+	backward = lokiproc.Backward
+	forward  = lokiproc.Forward
 )
 
 // span is a part of the data's six hours, in minutes.
@@ -36,48 +23,32 @@ var (
 	middle = span{90, 270}
 )
 
-func (s span) params() url.Values {
-	at := func(minutes int) string {
-		return strconv.FormatInt(dataStart.Add(time.Duration(minutes)*time.Minute).UnixNano(), 10)
-	}
-	return url.Values{"start": {at(s.from)}, "end": {at(s.to)}}
+func minute(n int) time.Time { return dataStart.Add(time.Duration(n) * time.Minute) }
+
+func (s span) times() lokiproc.Span { return lokiproc.Span{From: minute(s.from), To: minute(s.to)} }
+
+func logs(name string, s span, direction string, limit int, expr string) lokiproc.Query {
+	return lokiproc.Logs(name, s.times(), direction, limit, expr)
 }
 
-func logs(name string, s span, direction string, limit int, expr string) query {
-	p := s.params()
-	p.Set("query", expr)
-	p.Set("direction", direction)
-	p.Set("limit", strconv.Itoa(limit))
-	return query{name: name, path: "/loki/api/v1/query_range", params: p, chunks: true}
+func metric(name string, s span, step string, expr string) lokiproc.Query {
+	return lokiproc.Metric(name, s.times(), step, expr)
 }
 
-func metric(name string, s span, step string, expr string) query {
-	p := s.params()
-	p.Set("query", expr)
-	p.Set("step", step)
-	return query{name: name, path: "/loki/api/v1/query_range", params: p, chunks: true}
+func instant(name string, atMinute int, expr string) lokiproc.Query {
+	return lokiproc.Instant(name, minute(atMinute), expr)
 }
 
-func instant(name string, atMinute int, expr string) query {
-	p := url.Values{"query": {expr}}
-	p.Set("time", strconv.FormatInt(dataStart.Add(time.Duration(atMinute)*time.Minute).UnixNano(), 10))
-	return query{name: name, path: "/loki/api/v1/query", params: p, chunks: true}
-}
-
-func endpoint(name, path string, s span, chunks bool, extra ...string) query {
-	p := s.params()
-	for i := 0; i < len(extra); i += 2 {
-		p.Add(extra[i], extra[i+1])
-	}
-	return query{name: name, path: path, params: p, unordered: true, chunks: chunks}
+func endpoint(name, path string, s span, chunks bool, extra ...string) lokiproc.Query {
+	return lokiproc.Endpoint(name, path, s.times(), chunks, extra...)
 }
 
 // queries: ranges of 256 s and 1024 s instead of 5 and 15 minutes because dividing by a power of two
 // is exact, so that sums don't depend on the order in which parts of an answer arrive. topk takes
 // bytes because counts are often equal, and then Loki takes any.
-func queries() []query {
+func queries() []lokiproc.Query {
 	const all = `{env=~"prod|staging"}`
-	return []query{
+	return []lokiproc.Query{
 		logs("everything backward", whole, backward, 500, `{app=~".+"}`),
 		logs("everything forward", whole, forward, 500, `{app=~".+"}`),
 		logs("limit 1", whole, backward, 1, `{app=~".+"}`),
@@ -146,10 +117,10 @@ func queries() []query {
 const totalLines = `sum(count_over_time({app=~".+"}[7h]))`
 
 // someQueries is a cross-section for passes that only repeat others under other conditions.
-func someQueries(every int) []query {
-	var some []query
+func someQueries(every int) []lokiproc.Query {
+	var some []lokiproc.Query
 	for i, q := range queries() {
-		if i%every == 0 || q.params.Get("query") == totalLines {
+		if i%every == 0 || q.Params.Get("query") == totalLines {
 			some = append(some, q)
 		}
 	}

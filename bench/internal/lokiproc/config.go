@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package lokiproc
 
 import (
 	"fmt"
@@ -8,8 +8,8 @@ import (
 	"text/template"
 )
 
-// lokiConfig is what differs between the Lokis of this test. Ports are on 127.0.0.1.
-type lokiConfig struct {
+// Config is what differs between the Lokis of this test. Ports are on 127.0.0.1.
+type Config struct {
 	HTTP, GRPC int
 	Dir        string // private: WAL, index cache, compactor
 	Store      string // chunks and index; may be shared
@@ -136,7 +136,7 @@ ruler:
   wal: {dir: {{.Dir}}/ruler-wal}
 `))
 
-func (c lokiConfig) yaml() (string, error) {
+func (c Config) yaml() (string, error) {
 	if c.Ring == "" {
 		c.Ring = "inmemory"
 	}

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package lokiproc
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -10,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// chunkFiles returns the chunk files of a tenant and their size together. Schema v13 puts them in
+// ChunkFiles returns the chunk files of a tenant and their size together. Schema v13 puts them in
 // folders below one named after the tenant.
-func chunkFiles(store, tenant string) ([]string, int64, error) {
+func ChunkFiles(store, tenant string) ([]string, int64, error) {
 	var names []string
 	var size int64
 	err := filepath.WalkDir(filepath.Join(store, tenant), func(path string, d fs.DirEntry, err error) error {
@@ -30,9 +31,9 @@ func chunkFiles(store, tenant string) ([]string, int64, error) {
 	return names, size, err
 }
 
-// dropCache makes the kernel forget what is in these files, and only these: other programs on the
+// DropCache makes the kernel forget what is in these files, and only these: other programs on the
 // machine keep their page cache.
-func dropCache(names []string) error {
+func DropCache(names []string) error {
 	for _, name := range names {
 		if err := dropFile(name); err != nil {
 			return err
@@ -50,8 +51,8 @@ func dropFile(name string) error {
 	return unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 }
 
-// cachedBytes counts what of these files is in the page cache.
-func cachedBytes(names []string) (int64, error) {
+// CachedBytes counts what of these files is in the page cache.
+func CachedBytes(names []string) (int64, error) {
 	var total int64
 	for _, name := range names {
 		n, err := cachedPages(name)
@@ -79,4 +80,16 @@ func cachedPages(name string) (int64, error) {
 	}
 	defer func() { _ = unix.Munmap(m) }()
 	return residentPages(m)
+}
+
+// CheckDrop makes sure that cold is cold.
+func CheckDrop(files []string) error {
+	if err := DropCache(files); err != nil {
+		return err
+	}
+	cached, err := CachedBytes(files)
+	if err == nil && cached > 0 {
+		return fmt.Errorf("the page cache keeps %d bytes of the store after fadvise: nothing here is cold", cached)
+	}
+	return err
 }

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lokiproc
+
+import (
+	"context"
+	"fmt"
+)
+
+// Tally checks who really read the chunks.
+type Tally struct {
+	before     Metrics
+	Downloaded int // chunks, says Loki
+	Asked      int
+}
+
+// Begin notes where the counters stand.
+func (t *Tally) Begin(ctx context.Context, p *Proc) (err error) {
+	t.before, err = p.Metrics(ctx)
+	return err
+}
+
+// Add counts what Loki says it fetched.
+func (t *Tally) Add(a Answer) {
+	t.Downloaded += a.Downloaded
+	t.Asked++
+}
+
+// End compares Loki's statistics with chunkring's metrics. Loki counts chunks that its cache had, too.
+func (t *Tally) End(ctx context.Context, p *Proc, cache bool) (string, error) {
+	m, err := p.Metrics(ctx)
+	if err != nil {
+		return "", err
+	}
+	delta := func(labels ...string) float64 {
+		const name = "chunkring_chunks_total"
+		return m.Sum(name, labels...) - t.before.Sum(name, labels...)
+	}
+	all, ok, backend := delta(`operation="read"`), delta(`operation="read"`, `result="ok"`), m.Backend()
+	switch {
+	case t.Downloaded == 0:
+		return "", fmt.Errorf("%s read no chunks", p.Label)
+	case p.Backend == "" && (all != 0 || backend != ""):
+		return "", fmt.Errorf("%s read %v chunks with chunkring %s, and should not", p.Label, all, backend)
+	case p.Backend == "":
+		return fmt.Sprintf("%d chunks, Loki's own client", t.Downloaded), nil
+	case p.Backend != "any" && backend != p.Backend, backend == "":
+		return "", fmt.Errorf("%s: chunkring's back-end is %q, not %q", p.Label, backend, p.Backend)
+	case all-ok > m.Sum("chunkring_chunks_total", `operation="read"`, `result="canceled"`):
+		return "", fmt.Errorf("%s: chunkring could not read %v chunks", p.Label, all-ok)
+	case !cache && ok < float64(t.Downloaded):
+		return "", fmt.Errorf("%s: Loki read %d chunks, chunkring only %v", p.Label, t.Downloaded, ok)
+	}
+	return fmt.Sprintf("%d chunks, chunkring (%s) read %v", t.Downloaded, backend, ok), nil
+}
+
+// ServedBy names the client that reads and writes the chunks.
+func ServedBy(m Metrics) string {
+	if be := m.Backend(); be != "" {
+		return "chunkring, " + be
+	}
+	return "Loki's own client"
+}
+
+// CheckPuts: what the ingester flushed went through chunkring, or not, as it should.
+func CheckPuts(b Build, m Metrics) error {
+	flushed, put := m.Sum("loki_ingester_chunks_flushed_total"), m.Sum("chunkring_chunks_total", `operation="put"`, `result="ok"`)
+	switch {
+	case b.Backend == "" && put != 0:
+		return fmt.Errorf("%s wrote %v chunks with chunkring", b.Name, put)
+	case b.Backend != "" && (put == 0 || put != flushed):
+		return fmt.Errorf("%s flushed %v chunks, chunkring wrote %v", b.Name, flushed, put)
+	}
+	return nil
+}
