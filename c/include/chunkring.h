@@ -305,6 +305,68 @@ struct cr_verdict {
  * taken once and combined into the file's. crc is right even when the structure is not. */
 CR_API void cr_chunk_verify(const void *file, size_t file_bytes, struct cr_verdict *out);
 
+/* ---- Blocks: decompress them ---- */
+
+/* Loki's codec numbers (pkg/compression/codec.go); 2 was never used. */
+enum cr_codec {
+	CR_CODEC_NONE     = 0,
+	CR_CODEC_GZIP     = 1,
+	CR_CODEC_LZ4_64K  = 3, /* the four LZ4 are one format: frames */
+	CR_CODEC_SNAPPY   = 4, /* framed */
+	CR_CODEC_LZ4_256K = 5,
+	CR_CODEC_LZ4_1M   = 6,
+	CR_CODEC_LZ4_4M   = 7,
+	CR_CODEC_FLATE    = 8,
+	CR_CODEC_ZSTD     = 9,
+};
+
+/* What became of one block. Values are ABI: append, never renumber. */
+enum cr_decode_status {
+	CR_DECODE_PENDING   = 0, /* never returned */
+	CR_DECODE_OK        = 1, /* all of it, every checksum in it right: Loki's reader gives the
+				  * same bytes and no error */
+	CR_DECODE_BAD       = 2, /* malformed, cut, followed by what does not belong to it, or a
+				  * checksum is wrong */
+	CR_DECODE_ROOM      = 3, /* does not fit cap_bytes */
+	CR_DECODE_UNSURE    = 4, /* well-formed perhaps, but nothing that Loki writes: only Loki's own
+				  * reader can tell */
+	CR_DECODE_CODEC     = 5, /* not a codec of Loki's */
+	CR_DECODE_NO_MEMORY = 6, /* the decoder's own memory */
+	CR_DECODE_STATUS_COUNT
+};
+
+/* Short name ("ok", "bad"); never NULL. */
+CR_API const char *cr_decode_status_name(uint32_t status);
+
+/* The codecs' working memory (zstd: about 160 KB), made when a codec is first used and kept. Each is
+ * used by one thread at a time: keep one a worker, or a few in a pool. */
+struct cr_decoder;
+
+CR_API int cr_decoder_open(struct cr_decoder **out); /* -ENOMEM */
+CR_API void cr_decoder_close(struct cr_decoder *decoder); /* NULL is fine */
+
+struct cr_decode {
+	const void *src;       /* in:  the block without the CRC that follows it; only read */
+	size_t      src_bytes; /* in */
+	void       *dst;       /* in:  room for cap_bytes; must not overlap src */
+	size_t      cap_bytes; /* in:  bound of the output: not a byte is written beyond it */
+	size_t      raw_bytes; /* out: OK: bytes of dst that are valid. ROOM: how many the block says
+				* it takes, or 0. Else 0 */
+	uint32_t    codec;     /* in:  enum cr_codec, for instance cr_chunk.codec */
+	uint32_t    status;    /* out: enum cr_decode_status */
+};
+
+/*
+ * Decompresses one block. Returns d->status; unless it is CR_DECODE_OK, the bytes of dst are
+ * undefined. Nothing is allocated for the output: a block that inflates to gigabytes costs no more
+ * than cap_bytes. After ROOM try again with raw_bytes or twice cap_bytes, whichever is more, up to
+ * your own limit.
+ */
+CR_API uint32_t cr_block_decode(struct cr_decoder *decoder, struct cr_decode *d);
+
+/* The same for d[0 .. n), in this order, whatever becomes of each. Returns how many are OK. */
+CR_API uint32_t cr_block_decode_batch(struct cr_decoder *decoder, struct cr_decode *d, uint32_t n);
+
 #ifdef __cplusplus
 }
 #endif

@@ -23,6 +23,9 @@
 #define REFUSED_NAP_MS 1u    /* io_uring_enter out of memory: the kernel asks for another try */
 #define REFUSED_MAX    1000u /* ... then plain system calls do it */
 #define SQPOLL_IDLE_MS 10u
+#define TAG_MASK       7u    /* low bits of a request's user data, which are free in a pointer */
+
+_Static_assert(_Alignof(struct cr_file) > TAG_MASK, "a pointer to a file has room for the tag");
 
 static const struct open_how open_how = CR_OPEN_HOW;
 
@@ -60,8 +63,41 @@ static int ring_init(struct io_uring *ring, uint32_t entries, unsigned int flags
 	}
 }
 
-/* A sandbox may allow the set-up and refuse the rest: better known now than with files queued. */
-static int try_enter(struct io_uring *ring)
+/* Between set-up and start (5.10) a ring can be told to take nothing but what is used here: then
+ * whoever gets hold of it in this process can neither write nor connect nor rename through it. */
+static int restrict_and_enable(struct io_uring *ring)
+{
+	struct io_uring_restriction rules[] = {
+		{ .opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_PROBE },
+		{ .opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_OPENAT2 },
+		{ .opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_READ },
+		{ .opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_CLOSE },
+	};
+	int err = io_uring_register_restrictions(ring, rules, sizeof(rules) / sizeof(rules[0]));
+
+	return err ? err : io_uring_enable_rings(ring);
+}
+
+/* Where the kernel knows no restrictions, or a sandbox lets nobody ask for them: without. */
+static int ring_start(struct io_uring *ring, uint32_t entries, unsigned int flags, bool *restricted)
+{
+	int err = ring_init(ring, entries, flags | IORING_SETUP_R_DISABLED);
+
+	*restricted = false;
+	if (err && err != -EINVAL)
+		return err;
+	if (!err) {
+		*restricted = restrict_and_enable(ring) == 0;
+		if (*restricted)
+			return 0;
+		io_uring_queue_exit(ring);
+	}
+	return ring_init(ring, entries, flags);
+}
+
+/* A sandbox may allow the set-up and refuse the rest: better known now than with files queued. A
+ * restricted ring shows that it is one: a NOP is not among what it takes. */
+static int try_enter(struct io_uring *ring, bool restricted)
 {
 	struct io_uring_cqe *cqe;
 	int res;
@@ -76,6 +112,8 @@ static int try_enter(struct io_uring *ring)
 		return -EIO;
 	res = cqe->res;
 	io_uring_cqe_seen(ring, cqe);
+	if (restricted)
+		return res == -EACCES ? 0 : -EIO;
 	return res;
 }
 
@@ -84,6 +122,7 @@ static int uring_open(struct cr_worker *w, const char **step)
 	uint32_t entries = w->ctx->ring_entries ? w->ctx->ring_entries : CR_RING_ENTRIES;
 	unsigned int flags;
 	struct io_uring *ring;
+	bool restricted;
 	int err;
 
 	if (w->ctx->flags & CR_OPT_SQPOLL)
@@ -97,7 +136,7 @@ static int uring_open(struct cr_worker *w, const char **step)
 	if (!ring)
 		return -ENOMEM;
 	*step = "io_uring_setup";
-	err = ring_init(ring, entries, flags);
+	err = ring_start(ring, entries, flags, &restricted);
 	if (err == 0 && !ops_supported(ring)) {
 		*step = "probe of openat2, read, close";
 		io_uring_queue_exit(ring);
@@ -105,7 +144,7 @@ static int uring_open(struct cr_worker *w, const char **step)
 	}
 	if (err == 0) {
 		*step = "io_uring_enter";
-		err = try_enter(ring);
+		err = try_enter(ring, restricted);
 		if (err)
 			io_uring_queue_exit(ring);
 	}
@@ -144,12 +183,24 @@ static struct io_uring_sqe *next_sqe(struct cr_worker *w)
 	return sqe;
 }
 
+/* The tag goes up with every answer: one that comes twice must not pass for that of the file's next
+ * request. */
+static void name_request(struct io_uring_sqe *sqe, const struct cr_file *f)
+{
+	sqe->user_data = (uintptr_t)f | f->tag;
+}
+
+static struct cr_file *file_of(uint64_t user_data)
+{
+	return (struct cr_file *)(uintptr_t)(user_data & ~(uint64_t)TAG_MASK);
+}
+
 static void queue_open(struct cr_worker *w, struct cr_file *f)
 {
 	struct io_uring_sqe *sqe = next_sqe(w);
 
 	io_uring_prep_openat2(sqe, w->ctx->dir_fd, f->req->path, (struct open_how *)&open_how);
-	io_uring_sqe_set_data(sqe, f);
+	name_request(sqe, f);
 }
 
 static void queue_read(struct cr_worker *w, struct cr_file *f)
@@ -158,7 +209,7 @@ static void queue_read(struct cr_worker *w, struct cr_file *f)
 
 	io_uring_prep_read(sqe, f->fd, (char *)f->req->buf + f->got_bytes, cr_file_ask(f),
 			   f->got_bytes);
-	io_uring_sqe_set_data(sqe, f);
+	name_request(sqe, f);
 }
 
 static void queue_close(struct cr_worker *w, struct cr_file *f)
@@ -166,7 +217,7 @@ static void queue_close(struct cr_worker *w, struct cr_file *f)
 	struct io_uring_sqe *sqe = next_sqe(w);
 
 	io_uring_prep_close(sqe, f->fd);
-	io_uring_sqe_set_data(sqe, f);
+	name_request(sqe, f);
 }
 
 /* ---- Results ---- */
@@ -222,9 +273,12 @@ static uint32_t handle_ready(struct cr_worker *w)
 
 	while (io_uring_peek_cqe(ring, &cqe) == 0 && cqe) { /* bounded: one entry a file, and
 							       * handling only queues */
-		struct cr_file *f = io_uring_cqe_get_data(cqe);
+		struct cr_file *f = file_of(cqe->user_data);
 		int res = cqe->res;
 
+		CR_ASSERT(w->in_flight > 0); /* else the file is gone */
+		CR_ASSERT(f->tag == (cqe->user_data & TAG_MASK));
+		f->tag = (f->tag + 1) & TAG_MASK;
 		io_uring_cqe_seen(ring, cqe);
 		on_result(w, f, res);
 		handled++;
@@ -244,7 +298,7 @@ static void run_unsubmitted(struct cr_worker *w)
 	uint32_t n = 0, mask = *sq->kring_mask;
 
 	for (unsigned int at = *sq->khead; at != sq->sqe_tail; at++)
-		files[n++] = (struct cr_file *)(uintptr_t)sq->sqes[at & mask].user_data;
+		files[n++] = file_of(sq->sqes[at & mask].user_data);
 	sq->sqe_head = sq->sqe_tail = *sq->khead;
 	*sq->ktail = *sq->khead;
 	for (uint32_t i = 0; i < n; i++) {

@@ -45,6 +45,7 @@ struct cr_file {
 	uint32_t       crc;       /* of the bytes got so far */
 	uint32_t       retries;
 	uint8_t        state;     /* enum cr_file_state; set_state() in file.c is the only writer */
+	uint8_t        tag;       /* backend_uring.c: tells its requests apart */
 };
 
 enum cr_step { STEP_OPEN, STEP_READ };

@@ -94,41 +94,121 @@ static inline void repeat(uint8_t *dst, size_t room, size_t bytes, size_t distan
 		memcpy(dst + i, from + i, 8);
 }
 
+/* Where inflate_fast() is. */
+struct cursor {
+	const uint8_t *src, *src_end;
+	uint8_t *begin, *dst, *dst_end;
+};
+
+/* The longest element of the short kinds is 64 bytes, so many are copied if it is not surely less. */
+#define SHORT_BYTES_MAX 64
+#define SRC_MARGIN      (1 + SHORT_BYTES_MAX)
+
+/* What the tag of a short element says: its bytes, and above them the upper bits of a distance. Looked
+ * up, because the branch between the two kinds of repetition could not be foretold. */
+#define TAG(t)    ((t) % 4 == 1 ? (4 + (t) / 4 % 8) | (t) / 32 << 8 : 1 + (t) / 4)
+#define TAGS4(t)  TAG(t), TAG((t) + 1), TAG((t) + 2), TAG((t) + 3)
+#define TAGS16(t) TAGS4(t), TAGS4((t) + 4), TAGS4((t) + 8), TAGS4((t) + 12)
+#define TAGS64(t) TAGS16(t), TAGS16((t) + 16), TAGS16((t) + 32), TAGS16((t) + 48)
+#define TAG_BYTES     0x7fu
+#define TAG_DISTANCE  0x700u
+
+static const uint16_t tags[256] = { TAGS64(0), TAGS64(64), TAGS64(128), TAGS64(192) };
+static const uint16_t distance_masks[4] = { 0, 0xff, 0xffff, 0 }; /* of the bytes behind the tag */
+
+/*
+ * The elements that make up nearly all of a block, while source and target have room for copies of
+ * fixed sizes: literals of up to 60 bytes and both short kinds of repetition. Stops before the first
+ * other element. False if a repetition reaches back too far, or nowhere.
+ */
+static bool inflate_fast(struct cursor *c)
+{
+	const uint8_t *src = c->src, *src_stop = c->src_end - SRC_MARGIN, *from;
+	uint8_t *dst = c->dst, *dst_stop = c->dst_end - SHORT_BYTES_MAX;
+	size_t bytes, distance;
+	uint32_t tag, kind;
+
+	while (src < src_stop && dst < dst_stop) {
+		kind = src[0] & 3;
+		tag = tags[src[0]];
+		bytes = tag & TAG_BYTES;
+		if (kind == 0) {
+			if (bytes > 60)
+				break;
+			memcpy(dst, src + 1, 2 * WIDE);
+			if (bytes > 2 * WIDE)
+				memcpy(dst + 2 * WIDE, src + 1 + 2 * WIDE, 2 * WIDE);
+			src += 1 + bytes;
+			dst += bytes;
+			continue;
+		}
+		if (kind == 3)
+			break;
+		distance = (tag & TAG_DISTANCE) + (cr_le16(src + 1) & distance_masks[kind]);
+		src += 1 + kind;
+		if (distance - 1 >= (size_t)(dst - c->begin))
+			return false;
+		from = dst - distance;
+		if (distance < WIDE) {
+			repeat(dst, (size_t)(c->dst_end - dst), bytes, distance);
+		} else {
+			memcpy(dst, from, WIDE);
+			memcpy(dst + WIDE, from + WIDE, WIDE);
+			if (bytes > 2 * WIDE) {
+				memcpy(dst + 2 * WIDE, from + 2 * WIDE, WIDE);
+				memcpy(dst + 3 * WIDE, from + 3 * WIDE, WIDE);
+			}
+		}
+		dst += bytes;
+	}
+	c->src = src;
+	c->dst = dst;
+	return true;
+}
+
+/* The next element, whatever it is. */
+static bool inflate_one(struct cursor *c)
+{
+	size_t room = (size_t)(c->dst_end - c->dst), head;
+	struct element e;
+
+	head = element_read(c->src, (size_t)(c->src_end - c->src), &e);
+	if (head == 0 || e.bytes > room)
+		return false;
+	c->src += head;
+	if (e.distance) {
+		if (e.distance > (size_t)(c->dst - c->begin))
+			return false;
+		repeat(c->dst, room, e.bytes, e.distance);
+	} else {
+		if (e.bytes > (size_t)(c->src_end - c->src))
+			return false;
+		memcpy(c->dst, c->src, e.bytes);
+		c->src += e.bytes;
+	}
+	c->dst += e.bytes;
+	return true;
+}
+
 bool cr_snappy_inflate(const uint8_t *src, size_t src_bytes, uint8_t *dst, size_t raw_bytes)
 {
-	size_t room = raw_bytes, head;
-	struct element e;
+	struct cursor c = { .src = src, .src_end = src + src_bytes, .begin = dst, .dst = dst,
+			    .dst_end = dst + raw_bytes };
+	size_t head;
 	uint64_t said;
 
 	head = cr_snappy_raw_bytes(src, src_bytes, &said);
 	if (head == 0 || said != raw_bytes)
 		return false;
-	src += head;
-	src_bytes -= head;
-	while (src_bytes) {
-		head = element_read(src, src_bytes, &e);
-		if (head == 0 || e.bytes > room)
+	c.src += head;
+	while (c.src < c.src_end) {
+		if (c.src_end - c.src > SRC_MARGIN && c.dst_end - c.dst > SHORT_BYTES_MAX &&
+		    !inflate_fast(&c))
 			return false;
-		src += head;
-		src_bytes -= head;
-		if (e.distance) {
-			if (e.distance > raw_bytes - room)
-				return false;
-			repeat(dst, room, e.bytes, e.distance);
-		} else {
-			if (e.bytes > src_bytes)
-				return false;
-			if (e.bytes <= WIDE && src_bytes >= WIDE && room >= WIDE)
-				memcpy(dst, src, WIDE);
-			else
-				memcpy(dst, src, e.bytes);
-			src += e.bytes;
-			src_bytes -= e.bytes;
-		}
-		dst += e.bytes;
-		room -= e.bytes;
+		if (!inflate_one(&c))
+			return false;
 	}
-	return room == 0;
+	return c.dst == c.dst_end;
 }
 
 /* The framing format stores checksums so that a checksum over data with checksums in it is not

@@ -262,7 +262,7 @@ static uint32_t step_begin(struct cr_job *job, enum cr_step step)
 	if (slice < CR_SLICE_FILES_MIN)
 		slice = CR_SLICE_FILES_MIN;
 	job->slice = slice < CR_SLICE_FILES_MAX ? slice : CR_SLICE_FILES_MAX;
-	helpers = left / CR_SLICE_FILES_MAX + (uint32_t)(bytes / (2 * CR_SLICE_BYTES));
+	helpers = left / CR_HELPER_FILES + (uint32_t)(bytes / (2 * CR_SLICE_BYTES));
 	return helpers < job->ctx->cpus ? helpers : job->ctx->cpus - 1;
 }
 

@@ -4,7 +4,7 @@
  * part, short and refused reads, set-up flags that an older kernel does not know.
  *
  * Links with -Wl,--wrap=io_uring_submit_and_wait,--wrap=io_uring_submit_and_get_events,
- * --wrap=io_uring_queue_init_params, so that the library's calls come through here.
+ * --wrap=io_uring_queue_init_params,--wrap=io_uring_register_restrictions, so that the library's calls come through here.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -33,6 +33,7 @@ static struct {
 	_Atomic bool     cut_reads;   /* ask the kernel for less */
 	_Atomic bool     no_wait;     /* RWF_NOWAIT: EAGAIN for what is not cached */
 	unsigned int     unknown;     /* IORING_SETUP_* that the kernel does not know */
+	bool             no_restrictions;
 	_Atomic uint32_t refused, cut, inits;
 	_Atomic uint32_t flags_seen;  /* of the ring that was set up last */
 } hook;
@@ -45,6 +46,10 @@ int __wrap_io_uring_submit_and_wait(struct io_uring *ring, unsigned int wait_nr)
 int __wrap_io_uring_submit_and_get_events(struct io_uring *ring);
 int __wrap_io_uring_queue_init_params(unsigned int entries, struct io_uring *ring,
 				      struct io_uring_params *params);
+int __real_io_uring_register_restrictions(struct io_uring *ring, struct io_uring_restriction *rules,
+					  unsigned int n);
+int __wrap_io_uring_register_restrictions(struct io_uring *ring, struct io_uring_restriction *rules,
+					  unsigned int n);
 
 static bool refuse_now(void)
 {
@@ -115,8 +120,16 @@ int __wrap_io_uring_queue_init_params(unsigned int entries, struct io_uring *rin
 	return __real_io_uring_queue_init_params(entries, ring, params);
 }
 
+int __wrap_io_uring_register_restrictions(struct io_uring *ring, struct io_uring_restriction *rules,
+					  unsigned int n)
+{
+	return hook.no_restrictions ? -EINVAL
+				    : __real_io_uring_register_restrictions(ring, rules, n);
+}
+
 static void hook_reset(void)
 {
+	hook.no_restrictions = false;
 	hook.refuse = 0;
 	hook.partly = 0;
 	hook.cut_reads = hook.no_wait = false;
@@ -397,6 +410,93 @@ static void all_the_callers_rings(void **state)
 	read_mixed(fx, 200);
 }
 
+/* ---- What the ring takes ---- */
+
+static int result_of(struct io_uring *ring)
+{
+	struct io_uring_cqe *cqe;
+	int res;
+
+	assert_int_equal(io_uring_submit_and_wait(ring, 1), 1);
+	assert_int_equal(io_uring_peek_cqe(ring, &cqe), 0);
+	res = cqe->res;
+	io_uring_cqe_seen(ring, cqe);
+	return res;
+}
+
+static bool kernel_restricts(void)
+{
+	struct io_uring_restriction rule = { .opcode = IORING_RESTRICTION_SQE_OP,
+					     .sqe_op = IORING_OP_READ };
+	struct io_uring_params params = { .flags = IORING_SETUP_R_DISABLED };
+	struct io_uring ring;
+	bool yes;
+
+	if (__real_io_uring_queue_init_params(4, &ring, &params) != 0)
+		return false;
+	yes = io_uring_register_restrictions(&ring, &rule, 1) == 0;
+	io_uring_queue_exit(&ring);
+	return yes;
+}
+
+/* Each ring of a context takes openat2, read and close, and nothing else. */
+static void restricted_to_what_is_used(void **state)
+{
+	struct fx *fx = *state;
+	struct cr_options options[] = { { .workers = 1 },
+					{ .workers = 1, .flags = CR_OPT_SQPOLL } };
+
+	hook_reset();
+	if (!kernel_restricts()) {
+		fprintf(stderr, "!!!! SKIPPED: this kernel has no io_uring restrictions (5.10)\n");
+		skip();
+	}
+	for (size_t i = 0; i < 2; i++) {
+		struct io_uring *ring;
+		struct io_uring_sqe *sqe;
+		char buf[4];
+
+		fx_open(fx, &options[i]);
+		fx_write(fx, "file", 10);
+		ring = fx->ctx->guest_workers[0].state; /* of no thread in particular */
+		io_uring_prep_unlink(io_uring_get_sqe(ring), fx_path(fx, "file"), 0);
+		assert_int_equal(result_of(ring), -EACCES);
+		io_uring_prep_write(io_uring_get_sqe(ring), 1, "", 0, 0);
+		assert_int_equal(result_of(ring), -EACCES);
+		io_uring_prep_socket(io_uring_get_sqe(ring), 2, 1, 0, 0);
+		assert_int_equal(result_of(ring), -EACCES);
+		io_uring_prep_openat(io_uring_get_sqe(ring), AT_FDCWD, "/etc/passwd", 0, 0);
+		assert_int_equal(result_of(ring), -EACCES);
+		sqe = io_uring_get_sqe(ring); /* nor a flag: this could be a fixed file */
+		io_uring_prep_read(sqe, 0, buf, sizeof(buf), 0);
+		io_uring_sqe_set_flags(sqe, IOSQE_ASYNC);
+		assert_int_equal(result_of(ring), -EACCES);
+		io_uring_prep_read(io_uring_get_sqe(ring), -1, buf, sizeof(buf), 0);
+		assert_int_equal(result_of(ring), -EBADF); /* taken */
+		assert_int_equal(io_uring_register_files(ring, (int[]){ 0 }, 1), -EACCES);
+		assert_int_equal(access(fx_path(fx, "file"), F_OK), 0);
+		read_mixed(fx, 200);
+	}
+}
+
+/* Kernels before 5.10, and sandboxes without io_uring_register: rings as before. */
+static void restrictions_refused(void **state)
+{
+	struct fx *fx = *state;
+
+	hook_reset();
+	hook.unknown = IORING_SETUP_R_DISABLED;
+	fx_open(fx, NULL);
+	assert_false(hook.flags_seen & IORING_SETUP_R_DISABLED);
+	read_mixed(fx, 200);
+	hook_reset();
+	hook.no_restrictions = true;
+	fx_open(fx, NULL);
+	assert_false(hook.flags_seen & IORING_SETUP_R_DISABLED);
+	read_mixed(fx, 200);
+	hook_reset();
+}
+
 /* Without a worker thread of its own (RLIMIT_NPROC, a pod's limit of processes) the kernel cancels
  * whatever it would have to do there, such as opening what is not in its cache. */
 static void child_without_kernel_workers(struct fx *fx)
@@ -448,6 +548,8 @@ int main(void)
 		FX_TEST_ON(FX_URING, all_the_callers_rings),
 		FX_TEST_ON(FX_URING, flags_an_old_kernel_lacks),
 		FX_TEST_ON(FX_URING, enter_refused_at_set_up),
+		FX_TEST_ON(FX_URING, restricted_to_what_is_used),
+		FX_TEST_ON(FX_URING, restrictions_refused),
 		FX_TEST_ON(FX_URING, without_kernel_workers),
 	};
 

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
@@ -66,6 +67,31 @@ func benchGetChunks(b *testing.B, name string, files, size int) {
 	b.ReportAllocs()
 	for b.Loop() {
 		read(b, chunks)
+	}
+}
+
+// BenchmarkOneSmallChunk is what a call costs that reads next to nothing, as Loki calls it: with
+// metrics, and a context that can end.
+func BenchmarkOneSmallChunk(b *testing.B) {
+	x := benchStore(b, 4_000)
+	chunks := x.Chunks()[:1]
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	for _, backend := range []string{chunkring.BackendURing, chunkring.BackendThreads} {
+		b.Run(backend, func(b *testing.B) {
+			if why := uringRefusal(); backend == chunkring.BackendURing && why != "" {
+				b.Skip(why)
+			}
+			c, err := chunkring.New(chunkring.Config{Directory: x.Dir(), Backend: backend}, v13, nil, prometheus.NewRegistry())
+			require.NoError(b, err)
+			defer c.Stop()
+			b.ReportAllocs()
+			for b.Loop() {
+				if out, err := c.GetChunks(ctx, chunks); err != nil || len(out) != 1 {
+					b.Fatalf("%d chunks: %v", len(out), err)
+				}
+			}
+		})
 	}
 }
 

@@ -43,6 +43,11 @@ type Config struct {
 	// PooledBytes bounds what GetChunksPooled keeps for reuse. Default 256 MiB.
 	PooledBytes int `yaml:"pooled_bytes"`
 
+	// DecodeBlocks has Loki's iterators read blocks that were decompressed in one call into C, in a Loki
+	// that lokifork patched. On unless it is set to Off. Loki's pools are the process's: it is on
+	// while any client wants it.
+	DecodeBlocks Switch `yaml:"decode_blocks"`
+
 	// RingEntries (a power of two) and SQPoll exist for experiments; SQPoll burns a CPU.
 	RingEntries int  `yaml:"ring_entries"`
 	SQPoll      bool `yaml:"sqpoll"`
@@ -62,6 +67,9 @@ func (cfg *Config) RegisterFlagsWithPrefix(prefix string, f *flag.FlagSet) {
 		"Chunk files that all reads together may have open. 0 means a quarter of the file descriptor limit, at most 2048.")
 	f.IntVar(&cfg.PooledBytes, prefix+"pooled-bytes", 0,
 		"Bytes of explicitly released buffers that are kept for reuse. 0 means 256 MiB.")
+	cfg.DecodeBlocks = Switch{}
+	f.Var(&cfg.DecodeBlocks, prefix+"decode-blocks",
+		"Decompress the blocks of chunks with chunkring instead of with Loki's own readers. In the whole process it is on while any store wants it.")
 	f.IntVar(&cfg.RingEntries, prefix+"ring-entries", 0,
 		"Submission entries of each io_uring, a power of two. 0 means the default of 128.")
 	f.BoolVar(&cfg.SQPoll, prefix+"sqpoll", false,

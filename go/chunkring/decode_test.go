@@ -19,7 +19,7 @@ func TestContextEndsBeforeDecoding(t *testing.T) {
 	why := errors.New("the query was dropped")
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cancel(why)
-	d := decoding{c: &Client{}, ctx: ctx, files: []core.File{{Status: core.OK}, {Status: core.Canceled}},
+	d := decoding{c: &Client{store: &store{}}, ctx: ctx, files: []core.File{{Status: core.OK}, {Status: core.Canceled}},
 		chunks: make([]chunk.Chunk, 2), out: make([]chunk.Chunk, 2), errs: make([]error, 2)}
 	for i := range d.files {
 		d.one(i)

@@ -11,4 +11,6 @@
 // and the bytes of every chunk it returns are an allocation of their own, owned by the garbage
 // collector, writable and never reused: Loki keeps them in its chunk cache and writes into them.
 // Callers that can say when they are done with a batch get reused buffers from GetChunksPooled.
+//
+// Clients of one process that agree in everything but the schema share what store.go opens.
 package chunkring

@@ -37,10 +37,12 @@ var (
 	ErrPanic = errors.New("decoding the chunk panicked")
 )
 
-// Kinds of a wrong checksum that have a name of their own in the metrics.
+// What has a name of its own in the metrics besides: two kinds of a wrong checksum, and what Loki's
+// decoder refuses though the checksum is right.
 var (
 	errEmpty     = errors.New("the file is empty")
 	errShrinking = errors.New("the file became shorter while it was read")
+	errDecode    = errors.New("decode")
 )
 
 // ChunkError is what happened to one chunk.

@@ -13,15 +13,12 @@ import (
 
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
 
 	"github.com/chunkring/chunkring/go/chunkring"
 	"github.com/chunkring/chunkring/go/internal/chunkgen"
-	"github.com/chunkring/chunkring/go/internal/core"
 )
 
 // mixed is a store with one chunk of each sort.
@@ -195,73 +192,6 @@ func TestBatchErrorCounts(t *testing.T) {
 		require.Len(t, lines.with("level=error"), 3, "nor is a caller that gave up")
 		require.Len(t, lines.with("level=debug component=chunkring msg=reading chunks failed"), 1)
 	})
-}
-
-func TestMetrics(t *testing.T) {
-	m := newMixed(t)
-	eachBackend(t, func(t *testing.T, backend string) {
-		lines := &logLines{}
-		reg := prometheus.NewRegistry()
-		cfg := chunkring.Config{Directory: m.dir, Backend: backend}
-		c, err := chunkring.New(cfg, v13, lines, reg)
-		require.NoError(t, err)
-		defer c.Stop()
-		second, err := chunkring.New(cfg, v13, nil, reg) // as of the compactor: the metrics are shared
-		require.NoError(t, err)
-		defer second.Stop()
-
-		batch := []chunk.Chunk{m.good, m.good, m.good, m.missing, m.missing, m.damaged, m.malformed, m.dataLength, m.folder, m.droppedBlock}
-		out, err := c.GetChunks(context.Background(), batch)
-		require.Error(t, err)
-		require.Len(t, out, 4)
-		_, err = second.GetChunks(context.Background(), []chunk.Chunk{m.good})
-		require.NoError(t, err)
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
-		_, err = c.GetChunks(ctx, []chunk.Chunk{m.good, m.good})
-		require.Error(t, err)
-		require.NoError(t, c.PutChunks(context.Background(), []chunk.Chunk{out[0]}))
-		require.Error(t, c.DeleteChunk(context.Background(), m.missing.UserID, v13.ExternalKey(m.missing.ChunkRef)))
-
-		require.NoError(t, testutil.GatherAndCompare(reg, strings.NewReader(`
-# HELP chunkring_chunks_total Chunks by operation (read, put, delete) and result (ok, not_found, checksum, malformed, canceled, error).
-# TYPE chunkring_chunks_total counter
-chunkring_chunks_total{operation="delete",result="not_found"} 1
-chunkring_chunks_total{operation="delete",result="ok"} 0
-chunkring_chunks_total{operation="put",result="ok"} 1
-chunkring_chunks_total{operation="read",result="canceled"} 2
-chunkring_chunks_total{operation="read",result="checksum"} 1
-chunkring_chunks_total{operation="read",result="error"} 1
-chunkring_chunks_total{operation="read",result="malformed"} 2
-chunkring_chunks_total{operation="read",result="not_found"} 2
-chunkring_chunks_total{operation="read",result="ok"} 5
-# HELP chunkring_blocks_dropped_total Damaged blocks that were left out of chunks whose outer checksum was right.
-# TYPE chunkring_blocks_dropped_total counter
-chunkring_blocks_dropped_total 1
-# HELP chunkring_decode_panics_total Panics while decoding chunks that had passed every check.
-# TYPE chunkring_decode_panics_total counter
-chunkring_decode_panics_total 0
-`), "chunkring_chunks_total", "chunkring_blocks_dropped_total", "chunkring_decode_panics_total"))
-		if core.Built == "cgo" {
-			require.NoError(t, testutil.GatherAndCompare(reg, strings.NewReader(fmt.Sprintf(`
-# HELP chunkring_backend_info 1 for the back-end in use; fallback_reason says why it is not io_uring.
-# TYPE chunkring_backend_info gauge
-chunkring_backend_info{backend=%q,fallback_reason=""} 1
-`, backend)), "chunkring_backend_info"))
-		}
-		dropped := lines.with("damaged blocks")
-		require.Len(t, dropped, 1)
-		require.Contains(t, dropped[0], v13.ExternalKey(m.droppedBlock.ChunkRef))
-	})
-}
-
-// Something else under one of our metrics' names is an error of New that leaks nothing.
-func TestMetricsTaken(t *testing.T) {
-	noLeaks(t)
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "chunkring_chunks_total", Help: "somebody else's"}))
-	_, err := chunkring.New(chunkring.Config{Directory: t.TempDir()}, v13, nil, reg)
-	require.ErrorContains(t, err, "register metrics")
 }
 
 func TestLogLevels(t *testing.T) {

@@ -5,21 +5,16 @@ package chunkring
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 	"unsafe"
 
-	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
 
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
 
 	"github.com/chunkring/chunkring/go/internal/core"
 )
-
-var tracer = otel.Tracer("github.com/chunkring/chunkring")
 
 // GetChunks reads, verifies and decodes chunks with one call into C, whatever their number.
 //
@@ -42,7 +37,6 @@ func (c *Client) getChunks(ctx context.Context, chunks []chunk.Chunk, alloc func
 	defer c.leave()
 	begin := time.Now()
 	ctx, span := tracer.Start(ctx, "chunkring.GetChunks")
-	defer span.End()
 	c.metrics.inFlight.Add(float64(len(chunks)))
 	defer c.metrics.inFlight.Sub(float64(len(chunks)))
 
@@ -54,44 +48,52 @@ func (c *Client) getChunks(ctx context.Context, chunks []chunk.Chunk, alloc func
 		bytes += c.getBatch(ctx, chunks[first:end], out[first:end], errs[first:end], alloc)
 	}
 	good, err := c.result(chunks, out, errs)
-	c.metrics.bytes.WithLabelValues("read").Add(float64(bytes))
-	c.metrics.seconds.WithLabelValues(stageGet).Observe(time.Since(begin).Seconds())
+	c.metrics.read.bytes.Add(float64(bytes))
+	c.metrics.read.seconds.Observe(time.Since(begin).Seconds())
 	if span.IsRecording() {
 		span.SetAttributes(attribute.Int("requested", len(chunks)), attribute.Int("fetched", len(good)),
 			attribute.Int("bytes", bytes), attribute.String("backend", c.backend))
-		if err != nil {
-			span.RecordError(err)
-			span.SetStatus(codes.Error, "some chunks failed")
-		}
 	}
+	endSpan(span, err)
 	return good, err
 }
 
-// getBatch reads and decodes one batch into out, errs telling which of out are not good. Each chunk is
-// decoded by the thread that has just read it. It returns how many bytes were read.
+// getBatch reads and decodes one batch into out, errs telling which of out are not good. It
+// returns how many bytes were read.
 func (c *Client) getBatch(ctx context.Context, chunks, out []chunk.Chunk, errs []error, alloc func(int) []byte) (bytes int) {
 	d := &decoding{c: c, ctx: ctx, files: c.filesFor(chunks), chunks: chunks, out: out, errs: errs}
 	check := core.CheckNone // Decode will do it
 	if decodesVerified {
 		check = core.CheckChunk
 	}
-	cancel := new(uint32)
+	var cancel *uint32 // an allocation of its own, since C gets to see it
 	if ctx.Err() != nil {
+		cancel = new(uint32)
 		*cancel = 1
-	} else if ctx.Done() != nil {
+	} else if len(chunks) > 1 && ctx.Done() != nil {
+		// Not for one chunk: nothing else would be started (only where no descriptor is left, a try
+		// within 2 seconds), and listening costs as much as all metrics and spans together.
+		cancel = new(uint32)
 		defer context.AfterFunc(ctx, func() { atomic.StoreUint32(cancel, 1) })()
 	}
-	times, err := c.reader.Read(d.files, check, alloc, d.one, cancel)
-	for i := range d.files {
-		if err != nil {
+	times, err := c.reader.Read(d.files, check, alloc, cancel)
+	if err != nil {
+		for i := range errs {
 			errs[i] = err
 		}
+		return 0
+	}
+	for i := range d.files {
 		bytes += len(d.files[i].Buf)
 	}
-	c.metrics.seconds.WithLabelValues(stageOpen).Observe(times.Open.Seconds())
-	c.metrics.seconds.WithLabelValues(stageAlloc).Observe(times.Alloc.Seconds())
-	c.metrics.seconds.WithLabelValues(stageRead).Observe(times.Read.Seconds())
-	c.metrics.seconds.WithLabelValues(stageDecode).Observe(time.Duration(d.spent.Load()).Seconds())
+	begin := time.Now()
+	d.all(bytes)
+	if core.Built == "cgo" { // its twin can't tell these apart
+		c.metrics.open.Observe(times.Open.Seconds())
+		c.metrics.alloc.Observe(times.Alloc.Seconds())
+	}
+	c.metrics.readFiles.Observe(times.Read.Seconds())
+	c.metrics.decode.Observe(time.Since(begin).Seconds())
 	return bytes
 }
 
@@ -125,7 +127,7 @@ func (c *Client) result(chunks, out []chunk.Chunk, errs []error) ([]chunk.Chunk,
 		}
 		failed = append(failed, c.chunkError(&chunks[i], errs[i]))
 	}
-	c.metrics.count("read", len(good), failed)
+	c.metrics.count(&c.metrics.read, len(good), failed)
 	clear(out[len(good):]) // nothing of a failed chunk stays reachable
 	if failed == nil {
 		return good, nil
@@ -138,7 +140,7 @@ func (c *Client) result(chunks, out []chunk.Chunk, errs []error) ([]chunk.Chunk,
 func (c *Client) chunkError(chk *chunk.Chunk, cause error) *ChunkError {
 	return &ChunkError{
 		Key:  c.keys.externalKey(&chk.ChunkRef),
-		Path: filepath.Join(c.cfg.Directory, c.keys.path(&chk.ChunkRef)),
+		Path: c.pathOf(c.keys.path(&chk.ChunkRef)),
 		Err:  cause,
 	}
 }

@@ -37,10 +37,13 @@ import (
 //	differential_test.go  against Loki's own client on the same store
 //	keys_test.go          file names
 //	bad_test.go           testdata/bad, hostile directories, truncations, flipped bits
-//	errors_test.go        what errors say, log lines, metrics
+//	errors_test.go        what errors say, log lines
+//	metrics_test.go       every metric's values; metrics_internal_test.go: what needs a hand inside
+//	trace_test.go         spans
 //	context_test.go       cancel and deadline
 //	child_test.go         limits, seccomp, signals: in processes of their own
 //	life_test.go          New, Stop, leaks, read-only stores
+//	store_test.go         clients that share a store, and those that must not
 //	put_test.go           PutChunks, DeleteChunk
 //	pooled_test.go        GetChunksPooled
 //	bench_test.go         benchmarks against stock

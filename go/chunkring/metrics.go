@@ -15,16 +15,24 @@ import (
 )
 
 type metrics struct {
-	batches       *prometheus.CounterVec   // by operation
-	chunks        *prometheus.CounterVec   // by operation and result
-	bytes         *prometheus.CounterVec   // by operation
-	seconds       *prometheus.HistogramVec // by stage
+	read, put, delete operation
+
+	open, alloc, readFiles, decode prometheus.Observer // the stages of a read
+
 	inFlight      prometheus.Gauge
 	corrupt       *prometheus.CounterVec // by kind
 	blocksDropped prometheus.Counter
 	panics        prometheus.Counter
 	linesDropped  prometheus.Counter
 	backend       *prometheus.GaugeVec
+}
+
+// operation is what is counted of one kind of call, with the labels looked up once for all calls.
+type operation struct {
+	batches prometheus.Counter
+	chunks  map[string]prometheus.Counter // by result
+	bytes   prometheus.Counter
+	seconds prometheus.Observer // of whole calls
 }
 
 // The stages of a batch, as chunkring_stage_duration_seconds names them. Decoding happens on the
@@ -36,45 +44,44 @@ const (
 	stageDecode = "decode" // Loki's decoder alone, summed over threads
 	stageGet    = "get"    // all of GetChunks
 	stagePut    = "put"    // one PutChunks
+	stageDelete = "delete" // one DeleteChunk
 )
 
-// newMetrics registers with reg, which may be nil. Several clients of one process (named stores, the
-// compactor's own) share the metrics.
+// What became of a chunk, as chunkring_chunks_total names it.
+const (
+	resultOK        = "ok"
+	resultNotFound  = "not_found"
+	resultChecksum  = "checksum"
+	resultMalformed = "malformed"
+	resultCanceled  = "canceled"
+	resultError     = "error"
+)
+
+var results = []string{resultOK, resultNotFound, resultChecksum, resultMalformed, resultCanceled, resultError}
+
+// newMetrics registers with reg, which may be nil. Several stores of one process share the metrics.
+//
+// Every series is there from the start: one that begins with the first damaged chunk, at 1, never
+// increases as Prometheus sees it, and no alert tells of that chunk.
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	m := &metrics{}
 	var errs []error
-	m.batches = register(reg, &errs, prometheus.NewCounterVec(prometheus.CounterOpts{
-		Namespace: "chunkring", Name: "batches_total",
-		Help: "Calls by operation (read, put, delete).",
-	}, []string{"operation"}))
-	m.bytes = register(reg, &errs, prometheus.NewCounterVec(prometheus.CounterOpts{
-		Namespace: "chunkring", Name: "bytes_total",
-		Help: "Bytes of chunks that were read or put, by operation.",
-	}, []string{"operation"}))
-	m.seconds = register(reg, &errs, prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Namespace: "chunkring", Name: "stage_duration_seconds",
-		Help:                            "Seconds a batch spent in a stage: open, alloc, read (with decode, which is also given alone, summed over threads), get (all of GetChunks), put.",
-		Buckets:                         prometheus.ExponentialBuckets(0.0001, 4, 9), // 0.1 ms to 6.5 s, for who scrapes no native ones
-		NativeHistogramBucketFactor:     1.1,
-		NativeHistogramMaxBucketNumber:  100,
-		NativeHistogramMinResetDuration: time.Hour,
-	}, []string{"stage"}))
+	m.newBatchMetrics(reg, &errs)
 	m.inFlight = register(reg, &errs, prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: "chunkring", Name: "in_flight_chunks",
 		Help: "Chunks that are being read now.",
 	}))
 	m.corrupt = register(reg, &errs, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "chunkring", Name: "corrupt_chunks_total",
-		Help: "Chunks that were found damaged when they were read, by kind: checksum, empty, shrinking, panic, or what is malformed under a right checksum (metas_range, block_overlap, ...).",
+		Help: "Chunks that were found damaged when they were read, by kind: checksum, empty, shrinking, panic, wrong_metadata (of another chunk), undecodable, or what is malformed under a right checksum (metas_range, block_overlap, ...).",
 	}, []string{"kind"}))
+	for _, kind := range corruptions() {
+		m.corrupt.WithLabelValues(kind)
+	}
 	m.linesDropped = register(reg, &errs, prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: "chunkring", Name: "log_lines_dropped_total",
 		Help: "Log lines about failed chunks that were left out because there were too many.",
 	}))
-	m.chunks = register(reg, &errs, prometheus.NewCounterVec(prometheus.CounterOpts{
-		Namespace: "chunkring", Name: "chunks_total",
-		Help: "Chunks by operation (read, put, delete) and result (ok, not_found, checksum, malformed, canceled, error).",
-	}, []string{"operation", "result"}))
 	m.blocksDropped = register(reg, &errs, prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: "chunkring", Name: "blocks_dropped_total",
 		Help: "Damaged blocks that were left out of chunks whose outer checksum was right.",
@@ -88,6 +95,45 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		Help: "1 for the back-end in use; fallback_reason says why it is not io_uring.",
 	}, []string{"backend", "fallback_reason"}))
 	return m, errors.Join(errs...)
+}
+
+func (m *metrics) newBatchMetrics(reg prometheus.Registerer, errs *[]error) {
+	batches := register(reg, errs, prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "chunkring", Name: "batches_total",
+		Help: "Calls by operation (read, put, delete).",
+	}, []string{"operation"}))
+	chunks := register(reg, errs, prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "chunkring", Name: "chunks_total",
+		Help: "Chunks by operation (read, put, delete) and result (ok, not_found, checksum, malformed, canceled, error).",
+	}, []string{"operation", "result"}))
+	bytes := register(reg, errs, prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "chunkring", Name: "bytes_total",
+		Help: "Bytes of chunks that were read or put, by operation.",
+	}, []string{"operation"}))
+	seconds := register(reg, errs, prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: "chunkring", Name: "stage_duration_seconds",
+		Help:                            "Seconds a batch spent in a stage: open, alloc, read (with decode, which is also given alone, summed over threads), get (all of GetChunks), put, delete.",
+		Buckets:                         prometheus.ExponentialBuckets(0.0001, 4, 9), // 0.1 ms to 6.5 s, for who scrapes no native ones
+		NativeHistogramBucketFactor:     1.1,
+		NativeHistogramMaxBucketNumber:  100,
+		NativeHistogramMinResetDuration: time.Hour,
+	}, []string{"stage"}))
+	m.open, m.alloc = seconds.WithLabelValues(stageOpen), seconds.WithLabelValues(stageAlloc)
+	m.readFiles, m.decode = seconds.WithLabelValues(stageRead), seconds.WithLabelValues(stageDecode)
+	for _, o := range []struct {
+		*operation
+		name, stage string
+	}{{&m.read, "read", stageGet}, {&m.put, "put", stagePut}, {&m.delete, "delete", stageDelete}} {
+		o.batches = batches.WithLabelValues(o.name)
+		o.seconds = seconds.WithLabelValues(o.stage)
+		if o.operation != &m.delete { // which learns no size
+			o.bytes = bytes.WithLabelValues(o.name)
+		}
+		o.chunks = map[string]prometheus.Counter{}
+		for _, result := range results {
+			o.chunks[result] = chunks.WithLabelValues(o.name, result)
+		}
+	}
 }
 
 // register returns the collector that is registered: c, or the one that was there before.
@@ -107,15 +153,35 @@ func register[C prometheus.Collector](reg prometheus.Registerer, errs *[]error, 
 	return c
 }
 
-func (m *metrics) count(operation string, ok int, failed []*ChunkError) {
-	m.batches.WithLabelValues(operation).Inc()
-	m.chunks.WithLabelValues(operation, "ok").Add(float64(ok))
+// count counts one call of o.
+func (m *metrics) count(o *operation, ok int, failed []*ChunkError) {
+	o.batches.Inc()
+	o.chunks[resultOK].Add(float64(ok))
 	for _, f := range failed {
-		m.chunks.WithLabelValues(operation, resultOf(f.Err)).Inc()
-		if kind := corruption(f.Err); kind != "" && operation == "read" {
+		o.chunks[resultOf(f.Err)].Inc()
+		if kind := corruption(f.Err); kind != "" && o == &m.read {
 			m.corrupt.WithLabelValues(kind).Inc()
 		}
 	}
+}
+
+// The kinds of damage that are not a chunkcheck.Reason.
+const (
+	kindChecksum      = "checksum"
+	kindEmpty         = "empty"
+	kindShrinking     = "shrinking"
+	kindPanic         = "panic"
+	kindWrongMetadata = "wrong_metadata" // a sound chunk, but not the one that its name says
+	kindUndecodable   = "undecodable"    // Loki's decoder says no, under a right checksum
+)
+
+// corruptions are all that corruption may answer.
+func corruptions() []string {
+	kinds := []string{kindChecksum, kindEmpty, kindShrinking, kindPanic, kindWrongMetadata, kindUndecodable}
+	for r := chunkcheck.Truncated; r <= chunkcheck.SymbolsFormat; r++ {
+		kinds = append(kinds, r.String())
+	}
+	return kinds
 }
 
 // corruption names the kind of damage behind err, "" for none.
@@ -123,15 +189,19 @@ func corruption(err error) string {
 	var ce *chunkcheck.Error
 	switch {
 	case errors.Is(err, ErrPanic):
-		return "panic"
+		return kindPanic
 	case errors.Is(err, errEmpty):
-		return "empty"
+		return kindEmpty
 	case errors.Is(err, errShrinking):
-		return "shrinking"
+		return kindShrinking
 	case errors.Is(err, ErrMalformed) && errors.As(err, &ce):
 		return ce.Reason.String()
 	case errors.Is(err, chunk.ErrInvalidChecksum):
-		return "checksum"
+		return kindChecksum
+	case errors.Is(err, chunk.ErrWrongMetadata):
+		return kindWrongMetadata
+	case errors.Is(err, errDecode):
+		return kindUndecodable
 	}
 	return ""
 }
@@ -139,13 +209,13 @@ func corruption(err error) string {
 func resultOf(err error) string {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "not_found"
+		return resultNotFound
 	case errors.Is(err, chunk.ErrInvalidChecksum):
-		return "checksum"
-	case errors.Is(err, ErrMalformed), errors.Is(err, ErrPanic):
-		return "malformed"
+		return resultChecksum
+	case errors.Is(err, ErrMalformed), errors.Is(err, ErrPanic), errors.Is(err, errDecode):
+		return resultMalformed
 	case ctxError(err):
-		return "canceled"
+		return resultCanceled
 	}
-	return "error"
+	return resultError
 }

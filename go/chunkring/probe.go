@@ -14,30 +14,30 @@ import (
 
 // announce says once, at start, what an operator should know before the first query or flush fails:
 // which back-end runs and why, the file system, and whether the directory can be read and written.
-func (c *Client) announce() {
-	fsType := fileSystem(c.cfg.Directory)
-	errno, step := c.reader.Fallback()
+func (s *store) announce() {
+	fsType := fileSystem(s.key.cfg.Directory)
+	errno, step := s.reader.Fallback()
 	reason := ""
-	if errno != 0 && c.cfg.Backend != BackendThreads {
+	if errno != 0 && s.key.cfg.Backend != BackendThreads {
 		reason = fmt.Sprintf("%s: %s", step, errno.Error())
 		hint := "containers: allow io_uring in the seccomp profile; RHEL: sysctl kernel.io_uring_disabled=0"
 		if core.Built != "cgo" {
 			reason, hint = step, "build with CGO_ENABLED=1 and a C compiler"
 		}
-		level.Warn(c.logger).Log("msg", "io_uring is not available, reading with threads instead",
-			"reason", reason, "hint", hint, "directory", c.cfg.Directory)
+		level.Warn(s.logger).Log("msg", "io_uring is not available, reading with threads instead",
+			"reason", reason, "hint", hint, "directory", s.key.cfg.Directory)
 	}
-	if err := listable(c.cfg.Directory); err != nil {
-		level.Warn(c.logger).Log("msg", "the chunk directory can't be listed: reading chunks needs search permission on every folder",
-			"directory", c.cfg.Directory, "err", err)
+	if err := listable(s.key.cfg.Directory); err != nil {
+		level.Warn(s.logger).Log("msg", "the chunk directory can't be listed: reading chunks needs search permission on every folder",
+			"directory", s.key.cfg.Directory, "err", err)
 	}
-	if err := c.dir.CheckWritable(); err != nil {
-		level.Warn(c.logger).Log("msg", "the chunk directory can't be written: chunks can be read, but not stored or deleted",
-			"directory", c.cfg.Directory, "file_system", fsType, "uid", os.Getuid(), "err", err)
+	if err := s.dir.CheckWritable(); err != nil {
+		level.Warn(s.logger).Log("msg", "the chunk directory can't be written: chunks can be read, but not stored or deleted",
+			"directory", s.key.cfg.Directory, "file_system", fsType, "uid", os.Getuid(), "err", err)
 	}
-	c.metrics.backend.WithLabelValues(c.backend, reason).Set(1)
-	level.Info(c.logger).Log("msg", "chunk store open", "directory", c.cfg.Directory, "file_system", fsType,
-		"backend", c.backend, "workers", c.reader.Workers(), "crc32c", core.CRC32CKernel(), "verified_decode", decodesVerified)
+	s.metrics.backend.WithLabelValues(s.backend, reason).Set(1)
+	level.Info(s.logger).Log("msg", "chunk store open", "directory", s.key.cfg.Directory, "file_system", fsType,
+		"backend", s.backend, "workers", s.reader.Workers(), "crc32c", core.CRC32CKernel(), "verified_decode", decodesVerified)
 }
 
 func listable(dir string) error {

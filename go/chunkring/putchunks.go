@@ -6,7 +6,10 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"go.opentelemetry.io/otel/attribute"
 
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
 )
@@ -25,19 +28,36 @@ func (c *Client) PutChunks(ctx context.Context, chunks []chunk.Chunk) error {
 	}
 	defer c.leave()
 	begin := time.Now()
-	defer func() { c.metrics.seconds.WithLabelValues(stagePut).Observe(time.Since(begin).Seconds()) }()
+	ctx, span := tracer.Start(ctx, "chunkring.PutChunks")
+	stored, bytes, err := c.putChunks(ctx, chunks)
+	c.metrics.put.bytes.Add(float64(bytes))
+	c.metrics.put.seconds.Observe(time.Since(begin).Seconds())
+	if span.IsRecording() {
+		span.SetAttributes(attribute.Int("requested", len(chunks)), attribute.Int("stored", stored), attribute.Int64("bytes", bytes))
+	}
+	endSpan(span, err)
+	return err
+}
+
+func (c *Client) putChunks(ctx context.Context, chunks []chunk.Chunk) (stored int, bytes int64, err error) {
+	var sum atomic.Int64
+	put := func(i int) error {
+		n, err := c.putChunk(ctx, &chunks[i])
+		sum.Add(int64(n))
+		return err
+	}
 	errs := make([]error, len(chunks))
 	slots := make(chan struct{}, putsInFlight)
 	var wg sync.WaitGroup
 	for i := range chunks {
 		if i == len(chunks)-1 { // the last, and usually only, one needs no goroutine
-			errs[i] = c.putChunk(ctx, &chunks[i])
+			errs[i] = put(i)
 			break
 		}
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			errs[i] = c.putChunk(ctx, &chunks[i])
+			errs[i] = put(i)
 		})
 	}
 	wg.Wait()
@@ -47,44 +67,59 @@ func (c *Client) PutChunks(ctx context.Context, chunks []chunk.Chunk) error {
 			failed = append(failed, c.chunkError(&chunks[i], err))
 		}
 	}
-	c.metrics.count("put", len(chunks)-len(failed), failed)
+	stored = len(chunks) - len(failed)
+	c.metrics.count(&c.metrics.put, stored, failed)
 	if failed == nil {
-		return nil
+		return stored, sum.Load(), nil
 	}
-	err := &BatchError{Requested: len(chunks), Failed: failed}
-	c.logFailure("storing chunks failed", err)
-	return err
+	batchErr := &BatchError{Requested: len(chunks), Failed: failed}
+	c.logFailure("storing chunks failed", batchErr)
+	return stored, sum.Load(), batchErr
 }
 
-func (c *Client) putChunk(ctx context.Context, chk *chunk.Chunk) error {
+// putChunk returns how many bytes were stored.
+func (c *Client) putChunk(ctx context.Context, chk *chunk.Chunk) (int, error) {
 	data, err := chk.Encoded() // sets the checksum, which the name has
 	if err != nil {
-		return fmt.Errorf("encode: %w", err)
+		return 0, fmt.Errorf("encode: %w", err)
 	}
 	if err := c.dir.Put(ctx, c.keys.path(&chk.ChunkRef), data); err != nil {
-		return err
+		return 0, err
 	}
-	c.metrics.bytes.WithLabelValues("put").Add(float64(len(data)))
-	return nil
+	return len(data), nil
 }
 
 // DeleteChunk removes the chunk's file and the folders that this leaves empty. A chunk that is not
 // there is an error for which IsChunkNotFoundErr is true. A PutChunks at the same time into the same
 // folder never fails because of it.
-func (c *Client) DeleteChunk(_ context.Context, userID, chunkID string) error {
+func (c *Client) DeleteChunk(ctx context.Context, userID, chunkID string) error {
 	if !c.enter() {
 		return ErrStopped
 	}
 	defer c.leave()
+	begin := time.Now()
+	_, span := tracer.Start(ctx, "chunkring.DeleteChunk")
+	err := c.deleteChunk(userID, chunkID)
+	c.metrics.delete.seconds.Observe(time.Since(begin).Seconds())
+	if span.IsRecording() {
+		span.SetAttributes(attribute.String("tenant", userID), attribute.String("key", chunkID))
+	}
+	endSpan(span, err)
+	return err
+}
+
+func (c *Client) deleteChunk(userID, chunkID string) error {
 	ref, err := chunk.ParseExternalKey(userID, chunkID)
 	if err != nil {
-		return fmt.Errorf("delete chunk %q of tenant %q: %w", chunkID, userID, err)
+		err = fmt.Errorf("delete chunk %q of tenant %q: %w", chunkID, userID, err)
+		c.metrics.count(&c.metrics.delete, 0, []*ChunkError{{Key: chunkID, Err: err}})
+		return err
 	}
 	if err := c.dir.Delete(c.keys.path(&ref.ChunkRef)); err != nil {
 		failed := c.chunkError(&ref, err)
-		c.metrics.count("delete", 0, []*ChunkError{failed})
+		c.metrics.count(&c.metrics.delete, 0, []*ChunkError{failed})
 		return failed
 	}
-	c.metrics.count("delete", 1, nil)
+	c.metrics.count(&c.metrics.delete, 1, nil)
 	return nil
 }

@@ -56,7 +56,7 @@ func BenchmarkReadAndChecksum(b *testing.B) {
 					for i, ref := range index.Refs {
 						list[i] = core.File{Path: ref.Path, CRC: uint32(ref.Checksum)}
 					}
-					_, err := r.Read(list, core.CheckCRC, core.NewBuffer, func(int) {}, nil)
+					_, err := r.Read(list, core.CheckCRC, core.NewBuffer, nil)
 					require.NoError(b, err)
 					for i := range list {
 						if list[i].Status != core.OK {

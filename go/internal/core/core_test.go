@@ -221,12 +221,10 @@ func hostileDir(t testing.TB) (dir string, table map[string]want) {
 	return dir, table
 }
 
-func read(r *core.Reader, files []core.File, check core.Check, alloc func(int) []byte, done func(int), cancel *uint32) error {
-	_, err := r.Read(files, check, alloc, done, cancel)
+func read(r *core.Reader, files []core.File, check core.Check, alloc func(int) []byte, cancel *uint32) error {
+	_, err := r.Read(files, check, alloc, cancel)
 	return err
 }
-
-func nothing(int) {} // what is to be done with each file
 
 func crcOf(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
 
@@ -274,14 +272,14 @@ func TestHostileDirectory(t *testing.T) {
 						files = append(files, f)
 					}
 				}
-				require.NoError(t, read(r, files, check, core.NewBuffer, nothing, nil))
+				require.NoError(t, read(r, files, check, core.NewBuffer, nil))
 				for i := range files {
 					judge(t, files[i], check)
 				}
 			}
 			for _, p := range paths { // a batch of one takes another way
 				files := []core.File{{Path: p, CRC: 1}}
-				require.NoError(t, read(r, files, check, core.NewBuffer, nothing, nil))
+				require.NoError(t, read(r, files, check, core.NewBuffer, nil))
 				judge(t, files[0], check)
 			}
 		}
@@ -327,7 +325,7 @@ func TestReadSizes(t *testing.T) {
 		for _, check := range []core.Check{core.CheckNone, core.CheckCRC} {
 			for n := 1; n <= len(files); n += 5 {
 				batch := slices.Clone(files[len(files)-n:])
-				require.NoError(t, read(r, batch, check, core.NewBuffer, nothing, nil))
+				require.NoError(t, read(r, batch, check, core.NewBuffer, nil))
 				for _, f := range batch {
 					require.Equal(t, core.OK, f.Status, "%s", f.Path)
 					require.Equal(t, f.Path, fmt.Sprint(len(f.Buf)))
@@ -342,8 +340,8 @@ func TestReadMisuse(t *testing.T) {
 	dir, files := fill(t, 40, 100)
 	eachBackend(t, func(t *testing.T, backend string) {
 		r := open(t, dir, core.Options{Backend: backend})
-		require.NoError(t, read(r, nil, core.CheckNone, core.NewBuffer, nothing, nil))
-		require.ErrorIs(t, read(r, make([]core.File, core.BatchMax+1), core.CheckNone, core.NewBuffer, nothing, nil), syscall.EINVAL)
+		require.NoError(t, read(r, nil, core.CheckNone, core.NewBuffer, nil))
+		require.ErrorIs(t, read(r, make([]core.File, core.BatchMax+1), core.CheckNone, core.NewBuffer, nil), syscall.EINVAL)
 		for _, n := range []int{1, 40} { // no buffer for one in three
 			batch := slices.Clone(files[:n])
 			var calls atomic.Int32
@@ -353,7 +351,7 @@ func TestReadMisuse(t *testing.T) {
 				}
 				return core.NewBuffer(size)
 			}
-			require.NoError(t, read(r, batch, core.CheckCRC, refuse, nothing, nil))
+			require.NoError(t, read(r, batch, core.CheckCRC, refuse, nil))
 			failed := 0
 			for _, f := range batch {
 				if f.Status == core.NoBuffer {
@@ -375,36 +373,6 @@ func TestReadMisuse(t *testing.T) {
 		require.ErrorIs(t, err, errno)
 		require.ErrorContains(t, err, path)
 	}
-}
-
-// done is called once for each file, when its bytes are final.
-func TestDone(t *testing.T) {
-	dir, files := fill(t, 1500, 3000)
-	files[7].Path, files[1400].Path, files[9].CRC = "missing", "..", 1
-	eachBackend(t, func(t *testing.T, backend string) {
-		r := open(t, dir, core.Options{Backend: backend})
-		for _, n := range []int{1, 2, 10, 300, 1500} {
-			batch := slices.Clone(files[:n])
-			var mu sync.Mutex // it is called on several threads
-			times := make([]int, n)
-			require.NoError(t, read(r, batch, core.CheckCRC, core.NewBuffer, func(i int) {
-				mu.Lock()
-				defer mu.Unlock()
-				times[i]++
-				f := &batch[i]
-				switch {
-				case i == 7 && f.Status == core.NotFound, i == 1400 && f.Status == core.BadPath, i == 9 && f.Status == core.BadCRC:
-				case f.Status != core.OK || crcOf(f.Buf) != f.CRC:
-					t.Errorf("file %d: %v", i, f.Status)
-				}
-			}, nil))
-			for i := range times {
-				if times[i] != 1 {
-					t.Fatalf("batch of %d: done was called %d times for file %d", n, times[i], i)
-				}
-			}
-		}
-	})
 }
 
 // Cancelled at any moment, Read returns with each file read whole or cancelled, and nothing writes
@@ -433,7 +401,7 @@ func TestCancel(t *testing.T) {
 			}
 			cancel := new(uint32)
 			time.AfterFunc(time.Duration(round)*time.Millisecond, func() { atomic.StoreUint32(cancel, 1) })
-			require.NoError(t, read(r, batch, core.CheckCRC, alloc, nothing, cancel))
+			require.NoError(t, read(r, batch, core.CheckCRC, alloc, cancel))
 			for _, b := range buffers {
 				copy(b, pattern)
 			}
@@ -460,7 +428,7 @@ func TestCancel(t *testing.T) {
 		require.Positive(t, cut)
 		all := uint32(1)
 		batch := slices.Clone(files)
-		require.NoError(t, read(r, batch, core.CheckNone, func(int) []byte { t.Error("alloc after cancel"); return nil }, nothing, &all))
+		require.NoError(t, read(r, batch, core.CheckNone, func(int) []byte { t.Error("alloc after cancel"); return nil }, &all))
 		for _, f := range batch {
 			require.Equal(t, core.Canceled, f.Status)
 		}
@@ -496,7 +464,7 @@ func TestFilesChangeUnderneath(t *testing.T) {
 		seen := map[core.Status]int{}
 		for end := time.Now().Add(400 * time.Millisecond); time.Now().Before(end); {
 			batch := slices.Clone(files)
-			require.NoError(t, read(r, batch, core.CheckCRC, core.NewBuffer, nothing, nil))
+			require.NoError(t, read(r, batch, core.CheckCRC, core.NewBuffer, nil))
 			for _, f := range batch {
 				seen[f.Status]++
 				switch f.Status {
@@ -524,7 +492,7 @@ func TestManyReaders(t *testing.T) {
 				for round := range 4 {
 					from := (caller*31 + round*77) % 400
 					batch := slices.Clone(files[from : from+1+caller*6])
-					if err := read(r, batch, core.CheckCRC, core.NewBuffer, nothing, nil); err != nil {
+					if err := read(r, batch, core.CheckCRC, core.NewBuffer, nil); err != nil {
 						t.Error(err)
 					}
 					for _, f := range batch {

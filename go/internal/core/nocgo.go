@@ -5,6 +5,7 @@
 package core
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -17,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/grafana/loki/v3/pkg/compression"
 
 	"github.com/chunkring/chunkring/go/internal/chunkcheck"
 )
@@ -92,7 +95,7 @@ func (r *Reader) Fallback() (syscall.Errno, string) { return syscall.ENOSYS, "bu
 func (r *Reader) Workers() int { return r.workers }
 
 // Read has the meaning of its twin in cgo.go, except that alloc is called by several goroutines.
-func (r *Reader) Read(files []File, check Check, alloc func(size int) []byte, done func(i int), cancel *uint32) (Times, error) {
+func (r *Reader) Read(files []File, check Check, alloc func(size int) []byte, cancel *uint32) (Times, error) {
 	begin := time.Now()
 	if len(files) > BatchMax {
 		return Times{}, fmt.Errorf("read of %d files: %w", len(files), syscall.EINVAL)
@@ -101,7 +104,6 @@ func (r *Reader) Read(files []File, check Check, alloc func(size int) []byte, do
 	work := func() {
 		for i := next.Add(1) - 1; i < int64(len(files)); i = next.Add(1) - 1 {
 			r.readFile(&files[i], check, alloc, cancel, &starved)
-			done(int(i))
 		}
 	}
 	var wg sync.WaitGroup
@@ -309,3 +311,46 @@ func CRC32C(crc uint32, p []byte) uint32 { return crc32.Update(crc, castagnoli, 
 
 // CRC32CKernel names the kernel in use.
 func CRC32CKernel() string { return "hash/crc32" }
+
+// BlockDecoder decompresses blocks with Loki's own readers.
+type BlockDecoder struct{}
+
+// NewBlockDecoder never fails.
+func NewBlockDecoder() (*BlockDecoder, error) { return &BlockDecoder{}, nil }
+
+// Close does nothing.
+func (d *BlockDecoder) Close() {}
+
+// Decode has the meaning of its twin in cgo.go.
+func (d *BlockDecoder) Decode(codec uint8, src, dst []byte) (n uint64, status BlockStatus) {
+	if !compression.Codec(codec).IsSupported() {
+		return 0, BlockCodec
+	}
+	pool := compression.GetPool(compression.Codec(codec))
+	r, err := pool.GetReader(bytes.NewBuffer(src))
+	if err != nil {
+		return 0, BlockBad
+	}
+	defer pool.PutReader(r)
+	var more [1]byte
+	for empty := 0; ; {
+		into := dst[n:]
+		if len(into) == 0 {
+			into = more[:]
+		}
+		got, err := r.Read(into)
+		switch {
+		case err != nil && err != io.EOF:
+			return 0, BlockBad
+		case got > 0 && n == uint64(len(dst)):
+			return 0, BlockRoom
+		case err == io.EOF:
+			return n + uint64(got), BlockOK
+		case got == 0:
+			if empty++; empty > retriesMax {
+				return 0, BlockBad
+			}
+		}
+		n += uint64(got)
+	}
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A chunk file: everything that parses one, and what they must agree on. */
+#include <errno.h>
+
+#include "chunkring.h"
+#include "fuzz.h"
+
+#define DECODE_BLOCKS    64u
+#define DECODE_BYTES_MAX (1u << 20)
+
+/* What cr_chunk_parse() promises to who uses its offsets. */
+static void check_places(const uint8_t *data, size_t n, const struct cr_chunk *chunk)
+{
+	FUZZ_CHECK(chunk->file_bytes == n);
+	FUZZ_CHECK((uint64_t)chunk->frames_off + chunk->frames_bytes <= n);
+	FUZZ_CHECK(chunk->data_off + chunk->data_bytes == n);
+	FUZZ_CHECK(chunk->version >= 1 && chunk->version <= 4 && chunk->codec <= 9);
+	FUZZ_CHECK(chunk->metas_off >= chunk->data_off &&
+		   chunk->metas_off + chunk->metas_bytes + 4 <= n);
+	FUZZ_CHECK(chunk->symbols_off + chunk->symbols_bytes <= n);
+	FUZZ_CHECK(chunk->json_bytes <= CR_META_BYTES_MAX && chunk->blocks <= CR_BLOCKS_MAX);
+	(void)data;
+}
+
+static void check_json(const uint8_t *data, const struct cr_chunk *chunk)
+{
+	uint8_t *json = malloc(chunk->json_bytes ? chunk->json_bytes : 1);
+
+	FUZZ_CHECK(json);
+	FUZZ_CHECK(cr_chunk_json(data, chunk, json, chunk->json_bytes) == 0);
+	if (chunk->json_bytes)
+		FUZZ_CHECK(cr_chunk_json(data, chunk, json, chunk->json_bytes - 1) == -ENOSPC);
+	free(json);
+}
+
+static void decode_block(const uint8_t *data, const struct cr_chunk *chunk,
+			 const struct cr_block *block, struct cr_decoder *decoder)
+{
+	size_t cap = block->uncompressed_bytes < DECODE_BYTES_MAX ? block->uncompressed_bytes
+								  : DECODE_BYTES_MAX;
+	struct cr_decode d = { .src = data + block->off, .src_bytes = block->bytes,
+			       .cap_bytes = cap, .codec = chunk->codec };
+
+	d.dst = malloc(cap ? cap : 1);
+	FUZZ_CHECK(d.dst);
+	cr_block_decode(decoder, &d);
+	FUZZ_CHECK(d.status > CR_DECODE_PENDING && d.status < CR_DECODE_STATUS_COUNT);
+	FUZZ_CHECK(d.status != CR_DECODE_OK || d.raw_bytes <= cap);
+	free(d.dst);
+}
+
+static void walk_blocks(const uint8_t *data, const struct cr_chunk *chunk)
+{
+	struct cr_decoder *decoder;
+	struct cr_block block;
+	uint64_t cursor = 0, blocks = 0;
+	int more;
+
+	FUZZ_CHECK(cr_decoder_open(&decoder) == 0);
+	while ((more = cr_chunk_block_next(data, chunk, &cursor, &block)) == 1) {
+		FUZZ_CHECK(++blocks <= chunk->blocks);
+		/* Where it says it is may be outside: Loki looks elsewhere then. */
+		if (blocks <= DECODE_BLOCKS && block.off >= chunk->data_off &&
+		    block.off <= chunk->file_bytes &&
+		    block.bytes <= chunk->file_bytes - block.off)
+			decode_block(data, chunk, &block, decoder);
+	}
+	FUZZ_CHECK(more == -EBADMSG || blocks == chunk->blocks);
+	cr_decoder_close(decoder);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+	struct cr_verdict verdict;
+	struct cr_chunk chunk;
+	enum cr_chunk_reason reason = cr_chunk_parse(data, n, &chunk);
+
+	FUZZ_CHECK(reason < CR_REASON_COUNT);
+	cr_chunk_verify(data, n, &verdict);
+	FUZZ_CHECK(verdict.reason == reason);
+	FUZZ_CHECK(verdict.crc == cr_crc32c(0, data, n)); /* though put together from parts */
+	if (reason != CR_REASON_NONE)
+		return 0;
+	FUZZ_CHECK((uint64_t)verdict.blocks_good + verdict.blocks_moved + verdict.blocks_bad ==
+		   chunk.blocks);
+	check_places(data, n, &chunk);
+	check_json(data, &chunk);
+	walk_blocks(data, &chunk);
+	return 0;
+}

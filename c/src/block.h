@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Blocks: what block.c and the codecs' files share. One codec a file: block_zstd.c alone includes
+ * <zstd.h>, and so on. A codec's function sets raw_bytes and returns the status; it may assume that
+ * src and dst are not NULL where their sizes are not 0.
+ */
+#ifndef CR_BLOCK_H
+#define CR_BLOCK_H
+
+#include "chunkring.h"
+
+struct cr_inflate;
+
+/* Each part is made by its codec when that is first used, and freed by it. */
+struct cr_decoder {
+	struct cr_inflate *inflate;  /* gzip and flate */
+	struct ZSTD_DCtx_s *zstd;
+	struct LZ4F_dctx_s *lz4;
+};
+
+uint32_t cr_gzip_decode(struct cr_decoder *decoder, struct cr_decode *d);
+uint32_t cr_flate_decode(struct cr_decoder *decoder, struct cr_decode *d);
+uint32_t cr_zstd_decode(struct cr_decoder *decoder, struct cr_decode *d);
+uint32_t cr_lz4_decode(struct cr_decoder *decoder, struct cr_decode *d);
+uint32_t cr_snappy_decode(struct cr_decoder *decoder, struct cr_decode *d);
+
+void cr_deflate_close(struct cr_decoder *decoder);
+void cr_zstd_close(struct cr_decoder *decoder);
+void cr_lz4_close(struct cr_decoder *decoder);
+
+#endif

@@ -1,0 +1,813 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See sim_kernel.h. */
+#include "sim_kernel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "open_how.h"
+
+#define FD_BASE      1000000 /* simulated descriptors: none of the system is so high */
+#define FDS_MAX      8192
+#define RINGS_MAX    (CR_WORKERS_MAX + CR_GUESTS_MAX)
+#define OPS_MAX      (2u * CR_RING_ENTRIES_MAX)
+#define TICK_NS      500u    /* a call takes that long */
+#define TICKS_MAX    (1u << 26) /* of one seed: more is a loop without end */
+
+struct sim_inode {
+	uint8_t *data;
+	uint64_t bytes;
+	uint32_t names, fds;
+};
+
+struct fd {
+	bool              used, store;
+	char              dir[SIM_NAME_BYTES]; /* of the O_PATH descriptors on the way: "d/" */
+	struct sim_file  *file;
+	struct sim_inode *inode;
+};
+
+struct op {
+	uint8_t            opcode;
+	int32_t            fd;
+	uint64_t           addr, off, user_data;
+	uint32_t           bytes;
+};
+
+struct ring {
+	struct io_uring     *user;
+	struct op            pending[OPS_MAX];
+	uint32_t             n_pending;
+	struct io_uring_cqe  overflow[OPS_MAX];
+	uint32_t             n_overflow;
+	struct io_uring_sqe *sqes;
+	struct io_uring_cqe *cqes;
+	unsigned int         sq_head, sq_tail, cq_head, cq_tail, zero;
+	uint64_t             rounds;
+	bool                 enabled, restricted;
+};
+
+struct sim_plan sim_plan;
+struct sim_file sim_files[SIM_FILES_MAX];
+uint32_t sim_n_files;
+_Atomic uint32_t sim_duplicated;
+bool (*sim_buffer_live)(const void *buf, size_t bytes);
+
+static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic bool on;
+static struct fd fds[FDS_MAX];
+static struct ring *rings[RINGS_MAX];
+static struct sim_inode *inodes[2 * SIM_FILES_MAX];
+static uint32_t n_inodes;
+static uint64_t now_ns, ticks;
+
+/* ---- Chance ---- */
+
+static uint64_t mix(uint64_t x)
+{
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+	return x ^ x >> 31;
+}
+
+static uint64_t draw(uint64_t what, uint64_t which, uint64_t when)
+{
+	return mix(mix(mix(sim_plan.seed * 0x9e3779b97f4a7c15u + what) + which) + when);
+}
+
+static bool chance(uint32_t of_1024, uint64_t what, uint64_t which, uint64_t when)
+{
+	return of_1024 && draw(what, which, when) % 1024 < of_1024;
+}
+
+static bool file_chance(uint32_t of_1024, uint64_t what, const struct sim_file *f)
+{
+	return chance(of_1024, what, (uint64_t)(f - sim_files), f->calls);
+}
+
+/* mu is held. Every call passes here. */
+static void tick(void)
+{
+	now_ns += TICK_NS;
+	if (++ticks > TICKS_MAX)
+		fx_fail(__FILE__, __LINE__, "more calls than any seed needs: a loop without end");
+	if (sim_plan.cancel_at && ticks == sim_plan.cancel_at)
+		__atomic_store_n(sim_plan.cancel, 1, __ATOMIC_RELAXED);
+}
+
+/* ---- Files ---- */
+
+void sim_content(const struct sim_file *f, uint32_t version, uint8_t *out, size_t bytes)
+{
+	fx_content(f->name, out, bytes);
+	for (size_t i = 0; version && i < bytes; i++)
+		out[i] ^= 0x55;
+}
+
+static struct sim_inode *inode_new(const struct sim_file *f, uint32_t version, uint32_t bytes)
+{
+	struct sim_inode *inode = calloc(1, sizeof(*inode));
+
+	FX_CHECK(inode && n_inodes < sizeof(inodes) / sizeof(inodes[0]));
+	inode->bytes = bytes;
+	/* room for all that it may become */
+	inode->data = calloc(1, (f->other_bytes > bytes ? f->other_bytes : bytes) + 1ul);
+	FX_CHECK(inode->data);
+	sim_content(f, version, inode->data, bytes);
+	inodes[n_inodes++] = inode;
+	return inode;
+}
+
+struct sim_file *sim_file_add(const char *name, uint32_t bytes, enum sim_fate fate)
+{
+	struct sim_file *f = &sim_files[sim_n_files];
+
+	FX_CHECK(sim_n_files < SIM_FILES_MAX);
+	*f = (struct sim_file){ .fate = fate, .bytes = bytes, .other_bytes = bytes };
+	snprintf(f->name, sizeof(f->name), "%s", name);
+	sim_n_files++;
+	return f;
+}
+
+static struct sim_file *file_named(const char *name)
+{
+	for (uint32_t i = 0; i < sim_n_files; i++)
+		if (strcmp(sim_files[i].name, name) == 0)
+			return &sim_files[i];
+	return NULL;
+}
+
+/* The name's content or size becomes what its fate says. */
+static void change(struct sim_file *f)
+{
+	struct sim_inode *inode = f->inode;
+
+	f->changed = true;
+	switch (f->fate) {
+	case SIM_SHRINKS:
+		inode->bytes = f->other_bytes;
+		break;
+	case SIM_GROWS:
+		memset(inode->data + inode->bytes, 0x77, f->other_bytes - inode->bytes);
+		inode->bytes = f->other_bytes;
+		break;
+	case SIM_REPLACED:
+		f->inode = inode_new(f, 1, f->other_bytes);
+		break;
+	case SIM_OVERWRITTEN:
+		sim_content(f, 1, inode->data, inode->bytes);
+		break;
+	default:
+		fx_fail(__FILE__, __LINE__, "nothing to change");
+	}
+}
+
+static bool changes(const struct sim_file *f)
+{
+	return f->fate >= SIM_SHRINKS && f->fate <= SIM_OVERWRITTEN && !f->changed;
+}
+
+/* ---- Descriptors ---- */
+
+static int fd_new(struct fd fd)
+{
+	for (int i = 0; i < FDS_MAX; i++)
+		if (!fds[i].used) {
+			fds[i] = fd;
+			fds[i].used = true;
+			return FD_BASE + i;
+		}
+	return -EMFILE;
+}
+
+static struct fd *fd_get(int number)
+{
+	int i = number - FD_BASE;
+
+	if (i < 0 || i >= FDS_MAX || !fds[i].used)
+		fx_fail(__FILE__, __LINE__, "a descriptor that is not open");
+	return &fds[i];
+}
+
+static int file_open(struct sim_file *f)
+{
+	f->opens++;
+	f->calls++;
+	if (f->fate == SIM_MISSING)
+		return -ENOENT;
+	if (f->fate == SIM_OPEN_FAILS && f->times) {
+		f->times -= f->times != SIM_ALWAYS;
+		return -f->err;
+	}
+	if (file_chance(sim_plan.eintr, 1, f))
+		return -EINTR;
+	if (file_chance(sim_plan.eagain, 2, f))
+		return -EAGAIN;
+	if (!f->inode)
+		f->inode = inode_new(f, 0, f->bytes);
+	if (f->fate == SIM_REPLACED && !f->changed && f->at == SIM_ALWAYS)
+		change(f); /* just before it is opened */
+	return fd_new((struct fd){ .file = f, .inode = f->inode });
+}
+
+static int path_open(int at, const char *path)
+{
+	struct fd *dir = fd_get(at);
+	char full[2 * SIM_NAME_BYTES + CR_PATH_BYTES_MAX];
+	struct sim_file *f;
+
+	FX_CHECK(dir->store || dir->dir[0]);
+	snprintf(full, sizeof(full), "%s%s", dir->dir, path);
+	f = file_named(full);
+	return f ? file_open(f) : -ENOENT;
+}
+
+/* A component on the way, for who opens one after the other. */
+static int dir_open(int at, const char *part)
+{
+	struct fd *dir = fd_get(at), next = { 0 };
+	int bytes = snprintf(next.dir, sizeof(next.dir), "%s%s/", dir->dir, part);
+
+	FX_CHECK(bytes > 0 && (size_t)bytes < sizeof(next.dir));
+	for (uint32_t i = 0; i < sim_n_files; i++)
+		if (strncmp(sim_files[i].name, next.dir, (size_t)bytes) == 0)
+			return fd_new(next);
+	return -ENOENT;
+}
+
+static int fd_close(int number)
+{
+	struct fd *fd = fd_get(number);
+	struct sim_file *f = fd->file;
+
+	fd->used = false;
+	if (!f)
+		return 0;
+	f->calls++;
+	return file_chance(sim_plan.close_fails, 3, f) ? -EIO : 0; /* closed all the same */
+}
+
+static int64_t fd_read(int number, void *buf, size_t bytes, uint64_t off)
+{
+	struct fd *fd = fd_get(number);
+	struct sim_file *f = fd->file;
+	struct sim_inode *inode = fd->inode;
+
+	FX_CHECK(f && f->fate != SIM_DIRECTORY);
+	FX_CHECK(sim_buffer_live(buf, bytes)); /* whoever reads elsewhere destroys something */
+	f->calls++;
+	memset(buf, 0xDB, bytes); /* what is not read must not happen to hold the right bytes */
+	if (file_chance(sim_plan.eintr, 4, f))
+		return -EINTR;
+	if (file_chance(sim_plan.eagain, 5, f))
+		return -EAGAIN;
+	if (changes(f) && f->at != SIM_ALWAYS && f->reads >= f->at)
+		change(f);
+	f->reads++;
+	if (f->fate == SIM_READ_FAILS && f->reads > f->at && f->times) {
+		f->times -= f->times != SIM_ALWAYS;
+		return -f->err;
+	}
+	if (off >= inode->bytes)
+		return 0;
+	if (bytes > inode->bytes - off)
+		bytes = inode->bytes - off;
+	if (bytes > 1 && file_chance(sim_plan.short_read, 6, f))
+		bytes = 1 + draw(7, (uint64_t)(f - sim_files), f->calls) % (bytes - 1);
+	memcpy(buf, inode->data + off, bytes);
+	return (int64_t)bytes;
+}
+
+/* ---- What the library calls: files ---- */
+
+static int result(int64_t res)
+{
+	pthread_mutex_unlock(&mu);
+	if (res >= 0)
+		return (int)res;
+	errno = (int)-res;
+	return -1;
+}
+
+static void enter(void)
+{
+	pthread_mutex_lock(&mu);
+	tick();
+}
+
+int __real_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, unsigned int mode);
+int __wrap_open(const char *path, int flags, unsigned int mode)
+{
+	if (!on || !(flags & O_PATH))
+		return __real_open(path, flags, mode);
+	enter();
+	return result(fd_new((struct fd){ .store = true }));
+}
+
+int __real_close(int fd);
+int __wrap_close(int fd);
+int __wrap_close(int fd)
+{
+	if (!on || fd < FD_BASE)
+		return __real_close(fd);
+	enter();
+	return result(fd_close(fd));
+}
+
+int __real_fstat(int fd, struct stat *st);
+int __wrap_fstat(int fd, struct stat *st);
+int __wrap_fstat(int fd, struct stat *st)
+{
+	struct fd *of;
+
+	if (!on || fd < FD_BASE)
+		return __real_fstat(fd, st);
+	enter();
+	of = fd_get(fd);
+	FX_CHECK(of->file);
+	if (of->file->fate == SIM_STAT_FAILS)
+		return result(-of->file->err);
+	memset(st, 0, sizeof(*st));
+	st->st_mode = of->file->fate == SIM_DIRECTORY ? S_IFDIR : S_IFREG;
+	st->st_size = (off_t)of->inode->bytes;
+	return result(0);
+}
+
+ssize_t __real_pread(int fd, void *buf, size_t bytes, off_t off);
+ssize_t __wrap_pread(int fd, void *buf, size_t bytes, off_t off);
+ssize_t __wrap_pread(int fd, void *buf, size_t bytes, off_t off)
+{
+	if (!on || fd < FD_BASE)
+		return __real_pread(fd, buf, bytes, off);
+	enter();
+	return result(fd_read(fd, buf, bytes, (uint64_t)off));
+}
+
+ssize_t __real_preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags);
+ssize_t __wrap_preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags);
+ssize_t __wrap_preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags)
+{
+	struct fd *of;
+
+	if (!on || fd < FD_BASE)
+		return __real_preadv2(fd, iov, n, off, flags);
+	enter();
+	FX_CHECK(n == 1 && flags == RWF_NOWAIT);
+	of = fd_get(fd);
+	if (file_chance(sim_plan.uncached, 8, of->file))
+		return result(-EAGAIN);
+	return result(fd_read(fd, iov->iov_base, iov->iov_len, (uint64_t)off));
+}
+
+int __real_posix_fadvise(int fd, off_t off, off_t bytes, int advice);
+int __wrap_posix_fadvise(int fd, off_t off, off_t bytes, int advice);
+int __wrap_posix_fadvise(int fd, off_t off, off_t bytes, int advice)
+{
+	if (!on)
+		return __real_posix_fadvise(fd, off, bytes, advice);
+	enter();
+	fd_get(fd);
+	return result(0);
+}
+
+ssize_t __real_readlinkat(int fd, const char *path, char *buf, size_t bytes);
+ssize_t __wrap_readlinkat(int fd, const char *path, char *buf, size_t bytes);
+ssize_t __wrap_readlinkat(int fd, const char *path, char *buf, size_t bytes)
+{
+	if (!on)
+		return __real_readlinkat(fd, path, buf, bytes);
+	errno = EINVAL; /* no symbolic links in here: test_path has them */
+	return -1;
+}
+
+int __real_openat(int at, const char *path, int flags, ...);
+int __wrap_openat(int at, const char *path, int flags, unsigned int mode);
+int __wrap_openat(int at, const char *path, int flags, unsigned int mode)
+{
+	if (!on)
+		return __real_openat(at, path, flags, mode);
+	FX_CHECK((flags & O_NOFOLLOW) && (flags & O_CLOEXEC));
+	enter();
+	return result(flags & O_DIRECTORY ? dir_open(at, path) : path_open(at, path));
+}
+
+int __wrap___openat_2(int at, const char *path, int flags);
+int __wrap___openat_2(int at, const char *path, int flags)
+{
+	return __wrap_openat(at, path, flags, 0);
+}
+
+/* Only openat2(2) has no function of its own. */
+long __real_syscall(long number, ...);
+long __wrap_syscall(long number, int at, const char *path, const struct open_how *how, size_t bytes);
+long __wrap_syscall(long number, int at, const char *path, const struct open_how *how, size_t bytes)
+{
+	struct sim_file *f;
+
+	if (!on)
+		return __real_syscall(number, at, path, how, bytes);
+	enter();
+	FX_CHECK(number == SYS_openat2);
+	FX_CHECK((how->resolve & RESOLVE_BENEATH) && (how->resolve & RESOLVE_NO_SYMLINKS));
+	if (sim_plan.no_openat2)
+		return result(-ENOSYS);
+	if (how->resolve & RESOLVE_CACHED) {
+		f = file_named(path);
+		if (sim_plan.no_cached)
+			return result(-EINVAL);
+		if (f && file_chance(sim_plan.uncached, 9, f))
+			return result(-EAGAIN);
+	}
+	return result(path_open(at, path));
+}
+
+/* ---- Clock and memory ---- */
+
+int __real_clock_gettime(clockid_t clock, struct timespec *ts);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ts);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ts)
+{
+	if (!on)
+		return __real_clock_gettime(clock, ts);
+	enter();
+	ts->tv_sec = (time_t)(now_ns / 1000000000u);
+	ts->tv_nsec = (long)(now_ns % 1000000000u);
+	return result(0);
+}
+
+int __real_nanosleep(const struct timespec *ts, struct timespec *left);
+int __wrap_nanosleep(const struct timespec *ts, struct timespec *left);
+int __wrap_nanosleep(const struct timespec *ts, struct timespec *left)
+{
+	if (!on)
+		return __real_nanosleep(ts, left);
+	enter();
+	now_ns += (uint64_t)ts->tv_sec * 1000000000u + (uint64_t)ts->tv_nsec;
+	return result(0);
+}
+
+void *__real_malloc(size_t bytes);
+void *__wrap_malloc(size_t bytes);
+void *__wrap_malloc(size_t bytes)
+{
+	if (on && bytes && bytes == sim_plan.no_memory_for)
+		return NULL;
+	return __real_malloc(bytes);
+}
+
+/* ---- io_uring ---- */
+
+static struct ring *ring_of(const struct io_uring *user)
+{
+	for (uint32_t i = 0; i < RINGS_MAX; i++)
+		if (rings[i] && rings[i]->user == user)
+			return rings[i];
+	fx_fail(__FILE__, __LINE__, "a ring that is not set up");
+}
+
+int __real_io_uring_queue_init_params(unsigned int entries, struct io_uring *user,
+				      struct io_uring_params *params);
+int __wrap_io_uring_queue_init_params(unsigned int entries, struct io_uring *user,
+				      struct io_uring_params *params);
+int __wrap_io_uring_queue_init_params(unsigned int entries, struct io_uring *user,
+				      struct io_uring_params *params)
+{
+	unsigned int cq_entries = sim_plan.cq_entries ? sim_plan.cq_entries : 2 * entries;
+	struct ring *r;
+	uint32_t i = 0;
+
+	if (!on)
+		return __real_io_uring_queue_init_params(entries, user, params);
+	if (sim_plan.setup_err)
+		return -sim_plan.setup_err;
+	if (params->flags & sim_plan.unknown_flags)
+		return -EINVAL;
+	enter();
+	r = calloc(1, sizeof(*r));
+	FX_CHECK(r);
+	r->user = user;
+	r->enabled = !(params->flags & IORING_SETUP_R_DISABLED);
+	r->sqes = calloc(entries, sizeof(*r->sqes));
+	r->cqes = calloc(cq_entries, sizeof(*r->cqes));
+	FX_CHECK(r->sqes && r->cqes);
+	memset(user, 0, sizeof(*user));
+	user->flags = params->flags;
+	user->features = IORING_FEAT_EXT_ARG;
+	user->ring_fd = user->enter_ring_fd = -1;
+	user->sq = (struct io_uring_sq){ .khead = &r->sq_head, .ktail = &r->sq_tail,
+					 .kflags = &r->zero, .sqes = r->sqes,
+					 .ring_mask = entries - 1, .ring_entries = entries };
+	user->cq = (struct io_uring_cq){ .khead = &r->cq_head, .ktail = &r->cq_tail,
+					 .kflags = &r->zero, .cqes = r->cqes,
+					 .ring_mask = cq_entries - 1, .ring_entries = cq_entries };
+	user->sq.kring_mask = &user->sq.ring_mask;
+	user->sq.kring_entries = &user->sq.ring_entries;
+	user->cq.kring_mask = &user->cq.ring_mask;
+	user->cq.kring_entries = &user->cq.ring_entries;
+	while (i < RINGS_MAX && rings[i])
+		i++;
+	FX_CHECK(i < RINGS_MAX);
+	rings[i] = r;
+	return result(0);
+}
+
+void __real_io_uring_queue_exit(struct io_uring *user);
+void __wrap_io_uring_queue_exit(struct io_uring *user);
+void __wrap_io_uring_queue_exit(struct io_uring *user)
+{
+	struct ring *r;
+
+	if (!on) {
+		__real_io_uring_queue_exit(user);
+		return;
+	}
+	enter();
+	r = ring_of(user);
+	FX_CHECK(r->n_pending == 0); /* the kernel would go on writing into their buffers */
+	for (uint32_t i = 0; i < RINGS_MAX; i++)
+		if (rings[i] == r)
+			rings[i] = NULL;
+	free(r->sqes);
+	free(r->cqes);
+	free(r);
+	pthread_mutex_unlock(&mu);
+}
+
+struct io_uring_probe *__real_io_uring_get_probe_ring(struct io_uring *user);
+struct io_uring_probe *__wrap_io_uring_get_probe_ring(struct io_uring *user);
+struct io_uring_probe *__wrap_io_uring_get_probe_ring(struct io_uring *user)
+{
+	struct io_uring_probe *probe;
+
+	if (!on)
+		return __real_io_uring_get_probe_ring(user);
+	probe = calloc(1, sizeof(*probe) + IORING_OP_LAST * sizeof(probe->ops[0]));
+	FX_CHECK(probe);
+	probe->last_op = IORING_OP_LAST - 1;
+	for (int i = 0; i < IORING_OP_LAST; i++)
+		probe->ops[i].flags = IO_URING_OP_SUPPORTED;
+	return probe;
+}
+
+int __real_io_uring_register_restrictions(struct io_uring *user, struct io_uring_restriction *rules,
+					  unsigned int n);
+int __wrap_io_uring_register_restrictions(struct io_uring *user, struct io_uring_restriction *rules,
+					  unsigned int n);
+int __wrap_io_uring_register_restrictions(struct io_uring *user, struct io_uring_restriction *rules,
+					  unsigned int n)
+{
+	if (!on)
+		return __real_io_uring_register_restrictions(user, rules, n);
+	if (sim_plan.no_restrictions)
+		return -EINVAL;
+	enter();
+	FX_CHECK(!ring_of(user)->enabled);
+	ring_of(user)->restricted = true;
+	return result(0);
+}
+
+int __real_io_uring_enable_rings(struct io_uring *user);
+int __wrap_io_uring_enable_rings(struct io_uring *user);
+int __wrap_io_uring_enable_rings(struct io_uring *user)
+{
+	if (!on)
+		return __real_io_uring_enable_rings(user);
+	enter();
+	ring_of(user)->enabled = true;
+	return result(0);
+}
+
+static void post(struct ring *r, uint64_t user_data, int32_t res)
+{
+	struct io_uring_cqe cqe = { .user_data = user_data, .res = res };
+	struct io_uring_cq *cq = &r->user->cq;
+
+	if (r->n_overflow || r->cq_tail - r->cq_head == cq->ring_entries) {
+		FX_CHECK(r->n_overflow < OPS_MAX);
+		r->overflow[r->n_overflow++] = cqe;
+		return;
+	}
+	r->cqes[r->cq_tail & cq->ring_mask] = cqe;
+	r->cq_tail++;
+}
+
+static void flush_overflow(struct ring *r)
+{
+	struct io_uring_cq *cq = &r->user->cq;
+	uint32_t n = 0;
+
+	while (n < r->n_overflow && r->cq_tail - r->cq_head < cq->ring_entries) {
+		r->cqes[r->cq_tail & cq->ring_mask] = r->overflow[n++];
+		r->cq_tail++;
+	}
+	r->n_overflow -= n;
+	memmove(r->overflow, r->overflow + n, r->n_overflow * sizeof(r->overflow[0]));
+}
+
+static int64_t perform(struct ring *r, const struct op *op)
+{
+	struct sim_file *f = NULL;
+
+	if (op->opcode == IORING_OP_NOP)
+		return r->restricted ? -EACCES : 0;
+	FX_CHECK(op->opcode == IORING_OP_OPENAT2 || op->opcode == IORING_OP_READ ||
+		 op->opcode == IORING_OP_CLOSE);
+	if (op->opcode == IORING_OP_OPENAT2)
+		f = file_named((const char *)(uintptr_t)op->addr);
+	else
+		f = fd_get(op->fd)->file;
+	if (f) {
+		f->calls++;
+		if (file_chance(sim_plan.canceled, 10, f))
+			return -ECANCELED; /* did not run */
+	}
+	if (op->opcode == IORING_OP_OPENAT2)
+		return path_open(op->fd, (const char *)(uintptr_t)op->addr);
+	if (op->opcode == IORING_OP_READ)
+		return fd_read(op->fd, (void *)(uintptr_t)op->addr, op->bytes, op->off);
+	return fd_close(op->fd);
+}
+
+/* Some of what is pending completes, in any order; at least one if must. */
+static void complete_some(struct ring *r, bool must)
+{
+	uint32_t calls = r->n_pending;
+
+	r->rounds++;
+	for (uint32_t i = 0; i < calls && r->n_pending; i++) {
+		uint64_t x = draw(11, r->rounds, i);
+		uint32_t which = (uint32_t)(x % r->n_pending);
+		struct op op = r->pending[which];
+		int64_t res;
+
+		if (!must && x >> 32 & 1 && sim_plan.late)
+			continue;
+		must = false;
+		r->pending[which] = r->pending[--r->n_pending];
+		res = perform(r, &op);
+		post(r, op.user_data, (int32_t)res);
+		/* not in the overflow list, where it might stay unseen, and not the set-up's own */
+		if (op.user_data && r->cq_tail - r->cq_head < r->user->cq.ring_entries &&
+		    chance(sim_plan.duplicate, 12, r->rounds, i)) {
+			post(r, op.user_data, (int32_t)res);
+			sim_duplicated++;
+		}
+	}
+}
+
+static uint32_t take_sqes(struct ring *r)
+{
+	struct io_uring_sq *sq = &r->user->sq;
+	uint32_t n, ready;
+
+	sq->sqe_head = sq->sqe_tail;
+	r->sq_tail = sq->sqe_tail;
+	ready = n = r->sq_tail - r->sq_head;
+	if (ready > 1 && chance(sim_plan.part, 13, r->rounds, ready))
+		ready = 1 + (uint32_t)(draw(14, r->rounds, ready) % (ready - 1));
+	for (n = 0; n < ready; n++, r->sq_head++) {
+		const struct io_uring_sqe *sqe = &r->sqes[r->sq_head & sq->ring_mask];
+		struct op op = { .opcode = sqe->opcode, .fd = sqe->fd, .addr = sqe->addr,
+				 .off = sqe->off, .bytes = sqe->len,
+				 .user_data = sqe->user_data };
+
+		FX_CHECK(r->n_pending < OPS_MAX && sqe->flags == 0);
+		r->pending[r->n_pending++] = op;
+	}
+	return n;
+}
+
+static int submit(struct io_uring *user, bool wait)
+{
+	static const int errs[] = { EAGAIN, EBUSY, ENOMEM, EINTR };
+	struct ring *r;
+	uint32_t n;
+	int err;
+
+	enter();
+	r = ring_of(user);
+	FX_CHECK(r->enabled);
+	if (wait && !r->n_pending && !r->n_overflow && r->cq_head == r->cq_tail &&
+	    user->sq.sqe_tail == r->sq_head)
+		fx_fail(__FILE__, __LINE__, "waits for a completion that nothing can bring");
+	if (chance(sim_plan.refused, 15, r->rounds++, 0)) {
+		err = errs[draw(16, r->rounds, 0) % 4];
+		flush_overflow(r);
+		pthread_mutex_unlock(&mu);
+		return -err;
+	}
+	n = take_sqes(r);
+	flush_overflow(r);
+	complete_some(r, wait && r->cq_head == r->cq_tail && !r->n_overflow);
+	pthread_mutex_unlock(&mu);
+	return (int)n;
+}
+
+int __real_io_uring_submit_and_wait(struct io_uring *user, unsigned int wait_nr);
+int __wrap_io_uring_submit_and_wait(struct io_uring *user, unsigned int wait_nr);
+int __wrap_io_uring_submit_and_wait(struct io_uring *user, unsigned int wait_nr)
+{
+	if (!on)
+		return __real_io_uring_submit_and_wait(user, wait_nr);
+	FX_CHECK(wait_nr == 1);
+	return submit(user, true);
+}
+
+int __real_io_uring_submit_and_get_events(struct io_uring *user);
+int __wrap_io_uring_submit_and_get_events(struct io_uring *user);
+int __wrap_io_uring_submit_and_get_events(struct io_uring *user)
+{
+	if (!on)
+		return __real_io_uring_submit_and_get_events(user);
+	return submit(user, false);
+}
+
+/* io_uring_peek_cqe() of an empty ring: fetches what overflowed. */
+int __real___io_uring_get_cqe(struct io_uring *user, struct io_uring_cqe **cqe, unsigned int submit_nr,
+			      unsigned int wait_nr, sigset_t *mask);
+int __wrap___io_uring_get_cqe(struct io_uring *user, struct io_uring_cqe **cqe, unsigned int submit_nr,
+			      unsigned int wait_nr, sigset_t *mask);
+int __wrap___io_uring_get_cqe(struct io_uring *user, struct io_uring_cqe **cqe, unsigned int submit_nr,
+			      unsigned int wait_nr, sigset_t *mask)
+{
+	struct ring *r;
+
+	if (!on)
+		return __real___io_uring_get_cqe(user, cqe, submit_nr, wait_nr, mask);
+	FX_CHECK(submit_nr == 0 && wait_nr == 0);
+	enter();
+	r = ring_of(user);
+	flush_overflow(r);
+	*cqe = r->cq_head != r->cq_tail ? &r->cqes[r->cq_head & user->cq.ring_mask] : NULL;
+	pthread_mutex_unlock(&mu);
+	return *cqe ? 0 : -EAGAIN;
+}
+
+/* ---- From seed to seed ---- */
+
+void sim_begin(const struct sim_plan *plan)
+{
+	sim_plan = *plan;
+	sim_n_files = 0;
+	sim_duplicated = 0;
+	now_ns = 1000000000u;
+	ticks = 0;
+	on = true;
+}
+
+void sim_end(void)
+{
+	on = false;
+	for (uint32_t i = 0; i < FDS_MAX; i++)
+		FX_CHECK(!fds[i].used);
+	for (uint32_t i = 0; i < RINGS_MAX; i++)
+		FX_CHECK(!rings[i]);
+	for (uint32_t i = 0; i < n_inodes; i++) {
+		free(inodes[i]->data);
+		free(inodes[i]);
+	}
+	n_inodes = 0;
+}
+
+uint32_t sim_open_fds(void)
+{
+	uint32_t n = 0;
+
+	pthread_mutex_lock(&mu);
+	for (uint32_t i = 0; i < FDS_MAX; i++)
+		n += fds[i].used && !fds[i].store;
+	pthread_mutex_unlock(&mu);
+	return n;
+}
+
+uint32_t sim_pending(void)
+{
+	uint32_t n = 0;
+
+	pthread_mutex_lock(&mu);
+	for (uint32_t i = 0; i < RINGS_MAX; i++)
+		n += rings[i] ? rings[i]->n_pending : 0;
+	pthread_mutex_unlock(&mu);
+	return n;
+}
+
+uint64_t sim_calls(void)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(&mu);
+	n = ticks;
+	pthread_mutex_unlock(&mu);
+	return n;
+}

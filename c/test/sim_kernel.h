@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A kernel in memory under the library: files, descriptors, a clock and io_uring, in which things go
+ * wrong as a seed says. The library's own calls come here through the linker's --wrap (Makefile,
+ * WRAP_test_sim), so back-ends, containment and batches run as they are shipped.
+ *
+ * What happens to a file follows from the seed, the file and how often it was touched, whatever
+ * the threads do; with one thread, all of a run follows from the seed.
+ */
+#ifndef CR_SIM_KERNEL_H
+#define CR_SIM_KERNEL_H
+
+#include "fixture.h"
+
+#define SIM_FILES_MAX 400u
+#define SIM_NAME_BYTES 32u
+
+/* What becomes of a file besides what becomes of all. */
+enum sim_fate {
+	SIM_PLAIN,
+	SIM_MISSING,
+	SIM_DIRECTORY,
+	SIM_OPEN_FAILS,  /* err, the first times */
+	SIM_STAT_FAILS,  /* err */
+	SIM_READ_FAILS,  /* err, times, from read number at on */
+	SIM_SHRINKS,     /* to other_bytes, before read number at */
+	SIM_GROWS,       /* the same */
+	SIM_REPLACED,    /* by rename, before open or read number at: what is open stays */
+	SIM_OVERWRITTEN, /* in place, before read number at */
+	SIM_FATES
+};
+
+#define SIM_ALWAYS UINT32_MAX
+
+struct sim_file {
+	char          name[SIM_NAME_BYTES];
+	enum sim_fate fate;
+	uint32_t      bytes, other_bytes;
+	int           err;
+	uint32_t      times, at;
+	uint32_t      opens, reads, calls; /* so far */
+	bool          changed;             /* what fate says has happened */
+	struct sim_inode *inode;           /* what the name stands for */
+};
+
+/* Chances are of 1024. */
+struct sim_plan {
+	uint64_t seed;
+	uint32_t short_read, eintr, eagain, canceled, close_fails;
+	uint32_t late;            /* a completion waits for a later round */
+	uint32_t refused;         /* io_uring_enter: EAGAIN, EBUSY, ENOMEM, EINTR */
+	uint32_t part;            /* ... takes only some */
+	uint32_t cq_entries;      /* 0: as the kernel does. Fewer overflow sooner */
+	uint32_t uncached;        /* openat2(RESOLVE_CACHED), preadv2(RWF_NOWAIT) say EAGAIN */
+	uint32_t unknown_flags;   /* IORING_SETUP_* */
+	int      setup_err;       /* of every io_uring_setup */
+	bool     no_restrictions, no_openat2, no_cached;
+	size_t   no_memory_for;   /* malloc of so many bytes fails */
+	uint32_t duplicate;       /* a completion comes twice */
+	uint32_t cancel_at;       /* the call at which *cancel is set; 0: never */
+	uint32_t *cancel;
+};
+
+extern struct sim_plan sim_plan;
+extern struct sim_file sim_files[SIM_FILES_MAX];
+extern uint32_t        sim_n_files;
+extern _Atomic uint32_t sim_duplicated;
+
+/* Asked at every read: may the library write there now? */
+extern bool (*sim_buffer_live)(const void *buf, size_t bytes);
+
+void sim_begin(const struct sim_plan *plan); /* no files; from here on calls come to the simulation */
+struct sim_file *sim_file_add(const char *name, uint32_t bytes, enum sim_fate fate);
+void sim_end(void);                          /* nothing may be left; calls go to the system again */
+
+uint32_t sim_open_fds(void);  /* of files; the store's own directory is not counted */
+uint32_t sim_pending(void);   /* requests in simulated rings */
+uint64_t sim_calls(void);     /* simulated calls since sim_begin() */
+
+/* Content of version 0 (first) or 1 (replaced, overwritten) of a file. */
+void sim_content(const struct sim_file *f, uint32_t version, uint8_t *out, size_t bytes);
+
+#endif

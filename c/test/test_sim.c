@@ -1,0 +1,624 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The core over a simulated kernel (sim_kernel.h), one run a seed: files that fail, shrink, grow, are
+ * replaced or overwritten while they are read, rings that refuse, overflow, answer late and in any
+ * order. What must hold whatever happens:
+ *
+ *	every request has exactly one final status, one that its file's fate allows, with its errno
+ *	what is called good has the right bytes
+ *	no descriptor is closed twice, used after close or left open; nothing is pending
+ *	nothing is read into a buffer before the callback gave it or after the batch returned, and
+ *	nobody touches it then
+ *	the context has all its slots, rings and promised descriptors again
+ *	the library never waits for what can't come and never loops for ever
+ *
+ *	CR_SIM_SEEDS=100000 build/test/test_sim     more seeds (make sim SEEDS=100000)
+ *	CR_SIM_SEED=4711 build/test/test_sim        this one again
+ *
+ * It was seen to catch, put into the library by hand: a completion that is dropped (waits for what
+ * nothing can bring), one that is handled twice, a batch that returns before its last read (a read
+ * into no live buffer), a close that is left out (a descriptor open at the end), EOF taken for success
+ * (wrong bytes), and open_files not given back.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "sim_kernel.h"
+
+#define SEEDS_DEFAULT   3000u
+#define CALLERS_MAX     3u
+#define BATCHES_MAX     3u
+#define FILES_MAX       (SIM_FILES_MAX / CALLERS_MAX)
+#define HANG_SECONDS    120u
+#define FILE_BYTES_MAX  40000u /* simulated files are at most that large */
+
+/* One thread that reads batches of its own files. */
+struct caller {
+	uint32_t          number, n_files;
+	struct sim_file  *files;
+	struct fx        *fx;
+	struct fx_batch  *batches[BATCHES_MAX];
+	uint32_t         *sums[BATCHES_MAX]; /* of buffers, taken when their batch returned */
+	uint32_t          n_batches;
+	uint64_t          random;
+	_Atomic(struct fx_batch *) running;
+};
+
+enum give { GIVE_ALL, GIVE_NONE_TO_SOME, GIVE_LITTLE_TO_SOME, GIVE_ERROR };
+
+static uint64_t seed;
+static struct caller callers[CALLERS_MAX];
+static uint32_t n_callers;
+static bool stops; /* a timeout or cancel is among what happens */
+static bool repeats; /* nothing depends on threads */
+static bool starves; /* descriptors are short for ever */
+static uint32_t cancel_word;
+static enum give giving;
+
+/* ---- Whoever fails says with which seed ---- */
+
+static void say_seed(const char *how)
+{
+	char text[160];
+	int bytes = snprintf(text, sizeof(text),
+			     "\nsim: seed %llu %s; CR_SIM_SEED=%llu runs it again\n",
+			     (unsigned long long)seed, how, (unsigned long long)seed);
+
+	if (write(STDERR_FILENO, text, (size_t)bytes) < 0)
+		_exit(1);
+}
+
+void __real_fx_fail(const char *file, int line, const char *what) __attribute__((noreturn));
+void __wrap_fx_fail(const char *file, int line, const char *what) __attribute__((noreturn));
+void __wrap_fx_fail(const char *file, int line, const char *what)
+{
+	say_seed("failed");
+	__real_fx_fail(file, line, what);
+}
+
+static void on_signal(int number)
+{
+	say_seed(number == SIGALRM ? "hangs" : "crashed");
+	signal(number, SIG_DFL);
+	raise(number);
+}
+
+/* In each test, because cmocka has handlers of its own in between. */
+static void set_signals(void (*handler)(int))
+{
+	static const int numbers[] = { SIGALRM, SIGILL, SIGTRAP, SIGABRT, SIGSEGV, SIGBUS };
+
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		signal(numbers[i], handler);
+}
+
+/* ---- A seed's world ---- */
+
+static uint32_t below(uint64_t *random, uint32_t n)
+{
+	return fx_random(random) % n;
+}
+
+static bool one_in(uint64_t *random, uint32_t n)
+{
+	return below(random, n) == 0;
+}
+
+static int pick(uint64_t *random, const int *of, size_t n)
+{
+	return of[below(random, (uint32_t)n)];
+}
+
+/* Odd, so that a buffer is never as large as what no_memory_for says. */
+static uint32_t size(uint64_t *random)
+{
+	return below(random, FILE_BYTES_MAX) | 1;
+}
+
+static void choose_fate(uint64_t *random, struct sim_file *f)
+{
+	static const int open_errs[] = { EACCES, EIO, ENOMEM, ENXIO, ELOOP, EXDEV, ENAMETOOLONG,
+					 EMFILE, ENFILE, ESTALE, EINTR, EAGAIN };
+	static const int read_errs[] = { EIO, ESTALE, EINTR, EAGAIN, EISDIR, ENOMEM };
+	static const int stat_errs[] = { EIO, ESTALE, EOVERFLOW };
+
+	f->times = one_in(random, 3) ? SIM_ALWAYS : 1 + below(random, 5);
+	f->at = below(random, 3);
+	switch (f->fate) {
+	case SIM_OPEN_FAILS:
+		f->err = pick(random, open_errs, sizeof(open_errs) / sizeof(int));
+		starves |= (f->err == EMFILE || f->err == ENFILE) && f->times == SIM_ALWAYS;
+		break;
+	case SIM_STAT_FAILS:
+		f->err = pick(random, stat_errs, sizeof(stat_errs) / sizeof(int));
+		break;
+	case SIM_READ_FAILS:
+		f->err = pick(random, read_errs, sizeof(read_errs) / sizeof(int));
+		break;
+	case SIM_SHRINKS:
+		f->other_bytes = f->bytes ? below(random, f->bytes) | 1 : 0;
+		break;
+	case SIM_GROWS:
+		f->other_bytes = f->bytes + 2 * below(random, 2500);
+		break;
+	case SIM_REPLACED:
+		f->other_bytes = size(random);
+		if (one_in(random, 2))
+			f->at = SIM_ALWAYS; /* before it is opened */
+		break;
+	default:
+		break;
+	}
+}
+
+static void add_files(struct caller *c)
+{
+	uint64_t *random = &c->random;
+	uint32_t odd = 2 + below(random, 6); /* one file in so many has a fate */
+
+	c->files = &sim_files[sim_n_files];
+	c->n_files = one_in(random, 4) ? 1 + below(random, FILES_MAX) : 1 + below(random, 24);
+	for (uint32_t i = 0; i < c->n_files; i++) {
+		enum sim_fate fate = one_in(random, odd) ? below(random, SIM_FATES) : SIM_PLAIN;
+		char name[SIM_NAME_BYTES];
+
+		snprintf(name, sizeof(name), "t%u/%u/f%u", c->number, i % 3, i);
+		choose_fate(random, sim_file_add(name, one_in(random, 12) ? 0 : size(random), fate));
+	}
+}
+
+static void make_plan(uint64_t *random, struct sim_plan *plan)
+{
+	static const uint32_t often[] = { 0, 0, 10, 200, 500 };
+#define OFTEN often[below(random, sizeof(often) / sizeof(often[0]))]
+	static const int refusals[] = { EPERM, ENOSYS, ENOMEM, EINVAL };
+
+	*plan = (struct sim_plan){ .seed = seed };
+	plan->short_read = OFTEN;
+	plan->eintr = OFTEN;
+	plan->eagain = OFTEN;
+	plan->canceled = OFTEN;
+	plan->close_fails = OFTEN;
+	plan->late = OFTEN;
+	plan->refused = OFTEN;
+	plan->part = OFTEN;
+	plan->uncached = OFTEN;
+	if (one_in(random, 3))
+		plan->cq_entries = 1u << below(random, 5);
+	if (one_in(random, 4))
+		plan->unknown_flags = one_in(random, 2) ? UINT32_MAX : 1u << (6 + below(random, 8));
+	if (one_in(random, 6))
+		plan->setup_err = pick(random, refusals, sizeof(refusals) / sizeof(int));
+	plan->no_restrictions = one_in(random, 4);
+	plan->no_openat2 = one_in(random, 6);
+	plan->no_cached = one_in(random, 6);
+	if (one_in(random, 10)) /* batch.c: a wave's files */
+		plan->no_memory_for = (17 + below(random, 60)) * sizeof(struct cr_file);
+	if (one_in(random, 6)) {
+		plan->cancel_at = 1 + below(random, 2000);
+		plan->cancel = &cancel_word;
+		stops = true;
+	}
+#undef OFTEN
+}
+
+/* With one CPU nobody is woken to help and all runs on the calling thread: then everything follows
+ * from the seed. */
+static void choose_options(uint64_t *random, bool parallel, struct cr_options *opt)
+{
+	*opt = (struct cr_options){ .cpus = parallel ? 3 : 1,
+				    .workers = parallel ? 1 + below(random, 3) : 1 };
+	if (one_in(random, 2))
+		opt->ring_entries = 1u << below(random, 8);
+	if (one_in(random, 4))
+		opt->backend = CR_BACKEND_THREADS;
+	if (one_in(random, 3))
+		opt->open_files_max = 2 + below(random, 40);
+	opt->file_bytes_max = one_in(random, 5) ? FILE_BYTES_MAX / 2 : 0;
+}
+
+/* ---- What is allowed ---- */
+
+static bool transient(int err)
+{
+	return err == EINTR || err == EAGAIN;
+}
+
+/* Whether a file whose calls fail so with err ends well. An ESTALE is tried again three times. */
+static bool survives(const struct sim_file *f, uint32_t times)
+{
+	if (f->fate != SIM_OPEN_FAILS && f->fate != SIM_READ_FAILS)
+		return f->fate != SIM_STAT_FAILS;
+	if (times == SIM_ALWAYS)
+		return false;
+	if (f->err == ESTALE) /* not after a stop */
+		return times <= 3 && !stops;
+	return transient(f->err) || f->err == EMFILE || f->err == ENFILE;
+}
+
+static bool is_failure(const struct cr_req *req, const struct sim_file *f)
+{
+	switch (f->err) {
+	case ENXIO:        return req->status == CR_NOT_REGULAR;
+	case ENAMETOOLONG: return req->status == CR_BAD_PATH;
+	case ELOOP:
+	case EXDEV:        return req->status == CR_REFUSED && req->os_errno == (uint32_t)f->err;
+	case EINTR:        /* one among many: the last try says which */
+	case EAGAIN:       return req->status == CR_IO && transient((int)req->os_errno);
+	default:           return req->status == CR_IO && req->os_errno == (uint32_t)f->err;
+	}
+}
+
+static bool bytes_are(const struct cr_req *req, const struct sim_file *f, uint32_t version,
+		      uint32_t bytes)
+{
+	static _Thread_local uint8_t want[FILE_BYTES_MAX + 8];
+
+	if (req->size_bytes != bytes)
+		return false;
+	sim_content(f, version, want, bytes);
+	return bytes == 0 || memcmp(want, req->buf, bytes) == 0;
+}
+
+/* Good bytes are those of one version; torn ones have a checksum that is wrong. Without a check only
+ * what is overwritten in place may be torn, as for any reader. */
+static bool good(const struct cr_req *req, const struct sim_file *f, uint32_t flags)
+{
+	if (bytes_are(req, f, 0, f->bytes))
+		return true;
+	if (flags & CR_CHECK_CRC)
+		return false; /* crc_want is that of version 0 */
+	switch (f->fate) {
+	case SIM_REPLACED:    return bytes_are(req, f, 1, f->other_bytes);
+	case SIM_OVERWRITTEN: return req->size_bytes == f->bytes;
+	case SIM_GROWS:       return req->size_bytes == f->other_bytes;
+	case SIM_SHRINKS:     return bytes_are(req, f, 0, f->other_bytes);
+	default:              return false;
+	}
+}
+
+/* Sizes a file may have when it is opened. */
+static bool size_possible(const struct sim_file *f, uint32_t bytes)
+{
+	return bytes == f->bytes || (f->changed && bytes == f->other_bytes);
+}
+
+static bool allowed(const struct caller *c, const struct cr_req *req, const struct sim_file *f,
+		    uint32_t times, uint32_t flags)
+{
+	uint32_t most = c->fx->ctx->file_bytes_max;
+	bool may_starve = starves && f->fate == SIM_OPEN_FAILS &&
+			  (f->err == EMFILE || f->err == ENFILE);
+
+	if (stops && (req->status == CR_CANCELED || req->status == CR_TIMED_OUT))
+		return true;
+	if (f->fate == SIM_MISSING)
+		return req->status == CR_NOT_FOUND;
+	if (!survives(f, times) || may_starve) {
+		if (is_failure(req, f) && (f->fate != SIM_READ_FAILS || f->reads > f->at))
+			return true;
+		if (f->fate != SIM_READ_FAILS && !may_starve && !(stops && f->err == ESTALE))
+			return false;
+	}
+	if (f->fate == SIM_DIRECTORY)
+		return req->status == CR_NOT_REGULAR;
+	switch (req->status) {
+	case CR_OK: /* where preadv2(2) fails, pread(2) is asked: it may have an answer again */
+		return good(req, f, flags) && !(f->fate == SIM_READ_FAILS && times == SIM_ALWAYS &&
+						f->reads > f->at);
+	case CR_TOO_BIG:
+		return f->bytes > most || (f->changed && f->other_bytes > most);
+	case CR_NO_BUFFER:
+		return giving == GIVE_NONE_TO_SOME || giving == GIVE_ERROR;
+	case CR_TOO_SMALL:
+		return giving == GIVE_LITTLE_TO_SOME;
+	case CR_SHORT:
+		return f->fate == SIM_SHRINKS && f->changed;
+	case CR_BAD_CRC:
+		return f->fate >= SIM_SHRINKS && f->changed && flags & CR_CHECK_CRC;
+	default:
+		return false;
+	}
+}
+
+/* ---- Batches ---- */
+
+static int give_less(struct fx_batch *b, uint32_t first, uint32_t n)
+{
+	if (giving == GIVE_ERROR)
+		return -1;
+	for (uint32_t i = first; i < first + n; i++) {
+		if (b->reqs[i].status != CR_PENDING || i % 5)
+			continue;
+		if (giving == GIVE_NONE_TO_SOME)
+			b->reqs[i].buf = NULL;
+		else if (giving == GIVE_LITTLE_TO_SOME)
+			b->reqs[i].cap_bytes--;
+	}
+	return 0;
+}
+
+static bool buffer_live(const void *buf, size_t bytes)
+{
+	const uint8_t *at = buf;
+
+	for (uint32_t c = 0; c < n_callers; c++) {
+		const struct fx_batch *b = callers[c].running;
+
+		for (uint32_t i = 0; b && i < b->n; i++) {
+			const uint8_t *start = b->mem[i] ? b->mem[i] + FX_GUARD_BYTES : NULL;
+
+			if (start && at >= start && bytes <= b->mem_bytes[i] &&
+			    (size_t)(at - start) <= b->mem_bytes[i] - bytes)
+				return b->reqs[i].status == CR_PENDING;
+		}
+	}
+	return false;
+}
+
+/* Each file once: how often it fails is counted. The whole list or a part of it. */
+static struct fx_batch *make_batch(struct caller *c, uint32_t first, uint32_t n)
+{
+	struct fx_batch *b = fx_batch_new(n);
+
+	b->hook = give_less;
+	b->batch.cancel = &cancel_word;
+	if (one_in(&c->random, 3))
+		b->batch.flags = CR_CHECK_CRC;
+	if (one_in(&c->random, 10)) {
+		b->batch.timeout_ms = 1;
+		stops = true; /* before any thread starts: choose_batches() */
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		const struct sim_file *f = &c->files[first + i];
+		uint8_t *content = malloc(f->bytes + 8ul);
+
+		FX_CHECK(content);
+		sim_content(f, 0, content, f->bytes);
+		fx_batch_set(b, i, f->name, cr_crc32c(0, content, f->bytes));
+		free(content);
+	}
+	return b;
+}
+
+static void choose_batches(struct caller *c)
+{
+	uint32_t first = 0;
+
+	c->n_batches = 0;
+	while (first < c->n_files && c->n_batches < BATCHES_MAX) {
+		uint32_t n = c->n_files - first;
+
+		if (c->n_batches < BATCHES_MAX - 1)
+			n = 1 + below(&c->random, n);
+		c->batches[c->n_batches++] = make_batch(c, first, n);
+		first += n;
+	}
+}
+
+static uint32_t *sums_of(const struct fx_batch *b)
+{
+	uint32_t *sums = calloc(b->n, sizeof(*sums));
+
+	FX_CHECK(sums);
+	for (uint32_t i = 0; i < b->n; i++)
+		if (b->mem[i])
+			sums[i] = cr_crc32c(0, b->mem[i],
+					    2 * FX_GUARD_BYTES + (size_t)b->mem_bytes[i]);
+	return sums;
+}
+
+static void *run_caller(void *arg)
+{
+	struct caller *c = arg;
+	uint32_t first = 0;
+
+	for (uint32_t k = 0; k < c->n_batches; k++) {
+		struct fx_batch *b = c->batches[k];
+		uint32_t times[FILES_MAX];
+
+		for (uint32_t i = 0; i < b->n; i++)
+			times[i] = c->files[first + i].times;
+		c->running = b;
+		fx_read(c->fx, b); /* one final status, one callback, guards */
+		c->running = NULL;
+		for (uint32_t i = 0; i < b->n; i++) {
+			const struct sim_file *f = &c->files[first + i];
+
+			if (allowed(c, &b->reqs[i], f, times[i], b->batch.flags) &&
+			    (b->reqs[i].status != CR_OK || size_possible(f, b->reqs[i].size_bytes)))
+				continue;
+			fprintf(stderr, "%s: fate %d errno %d times %u at %u, %u/%u bytes: %s, errno %u\n",
+				f->name, f->fate, f->err, times[i], f->at, f->bytes,
+				f->other_bytes, cr_status_name(b->reqs[i].status),
+				b->reqs[i].os_errno);
+			FX_CHECK(!"a status that this file's fate does not allow");
+		}
+		c->sums[k] = sums_of(b);
+		first += b->n;
+	}
+	return NULL;
+}
+
+/* ---- A seed ---- */
+
+static void check_idle(const struct cr_ctx *ctx)
+{
+	uint32_t guests = 0;
+
+	FX_CHECK(!ctx->jobs && ctx->open_files == 0);
+	for (const struct cr_worker *w = ctx->guests; w; w = w->next_free)
+		guests++;
+	FX_CHECK(guests == ctx->n_guests);
+	for (uint32_t i = 0; i < ctx->n_workers; i++)
+		FX_CHECK(ctx->workers[i].in_flight == 0 && ctx->workers[i].n_ready == 0);
+	FX_CHECK(sim_open_fds() == 0);
+	FX_CHECK(sim_pending() == 0);
+}
+
+static void end_caller(struct caller *c)
+{
+	for (uint32_t k = 0; k < c->n_batches; k++) {
+		uint32_t *sums = sums_of(c->batches[k]);
+
+		/* whoever wrote to a buffer after its batch */
+		FX_CHECK(memcmp(sums, c->sums[k], c->batches[k]->n * sizeof(*sums)) == 0);
+		free(sums);
+		free(c->sums[k]);
+		fx_batch_free(c->batches[k]);
+	}
+}
+
+/* A worker that is not asleep yet would help, though nobody woke it. */
+static void wait_for_sleepers(struct cr_ctx *ctx)
+{
+	for (uint32_t idle = 0; idle < ctx->n_workers; sched_yield()) {
+		pthread_mutex_lock(&ctx->mu);
+		idle = ctx->idle;
+		pthread_mutex_unlock(&ctx->mu);
+	}
+}
+
+static void run_callers(bool parallel)
+{
+	pthread_t threads[CALLERS_MAX];
+
+	if (!parallel) {
+		run_caller(&callers[0]);
+		return;
+	}
+	for (uint32_t i = 0; i < n_callers; i++)
+		FX_CHECK(pthread_create(&threads[i], NULL, run_caller, &callers[i]) == 0);
+	for (uint32_t i = 0; i < n_callers; i++)
+		pthread_join(threads[i], NULL);
+}
+
+static void run_seed(uint64_t number, uint32_t duplicate)
+{
+	uint64_t random = number * 0x9e3779b97f4a7c15u + 1;
+	struct sim_plan plan;
+	struct cr_options opt;
+	struct fx fx = { 0 };
+	bool parallel;
+
+	seed = number;
+	fx_random(&random);
+	stops = starves = false;
+	cancel_word = 0;
+	parallel = !duplicate && one_in(&random, 5);
+	giving = one_in(&random, 3) ? below(&random, 4) : GIVE_ALL;
+	make_plan(&random, &plan);
+	plan.duplicate = duplicate;
+	choose_options(&random, parallel, &opt);
+	n_callers = parallel ? 1 + below(&random, CALLERS_MAX) : 1;
+	sim_begin(&plan);
+	for (uint32_t i = 0; i < n_callers; i++) {
+		callers[i] = (struct caller){ .number = i, .fx = &fx, .random = random + i * 77 };
+		add_files(&callers[i]);
+		choose_batches(&callers[i]);
+	}
+	FX_CHECK(cr_ctx_open("store", &opt, &fx.ctx) == 0);
+	/* without a ring of its own the caller wakes a helper for what blocks */
+	repeats = !parallel && strcmp(cr_backend_name(fx.ctx), "uring") == 0 &&
+		  fx.ctx->n_guests > 0;
+	wait_for_sleepers(fx.ctx);
+	run_callers(parallel);
+	check_idle(fx.ctx);
+	cr_ctx_close(fx.ctx);
+	for (uint32_t i = 0; i < n_callers; i++)
+		end_caller(&callers[i]);
+	sim_end();
+}
+
+static uint64_t number_from(const char *name, uint64_t otherwise)
+{
+	const char *text = getenv(name);
+
+	return text && *text ? strtoull(text, NULL, 10) : otherwise;
+}
+
+static void every_seed(void **state)
+{
+	uint64_t only = number_from("CR_SIM_SEED", 0);
+	uint64_t seeds = number_from("CR_SIM_SEEDS", SEEDS_DEFAULT), calls = 0;
+
+	(void)state;
+	set_signals(on_signal);
+	for (uint64_t n = only ? only : 1; n <= (only ? only : seeds); n++) {
+		alarm(HANG_SECONDS); /* each, not all */
+		run_seed(n, 0);
+		calls += sim_calls();
+	}
+	print_message("%llu seeds, %llu calls\n", (unsigned long long)(only ? 1 : seeds),
+		      (unsigned long long)calls);
+}
+
+/* The same run twice makes the same calls: what CR_SIM_SEED runs again is what failed. Not where the
+ * threads back-end wakes a helper, or with several callers: there only what happens to each file is
+ * the same. */
+static void seeds_repeat(void **state)
+{
+	uint32_t compared = 0;
+
+	(void)state;
+	set_signals(on_signal);
+	for (uint64_t n = 1; n <= 300; n++) {
+		uint64_t calls;
+
+		run_seed(n, 0);
+		calls = sim_calls();
+		if (!repeats)
+			continue;
+		run_seed(n, 0);
+		FX_CHECK(sim_calls() == calls);
+		compared++;
+	}
+	assert_true(compared > 50);
+}
+
+/* ---- A completion that comes twice must not pass for another ---- */
+
+static void child_duplicates(struct fx *fx)
+{
+	(void)fx;
+	set_signals(SIG_DFL);
+	run_seed(seed, 100);
+	_exit(sim_duplicated ? 1 : 0);
+}
+
+static void duplicates_are_caught(void **state)
+{
+	uint32_t caught = 0;
+
+	for (uint64_t n = 1; n <= 150; n++) {
+		int status;
+
+		seed = n;
+		status = fx_fork(*state, child_duplicates);
+		if (WIFSIGNALED(status) && (WTERMSIG(status) == SIGILL || WTERMSIG(status) == SIGTRAP))
+			caught++;
+		else
+			FX_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	}
+	print_message("%u of 150 seeds had one\n", caught);
+	assert_true(caught > 30);
+}
+
+int main(void)
+{
+	static const struct fx_test tests[] = {
+		FX_TEST_ON(FX_ONCE, every_seed),
+		FX_TEST_ON(FX_ONCE, seeds_repeat),
+		FX_TEST_ON(FX_ONCE, duplicates_are_caught),
+	};
+
+	sim_buffer_live = buffer_live;
+	return fx_run(tests, sizeof(tests) / sizeof(tests[0]));
+}

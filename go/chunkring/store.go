@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package chunkring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"reflect"
+	"sync"
+
+	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
+	"golang.org/x/time/rate"
+
+	"github.com/chunkring/chunkring/go/internal/blockread"
+	"github.com/chunkring/chunkring/go/internal/chunkfile"
+	"github.com/chunkring/chunkring/go/internal/core"
+)
+
+// A store whose disk fails has every batch fail: enough lines to see it, and a count of the rest in
+// chunkring_log_lines_dropped_total. The error itself always reaches the caller.
+const (
+	logLinesPerSecond = 10
+	logLinesBurst     = 100
+)
+
+// store is all that a client needs but for the names of its chunks: the threads, rings and
+// descriptors of one directory. Clients of a process that agree in everything else share one, whatever
+// their schema: see stores.
+type store struct {
+	key   storeKey
+	open  func() error // once, whoever comes first
+	users int          // stores.mu; clients that have not stopped
+
+	logger   log.Logger
+	metrics  *metrics
+	reader   *core.Reader
+	dir      *chunkfile.Dir
+	pool     *pool
+	backend  string
+	failures *rate.Limiter // of log lines about failed chunks
+
+	sweepDone context.CancelFunc // ends the background sweep
+	sweep     sync.WaitGroup
+}
+
+// storeKey is what clients must agree in to share a store: then none can tell that there are others.
+type storeKey struct {
+	cfg    Config
+	dir    identity
+	logger log.Logger
+	reg    prometheus.Registerer
+}
+
+// identity tells the directory that has a name now from the one that had it when a store was opened,
+// which keeps it open, so that its number is not used again.
+type identity struct{ dev, ino uint64 }
+
+// stores are the open ones that may be shared, and this package's only process-wide state. Loki opens
+// a client for each schema period, and its compactor does the same once more, mostly of one directory:
+// each with threads, rings and a look through all folders of its own would be waste.
+var stores = registry{open: map[storeKey]*store{}}
+
+type registry struct {
+	mu   sync.Mutex // never held while a store is opened or closed
+	open map[storeKey]*store
+}
+
+// openStore returns the store of a directory, which is made if it is missing. Each use of it ends with
+// one release.
+func openStore(cfg Config, logger log.Logger, reg prometheus.Registerer) (*store, error) {
+	cfg.Directory = filepath.Clean(cfg.Directory) // as errors name it
+	if cfg.Backend == "" {
+		cfg.Backend = BackendAuto
+	}
+	dir, err := identify(cfg.Directory)
+	if err != nil { // most likely it is missing
+		made, err := chunkfile.Open(cfg.Directory)
+		if err != nil {
+			return nil, err
+		}
+		_ = made.Close() // nothing was written
+		if dir, err = identify(cfg.Directory); err != nil {
+			return nil, err
+		}
+	}
+	return stores.acquire(storeKey{cfg, dir, logger, reg})
+}
+
+func identify(dir string) (identity, error) {
+	var st unix.Stat_t
+	for {
+		switch err := unix.Stat(dir, &st); err {
+		case nil:
+			return identity{uint64(st.Dev), st.Ino}, nil
+		case unix.EINTR:
+		default:
+			return identity{}, &fs.PathError{Op: "stat store directory", Path: dir, Err: err}
+		}
+	}
+}
+
+func (r *registry) acquire(key storeKey) (*store, error) {
+	s := &store{key: key, users: 1}
+	s.open = sync.OnceValue(s.start)
+	if !s.shareable() {
+		return s, s.open()
+	}
+	r.mu.Lock()
+	if old := r.open[key]; old != nil {
+		s = old
+		s.users++
+	} else {
+		r.open[key] = s
+	}
+	r.mu.Unlock()
+	err := s.open()
+	if err != nil { // and nobody has it; the next one tries anew
+		r.forget(s)
+		return nil, err
+	}
+	return s, nil
+}
+
+// shareable is false for a logger or registerer that can't be compared, such as a log.LoggerFunc.
+func (s *store) shareable() bool { return reflect.ValueOf(s.key).Comparable() }
+
+// forget takes s out of the register if it is there.
+func (r *registry) forget(s *store) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.open[s.key] == s {
+		delete(r.open, s.key)
+	}
+}
+
+// release ends one use. After the last one all threads, rings and descriptors are given back.
+func (r *registry) release(s *store) {
+	r.mu.Lock()
+	s.users--
+	last := s.users == 0
+	if last && s.shareable() {
+		delete(r.open, s.key)
+	}
+	r.mu.Unlock()
+	if last {
+		s.close()
+	}
+}
+
+// start opens everything, or nothing.
+func (s *store) start() error {
+	s.logger = s.key.logger
+	if s.logger == nil {
+		s.logger = log.NewNopLogger()
+	}
+	s.logger = log.With(s.logger, "component", "chunkring")
+	s.failures = rate.NewLimiter(logLinesPerSecond, logLinesBurst)
+	s.pool = newPool(s.key.cfg.PooledBytes)
+	err := s.openDirectory()
+	if err == nil {
+		if s.metrics, err = newMetrics(s.key.reg); err != nil {
+			err = fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	if err != nil {
+		_ = s.closeDirectory() // nothing was written
+		return err
+	}
+	if s.key.cfg.DecodeBlocks.On() {
+		blockread.Enable()
+	}
+	s.backend = s.reader.Backend()
+	s.announce()
+	s.startSweep()
+	return nil
+}
+
+func (s *store) openDirectory() (err error) {
+	cfg := &s.key.cfg
+	if s.dir, err = chunkfile.Open(cfg.Directory); err != nil {
+		return err
+	}
+	s.reader, err = core.Open(cfg.Directory, core.Options{
+		Backend:      cfg.Backend,
+		Workers:      cfg.Workers,
+		RingEntries:  cfg.RingEntries,
+		SQPoll:       cfg.SQPoll,
+		MaxFileBytes: cfg.MaxChunkBytes,
+		MaxOpenFiles: cfg.MaxOpenFiles,
+	})
+	if err != nil {
+		return err
+	}
+	if dir, err := identify(cfg.Directory); err != nil || dir != s.key.dir {
+		return errors.Join(fmt.Errorf("%s was replaced while it was opened", cfg.Directory), err)
+	}
+	return nil
+}
+
+func (s *store) closeDirectory() error {
+	if s.reader != nil {
+		s.reader.Close()
+	}
+	if s.dir == nil {
+		return nil
+	}
+	return s.dir.Close()
+}
+
+// close waits for the sweep. No client uses s any more.
+func (s *store) close() {
+	s.sweepDone()
+	s.sweep.Wait()
+	if s.key.cfg.DecodeBlocks.On() {
+		blockread.Disable()
+	}
+	if err := s.closeDirectory(); err != nil {
+		level.Warn(s.logger).Log("msg", "closing the chunk directory failed", "err", err)
+	}
+}
+
+// startSweep removes, in the background, what killed processes left behind in mid-write.
+func (s *store) startSweep() {
+	ctx, cancel := context.WithCancel(context.Background())
+	s.sweepDone = cancel
+	s.sweep.Go(func() {
+		n, err := s.dir.CleanTemporaries(ctx, chunkfile.LeftoverAge)
+		if n > 0 {
+			level.Info(s.logger).Log("msg", "removed leftovers of interrupted writes", "files", n)
+		}
+		if err != nil && !ctxError(err) && !errors.Is(err, fs.ErrPermission) {
+			level.Warn(s.logger).Log("msg", "looking for leftovers of interrupted writes failed", "err", err)
+		}
+	})
+}
+
+// pathOf is the path of a chunk's file as errors and the log name it.
+func (s *store) pathOf(rel string) string { return filepath.Join(s.key.cfg.Directory, rel) }
+
+// mayLog says whether one more line about failed chunks may be logged.
+func (s *store) mayLog() bool {
+	if s.failures.Allow() {
+		return true
+	}
+	s.metrics.linesDropped.Inc()
+	return false
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package blockread
+
+import (
+	"io"
+	"math/bits"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/chunkring/chunkring/go/internal/core"
+)
+
+const (
+	// rawBytesMax is the largest block that is decompressed at once. Loki cuts blocks at 256 KiB, but
+	// one line may be as large as its limits allow.
+	rawBytesMax = 16 << 20
+
+	// heldBytesMax bounds the buffers of all readers that are in use. A query over very many streams
+	// has a block of each open; beyond this Loki's own readers, which hold 50 to 150 KiB each, take over.
+	heldBytesMax = 256 << 20
+
+	// keptBytesMax bounds the buffers that wait for reuse: as many as usual queries have open at a time.
+	keptBytesMax = 64 << 20
+
+	classBytesMin = 4 << 10
+	classes       = 4*12 + 1 // four per power of two up to rawBytesMax
+)
+
+// poison fills released buffers in debug builds (-tags chunkring_debug, and with -race), so that what
+// is used after PutReader is plainly wrong instead of perhaps right.
+const poison = 0xDB
+
+// reader reads one decompressed block. It is Loki's compression.FlatReader.
+type reader struct {
+	flat  []byte // the block
+	off   int
+	buf   []byte // what flat is in; of a block that was not compressed nil
+	class int
+	held  *atomic.Int64 // bytes of buf while it is in use
+	inUse bool
+}
+
+// Read implements io.Reader.
+func (r *reader) Read(p []byte) (int, error) {
+	if r.off == len(r.flat) {
+		return 0, io.EOF
+	}
+	n := copy(p, r.flat[r.off:])
+	r.off += n
+	return n, nil
+}
+
+// Flat is all of the block, until PutReader.
+func (r *reader) Flat() []byte { return r.flat }
+
+// buffers keeps readers with their buffers in size classes, last in first out: what was touched last is
+// still in the CPU's caches. (sync.Pool would drop them with every garbage collection, and new memory
+// costs more than decompressing into it.)
+type buffers struct {
+	held atomic.Int64
+
+	mu   sync.Mutex
+	free [classes][]*reader
+	kept int64
+}
+
+// class is the index of the smallest class that holds size, and its bytes: 4, 5, 6, 7 times a power of
+// two.
+func class(size int) (index, bytes int) {
+	if size <= classBytesMin {
+		return 0, classBytesMin
+	}
+	log := bits.Len(uint(size-1)) - 3
+	quarters := (size + 1<<log - 1) >> log // 5 to 8
+	return 4*(log-10) + quarters - 4, quarters << log
+}
+
+// get returns a reader with a buffer for at least size bytes, at most rawBytesMax; nil if there would be
+// too many.
+func (b *buffers) get(size int) *reader {
+	index, bytes := class(size)
+	if b.held.Add(int64(bytes)) > heldBytesMax {
+		b.held.Add(-int64(bytes))
+		return nil
+	}
+	r := b.take(index)
+	if r == nil {
+		r = &reader{buf: core.NewBuffer(bytes), class: index, held: new(atomic.Int64)}
+		// An iterator that was never closed is garbage, and its reader with it.
+		runtime.AddCleanup(r, func(held *atomic.Int64) { b.held.Add(-held.Load()) }, r.held)
+	}
+	r.held.Store(int64(bytes))
+	r.inUse = true
+	return r
+}
+
+func (b *buffers) take(index int) *reader {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	list := b.free[index]
+	if len(list) == 0 {
+		return nil
+	}
+	r := list[len(list)-1]
+	list[len(list)-1] = nil
+	b.free[index] = list[:len(list)-1]
+	b.kept -= int64(len(r.buf))
+	return r
+}
+
+// put takes r back. The second time it does nothing.
+func (b *buffers) put(r *reader) {
+	if !r.inUse {
+		return
+	}
+	r.inUse, r.flat, r.off = false, nil, 0
+	if poisonReleased {
+		for i := range r.buf {
+			r.buf[i] = poison
+		}
+	}
+	bytes := int64(len(r.buf))
+	r.held.Store(0)
+	b.held.Add(-bytes)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.kept+bytes > keptBytesMax {
+		return // to the garbage collector
+	}
+	b.free[r.class] = append(b.free[r.class], r)
+	b.kept += bytes
+}
+
+// drop gives what is kept to the garbage collector.
+func (b *buffers) drop() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.free = [classes][]*reader{}
+	b.kept = 0
+}
+
+func (b *buffers) keptBytes() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.kept
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package blockread gives Loki readers of blocks that were decompressed in one call into C.
+//
+// A Loki that lokifork patched asks its reader pools for a reader each time an iterator comes to a
+// block, and passes the whole block; Enable puts pools of this package in their place. Such a reader
+// has the block decompressed, in a buffer that is reused after PutReader.
+//
+//	hook.go     Enable and Disable, for the whole process
+//	pool.go     the pools: decompress, or leave it to Loki's own reader
+//	buffers.go  readers with their buffers, bounded twice
+//	metrics.go  what was done, as Prometheus sees it
+//
+// A block that is damaged, or larger than it may be, goes to Loki's own reader, which hands out what
+// is before the damage and then its own error: so in no case can a query tell who decompressed.
+package blockread

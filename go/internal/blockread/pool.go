@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package blockread
+
+import (
+	"bytes"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/grafana/loki/v3/pkg/compression"
+
+	"github.com/chunkring/chunkring/go/internal/core"
+)
+
+// pool is Loki's compression.SizedReaderPool of one codec.
+type pool struct {
+	codec    compression.Codec
+	stock    compression.ReaderPool
+	buffers  *buffers
+	decoders *decoders
+
+	blocks, bytes atomic.Uint64 // decompressed here
+	fallbacks     [reasons]atomic.Uint64
+}
+
+// reason tells why a block was left to Loki's own reader.
+type reason int
+
+const (
+	damaged  reason = iota
+	unsure          // nothing that Loki writes
+	tooLarge        // beyond rawBytesMax
+	noMemory        // beyond heldBytesMax, or of the system's
+	reasons
+)
+
+var reasonNames = [reasons]string{"damaged", "unsure", "too_large", "memory"}
+
+// GetReader implements Loki's compression.ReaderPool.
+func (p *pool) GetReader(src io.Reader) (io.Reader, error) { return p.GetReaderSize(src, 0) }
+
+// GetReaderSize decompresses the block that src holds, if it is a *bytes.Buffer, as all of chunks are.
+// Whatever else and whatever fails is for Loki's own reader, to the error it has to say about it.
+func (p *pool) GetReaderSize(src io.Reader, uncompressedSize int) (io.Reader, error) {
+	block, ok := src.(*bytes.Buffer)
+	if !ok {
+		return p.stock.GetReader(src)
+	}
+	r, why := p.decompress(block.Bytes(), uncompressedSize)
+	if r != nil {
+		p.blocks.Add(1)
+		p.bytes.Add(uint64(len(r.flat)))
+		return r, nil
+	}
+	p.fallbacks[why].Add(1)
+	if why == tooLarge {
+		src = streamed{src}
+	}
+	return p.stock.GetReader(src)
+}
+
+// streamed hides that there is a *bytes.Buffer: what is in one of less than 128 KiB, Loki's zstd reader
+// decompresses whole, however much it is.
+type streamed struct{ io.Reader }
+
+// PutReader implements Loki's compression.ReaderPool. It takes what GetReader of this pool returned, and
+// what Loki's own pool did.
+func (p *pool) PutReader(r io.Reader) {
+	own, ok := r.(*reader)
+	switch {
+	case !ok:
+		p.stock.PutReader(r)
+	case p.codec == compression.None:
+		*own = reader{}
+		plain.Put(own)
+	default:
+		p.buffers.put(own)
+	}
+}
+
+// plain are the readers of blocks that are not compressed.
+var plain = sync.Pool{New: func() any { return new(reader) }}
+
+func (p *pool) decompress(block []byte, uncompressedSize int) (*reader, reason) {
+	if p.codec == compression.None {
+		r := plain.Get().(*reader)
+		r.flat = block
+		return r, 0
+	}
+	if len(block) > rawBytesMax {
+		return nil, tooLarge
+	}
+	d := p.decoders.get()
+	if d == nil {
+		return nil, noMemory
+	}
+	defer p.decoders.put(d)
+	for size := guess(len(block), uncompressedSize); ; {
+		r := p.buffers.get(size)
+		if r == nil {
+			return nil, noMemory
+		}
+		n, status := d.Decode(uint8(p.codec), block, r.buf)
+		if status == core.BlockOK {
+			r.flat = r.buf[:n:n]
+			return r, 0
+		}
+		room := len(r.buf)
+		p.buffers.put(r)
+		switch {
+		case status == core.BlockUnsure:
+			return nil, unsure
+		case status == core.BlockNoMemory:
+			return nil, noMemory
+		case status != core.BlockRoom:
+			return nil, damaged
+		case room == rawBytesMax || n > rawBytesMax:
+			return nil, tooLarge
+		case n > uint64(room):
+			size = int(n)
+		default:
+			size = min(2*room, rawBytesMax)
+		}
+	}
+}
+
+// guess is the room to try first. What Loki records as a block's uncompressed size is that of its lines
+// (and structured metadata): the block has a time and a length with each, 10 to 13 bytes. Where nothing
+// is recorded, text is compressed to more than an eighth.
+func guess(compressed, recorded int) int {
+	size := 8 * compressed
+	if recorded > 0 && recorded < rawBytesMax {
+		size = recorded + recorded/4 + 512
+	}
+	return min(size, rawBytesMax)
+}
+
+// decodersMax bounds the decoders that wait for reuse; each holds some 200 KiB.
+const decodersMax = 64
+
+// decoders are those that nobody uses now, the last used first.
+type decoders struct {
+	mu   sync.Mutex
+	free []*core.BlockDecoder
+}
+
+// get returns nil where memory is short.
+func (d *decoders) get() *core.BlockDecoder {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if n := len(d.free); n > 0 {
+		last := d.free[n-1]
+		d.free = d.free[:n-1]
+		return last
+	}
+	made, err := core.NewBlockDecoder()
+	if err != nil {
+		return nil
+	}
+	return made
+}
+
+func (d *decoders) put(used *core.BlockDecoder) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.free) == decodersMax {
+		used.Close()
+		return
+	}
+	d.free = append(d.free, used)
+}
+
+// drop frees those that nobody uses.
+func (d *decoders) drop() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, free := range d.free {
+		free.Close()
+	}
+	d.free = nil
+}

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package blockread
+
+import (
+	"bytes"
+	"io"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/common/expfmt"
+	"github.com/stretchr/testify/require"
+
+	"github.com/grafana/loki/v3/pkg/compression"
+)
+
+func open(t *testing.T, p *pool, block []byte) io.Reader {
+	r, err := p.GetReader(bytes.NewBuffer(block))
+	require.NoError(t, err)
+	return r
+}
+
+// TestBombs: what inflates beyond the limit costs no memory, and can still be read, by Loki's own reader.
+func TestBombs(t *testing.T) {
+	const size = 256 << 20
+	zeros := make([]byte, 1<<20)
+	for _, codec := range codecs {
+		if codec == compression.None {
+			continue
+		}
+		t.Run(codec.String(), func(t *testing.T) {
+			var b bytes.Buffer
+			writers := compression.GetWriterPool(codec)
+			w := writers.GetWriter(&b)
+			for range size / len(zeros) {
+				_, err := w.Write(zeros)
+				require.NoError(t, err)
+			}
+			require.NoError(t, w.Close())
+			writers.PutWriter(w)
+			p := testPool(codec)
+			for _, hint := range []int{0, 1000, size} {
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				r, err := p.GetReaderSize(bytes.NewBuffer(b.Bytes()), hint)
+				require.NoError(t, err)
+				require.NotImplements(t, (*interface{ Flat() []byte })(nil), r)
+				n, err := io.CopyN(io.Discard, r, 4<<20)
+				require.NoError(t, err)
+				require.EqualValues(t, 4<<20, n)
+				p.PutReader(r)
+				runtime.ReadMemStats(&after)
+				// Rooms of up to 16 MiB were tried; zstd's own window is 8 MiB.
+				require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(64<<20))
+				require.Zero(t, p.buffers.held.Load())
+			}
+			require.EqualValues(t, 3, p.fallbacks[tooLarge].Load())
+		})
+	}
+}
+
+// TestLimit: rawBytesMax itself is decompressed here, one byte more is not.
+func TestLimit(t *testing.T) {
+	for _, codec := range codecs {
+		if codec == compression.Zstd {
+			continue // it may be larger than its window, for which it is left to Loki's reader
+		}
+		p := testPool(codec)
+		raw := make([]byte, rawBytesMax+1)
+		require.True(t, requireSame(t, p, compressed(t, codec, raw[:rawBytesMax])), codec)
+		require.Equal(t, codec == compression.None, requireSame(t, p, compressed(t, codec, raw)), codec)
+	}
+	huge := make([]byte, rawBytesMax+1) // not even looked at
+	require.False(t, requireSame(t, testPool(compression.GZIP), huge))
+}
+
+// TestOtherSources: whatever is not a whole block in a *bytes.Buffer is for Loki's own reader.
+func TestOtherSources(t *testing.T) {
+	for _, codec := range codecs {
+		p := testPool(codec)
+		raw := entries("logs", 10_000)
+		block := compressed(t, codec, raw)
+		for _, src := range []io.Reader{bytes.NewReader(block), iotest.OneByteReader(bytes.NewReader(block))} {
+			r, err := p.GetReader(src)
+			require.NoError(t, err)
+			require.NotImplements(t, (*interface{ Flat() []byte })(nil), r)
+			got, err := io.ReadAll(r)
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(raw, got))
+			p.PutReader(r)
+		}
+		require.Zero(t, p.blocks.Load())
+	}
+}
+
+// TestReader: reads of any size, the whole at once, and both.
+func TestReader(t *testing.T) {
+	raw := entries("logs", 10_000)
+	p := testPool(compression.GZIP)
+	r := open(t, p, compressed(t, compression.GZIP, raw))
+	require.NoError(t, iotest.TestReader(struct{ io.Reader }{r}, raw))
+	require.True(t, bytes.Equal(raw, r.(*reader).Flat()), "whatever was read of it")
+	p.PutReader(r)
+}
+
+// TestReuse: a buffer comes back when it is released, once, and poisoned in debug builds.
+func TestReuse(t *testing.T) {
+	p := testPool(compression.Snappy)
+	block := compressed(t, compression.Snappy, entries("logs", 10_000))
+	first := open(t, p, block).(*reader)
+	flat := first.Flat()
+	require.EqualValues(t, len(first.buf), p.buffers.held.Load())
+	p.PutReader(first)
+	p.PutReader(first)
+	require.EqualValues(t, len(first.buf), p.buffers.keptBytes(), "released once")
+	require.Zero(t, p.buffers.held.Load())
+	require.Nil(t, first.Flat())
+	require.Equal(t, poisonReleased, flat[0] == poison && flat[len(flat)-1] == poison)
+
+	second, third := open(t, p, block).(*reader), open(t, p, block).(*reader)
+	require.Same(t, first, second)
+	require.NotSame(t, first, third)
+	p.PutReader(second)
+	p.PutReader(third)
+
+	plain := testPool(compression.None)
+	src := []byte("abc")
+	r := open(t, plain, src).(*reader)
+	require.Same(t, &src[0], &r.Flat()[0], "nothing is copied")
+	plain.PutReader(r)
+	require.Equal(t, "abc", string(src), "it is the chunk's")
+}
+
+// TestAllocations: none in steady state.
+func TestAllocations(t *testing.T) {
+	for _, codec := range codecs {
+		p := testPool(codec)
+		block := bytes.NewBuffer(compressed(t, codec, entries("logs", 100_000)))
+		require.Zero(t, testing.AllocsPerRun(20, func() {
+			r, err := p.GetReaderSize(block, 90_000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.PutReader(r)
+		}), codec)
+	}
+}
+
+// TestHeld: beyond the bound Loki's own readers take over, until something is released.
+func TestHeld(t *testing.T) {
+	p := testPool(compression.Snappy)
+	block := compressed(t, compression.Snappy, entries("logs", 10_000))
+	one := open(t, p, block).(*reader)
+	p.buffers.held.Add(heldBytesMax - 2*int64(len(one.buf)))
+	two := open(t, p, block)
+	require.IsType(t, one, two)
+	three := open(t, p, block)
+	require.NotImplements(t, (*interface{ Flat() []byte })(nil), three)
+	require.EqualValues(t, 1, p.fallbacks[noMemory].Load())
+	p.PutReader(three)
+	p.PutReader(two)
+	require.IsType(t, one, open(t, p, block))
+}
+
+// TestKept: what waits for reuse is bounded.
+func TestKept(t *testing.T) {
+	var b buffers
+	var all []*reader
+	for range 2 * keptBytesMax / (1 << 20) {
+		all = append(all, b.get(1<<20))
+	}
+	for _, r := range all {
+		b.put(r)
+	}
+	require.EqualValues(t, keptBytesMax, b.keptBytes())
+	require.Zero(t, b.held.Load())
+	require.Same(t, all[keptBytesMax/(1<<20)-1], b.get(1<<20), "the last one first")
+	b.drop()
+	require.Zero(t, b.keptBytes())
+}
+
+// TestForgotten: a reader that nobody gives back does not count for ever.
+func TestForgotten(t *testing.T) {
+	p := testPool(compression.Snappy)
+	block := compressed(t, compression.Snappy, entries("logs", 10_000))
+	for range 10 {
+		open(t, p, block)
+	}
+	require.NotZero(t, p.buffers.held.Load())
+	require.Eventually(t, func() bool {
+		runtime.GC()
+		return p.buffers.held.Load() == 0
+	}, time.Minute, time.Millisecond)
+}
+
+// TestConcurrent: many iterators at a time, good and bad blocks, all codecs, one set of buffers.
+func TestConcurrent(t *testing.T) {
+	s := newState()
+	raws := [][]byte{entries("logs", 300), entries("logs", 100_000), entries("noise", 20_000)}
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			for i := range 60 {
+				p := s.pools[(g+i)%len(s.pools)]
+				raw := raws[(g*i)%len(raws)]
+				block := compressed(t, p.codec, raw)
+				got, _ := read(p, block)
+				if got.err != "" || !bytes.Equal(got.raw, raw) {
+					t.Errorf("%s: %s", p.codec, got.err)
+				}
+				if got, _ := read(p, block[:len(block)/2]); got.err == "" && p.codec != compression.None {
+					t.Errorf("%s: half a block", p.codec)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.Zero(t, s.buffers.held.Load())
+	require.LessOrEqual(t, len(s.decoders.free), 8)
+	s.decoders.drop()
+}
+
+// TestClass: classes are in order, without holes, and none is more than a quarter too large.
+func TestClass(t *testing.T) {
+	last, lastBytes := 0, classBytesMin
+	for size := 1; size <= rawBytesMax; size += 1 + size/1000 {
+		index, bytes := class(size)
+		require.GreaterOrEqual(t, bytes, size)
+		require.True(t, size <= classBytesMin || bytes <= size+size/4+1, size)
+		if index != last {
+			require.Equal(t, last+1, index)
+			require.Greater(t, bytes, lastBytes)
+		} else {
+			require.Equal(t, lastBytes, bytes)
+		}
+		last, lastBytes = index, bytes
+	}
+	index, bytes := class(rawBytesMax)
+	require.Equal(t, classes-1, index)
+	require.Equal(t, rawBytesMax, bytes)
+}
+
+func TestMetrics(t *testing.T) {
+	s := newState()
+	c := collector{s}
+	require.Equal(t, 9*7+2, testutil.CollectAndCount(c), "all series are there from the start")
+	for _, p := range s.pools {
+		if p.codec == compression.GZIP {
+			read(p, compressed(t, p.codec, make([]byte, 1000)))
+			read(p, []byte("garbage"))
+		}
+	}
+	require.NoError(t, testutil.CollectAndCompare(c, strings.NewReader(`
+# HELP chunkring_block_buffer_bytes Buffers for decompressed blocks, by state: in_use, kept (for reuse).
+# TYPE chunkring_block_buffer_bytes gauge
+chunkring_block_buffer_bytes{state="in_use"} 0
+chunkring_block_buffer_bytes{state="kept"} 4096
+`), "chunkring_block_buffer_bytes"))
+	problems, err := testutil.CollectAndLint(c)
+	require.NoError(t, err)
+	require.Empty(t, problems)
+	counts, err := testutil.CollectAndFormat(c, expfmt.TypeTextPlain, "chunkring_blocks_decoded_total", "chunkring_block_bytes_decoded_total", "chunkring_block_fallbacks_total")
+	require.NoError(t, err)
+	require.Contains(t, string(counts), "chunkring_blocks_decoded_total{codec=\"gzip\"} 1\n")
+	require.Contains(t, string(counts), "chunkring_block_bytes_decoded_total{codec=\"gzip\"} 1000\n")
+	require.Contains(t, string(counts), "chunkring_block_fallbacks_total{codec=\"gzip\",reason=\"damaged\"} 1\n")
+	require.Contains(t, string(counts), "chunkring_block_fallbacks_total{codec=\"zstd\",reason=\"damaged\"} 0\n")
+}
