@@ -180,7 +180,9 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 		in:   "func newByteChunk",
 		at:   "symbolizer, err := symbolizerFromEnc(lb, compression.GetReaderPool(bc.encoding))",
 		put:  instead,
-		text: `symbolizer, err := mode.symbolizerFromEnc(lb, compression.GetReaderPool(bc.encoding)) // chunkring: was symbolizerFromEnc`,
+		text: `// chunkring: was symbolizerFromEnc. GetPool is never a decoder in C, so that decoding a batch of
+		// chunks makes no calls into C.
+		symbolizer, err := mode.symbolizerFromEnc(lb, compression.GetPool(bc.encoding).(compression.ReaderPool))`,
 	},
 
 	// Decoders: see SetReaderPool in files/pkg/compression.

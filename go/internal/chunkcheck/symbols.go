@@ -105,7 +105,8 @@ func inflateSymbols(codec compression.Codec, b []byte, count int) (detail string
 		src = new(bytes.Buffer)
 	}
 	*src = *bytes.NewBuffer(b)
-	pool := compression.GetReaderPool(codec)
+	// Not GetReaderPool, which may be decoders in C: a batch makes one call into C, whatever it holds.
+	pool := compression.GetPool(codec).(compression.ReaderPool)
 	reader, err := pool.GetReader(src)
 	if err != nil {
 		return "the structured metadata does not open: " + err.Error()
