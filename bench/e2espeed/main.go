@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command e2espeed measures whole Lokis: an unpatched one against one with chunkring, in turns, with the
+// same queries over the same store, warm and cold. It makes the stores itself, by pushing logs to the
+// unpatched Loki, and compares every answer; a wrong one ends it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/chunkring/chunkring/bench/internal/lokiproc"
+)
+
+// Exit codes, as -help documents them.
+const (
+	exitOK    = 0
+	exitWrong = 1
+	exitUsage = 2
+)
+
+type options struct {
+	stock, ours  string
+	oursArgs     string
+	bothArgs     string
+	backend      string
+	disabled     bool
+	dir          string
+	codecs       []string
+	bytes        int
+	tiny         int
+	tinyOverlap  int
+	logs         []string
+	makeOnly     bool
+	shapes       *regexp.Regexp
+	warm, cold   bool
+	drop         string
+	pairs        int
+	slowPairs    int
+	cacheMB      int
+	jsonFile     string
+	profileDir   string
+	profileTime  time.Duration
+	timeout      time.Duration
+	commandWords []string
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	o, err := parse(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		os.Exit(exitOK)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2espeed:", err)
+		os.Exit(exitUsage)
+	}
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "e2espeed: FAILED:", err)
+		os.Exit(exitWrong)
+	}
+}
+
+func parse(args []string) (options, error) {
+	o := options{commandWords: args}
+	var codecs, logs, states, shapes string
+	f := flag.NewFlagSet("e2espeed", flag.ContinueOnError)
+	f.StringVar(&o.stock, "stock", "build/loki-stock", "unpatched Loki `binary`")
+	f.StringVar(&o.ours, "loki", "build/loki", "Loki `binary` with chunkring")
+	f.StringVar(&o.oursArgs, "loki-args", "", "more `flags` for the Loki with chunkring")
+	f.StringVar(&o.bothArgs, "both-args", "", "more `flags` for all Lokis")
+	f.StringVar(&o.backend, "backend", "uring", "back-end of chunkring, uring or threads; if another one runs, this stops")
+	f.BoolVar(&o.disabled, "ours-disabled", false, "measure the Loki with chunkring switched off, too")
+	f.StringVar(&o.dir, "dir", "build/_e2espeed", "`directory` of the stores, which are used again, and of the last run's logs")
+	f.StringVar(&codecs, "codecs", "snappy,gzip,zstd,lz4,none", "a store of full chunks for each; empty for none")
+	f.IntVar(&o.bytes, "bytes", 600e6, "bytes of log lines in such a store")
+	f.IntVar(&o.tiny, "tiny", 50000, "chunks of the store of tiny chunks; 0 for none")
+	f.IntVar(&o.tinyOverlap, "tiny-overlap", 10000, "chunks of the store of tiny chunks that all overlap; 0 for none")
+	f.StringVar(&logs, "logs", "", "`files` with real log lines, comma-separated; a stream for each is added to the generated ones")
+	f.BoolVar(&o.makeOnly, "make-only", false, "make the missing stores, measure nothing")
+	f.StringVar(&shapes, "shapes", ".", "measure the queries whose name matches this `regexp`")
+	f.StringVar(&states, "states", "warm,cold", "states of the page cache")
+	f.StringVar(&o.drop, "drop", "auto", "how cold is made: caches (drop_caches, root only), fadvise (the store's files only), auto")
+	f.IntVar(&o.pairs, "pairs", 21, "rounds of a query that takes less than 100 ms")
+	f.IntVar(&o.slowPairs, "pairs-slow", 5, "rounds of the others")
+	f.IntVar(&o.cacheMB, "chunk-cache-mb", 0, "Loki's embedded chunk cache; it hides the client")
+	f.StringVar(&o.jsonFile, "json", "", "write everything, each sample too, to this `file`")
+	f.StringVar(&o.profileDir, "profile", "", "after measuring, write CPU profiles of every query into this `directory`")
+	f.DurationVar(&o.profileTime, "profile-time", 8*time.Second, "length of a profile")
+	f.DurationVar(&o.timeout, "timeout", 2*time.Hour, "give up after")
+	f.Usage = func() {
+		fmt.Fprintf(f.Output(), "usage: e2espeed [flags]\n\n")
+		f.PrintDefaults()
+		fmt.Fprintf(f.Output(), "\nexit codes: 0 measured, and all answers equal; 1 something differs or failed; 2 wrong flags\n")
+	}
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if f.NArg() > 0 {
+		return o, fmt.Errorf("unknown argument %q", f.Arg(0))
+	}
+	o.codecs, o.logs = list(codecs), list(logs)
+	return o, o.check(states, shapes)
+}
+
+func list(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return strings.Split(s, ",")
+}
+
+func (o *options) check(states, shapes string) (err error) {
+	for _, s := range list(states) {
+		switch s {
+		case "warm":
+			o.warm = true
+		case "cold":
+			o.cold = true
+		default:
+			return fmt.Errorf("-states: %q is neither warm nor cold", s)
+		}
+	}
+	if o.shapes, err = regexp.Compile(shapes); err != nil {
+		return fmt.Errorf("-shapes: %w", err)
+	}
+	switch {
+	case !slices.Contains([]string{"uring", "threads"}, o.backend):
+		return fmt.Errorf("-backend: %q is neither uring nor threads", o.backend)
+	case o.bytes < 1e6 && len(o.codecs) > 0:
+		return fmt.Errorf("-bytes: less than a megabyte makes no chunks worth measuring")
+	case o.tiny < 0 || o.tinyOverlap < 0 || max(o.tiny, o.tinyOverlap) > tinyMax || o.pairs < 1 || o.slowPairs < 1 || o.cacheMB < 0 || o.profileTime < time.Second:
+		return fmt.Errorf("-tiny, -tiny-overlap, -pairs, -pairs-slow, -chunk-cache-mb, -profile-time: out of range")
+	}
+	if o.drop, err = dropMode(o.drop); err != nil {
+		return err
+	}
+	for _, bin := range []*string{&o.stock, &o.ours} {
+		if _, err := os.Stat(*bin); err != nil {
+			return fmt.Errorf("%w; make loki loki-stock builds them", err)
+		}
+		if *bin, err = filepath.Abs(*bin); err != nil {
+			return err
+		}
+	}
+	o.dir, err = filepath.Abs(o.dir)
+	return err
+}
+
+// contenders are the Lokis that are measured; the first is what the others are compared with.
+func (o *options) contenders() []lokiproc.Build {
+	args := append(slices.Clone(readArgs), strings.Fields(o.bothArgs)...)
+	with := func(more ...string) []string { return append(slices.Clone(args), more...) }
+	all := []lokiproc.Build{
+		{Name: "stock", Bin: o.stock, Args: args},
+		{Name: "ours", Bin: o.ours, Backend: o.backend,
+			Args: append(with("-local.chunkring.backend="+o.backend), strings.Fields(o.oursArgs)...)},
+	}
+	if o.disabled {
+		all = append(all, lokiproc.Build{Name: "disabled", Bin: o.ours, Args: with("-local.chunkring.enabled=false")})
+	}
+	return all
+}
+
+// bench is one run of this program.
+type bench struct {
+	options
+	lokiproc.Fleet
+	results
+	names []string // of the stores
+}
+
+func run(ctx context.Context, o options) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("-timeout %s is over", o.timeout))
+	defer cancel()
+	b := &bench{options: o}
+	unlock, err := lock(o.dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	b.Root = filepath.Join(o.dir, "run")
+	if err := os.RemoveAll(b.Root); err != nil {
+		return err
+	}
+	defer b.KillAll()
+	stores, err := b.makeStores(ctx)
+	if err != nil || o.makeOnly {
+		return err
+	}
+	for _, s := range stores {
+		b.names = append(b.names, s.name)
+	}
+	if b.Header, err = b.header(ctx, stores); err != nil {
+		return err
+	}
+	err = b.measureStores(ctx, stores)
+	if len(b.Rows) == 0 {
+		return err
+	}
+	b.print(os.Stdout) // what there is, even if something failed later
+	if o.jsonFile != "" {
+		err = errors.Join(err, b.writeJSON(o.jsonFile))
+	}
+	return err
+}
+
+// lock keeps a second run away from the stores and the logs of this one.
+func lock(dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s is in use by another run: %w", dir, err), f.Close())
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+func (b *bench) measureStores(ctx context.Context, stores []store) error {
+	for _, s := range stores {
+		if err := b.measureStore(ctx, s); err != nil {
+			return fmt.Errorf("%s: %w\n  logs are in %s", s.name, err, b.Root)
+		}
+	}
+	if bad := b.Alarming(); len(bad) > 0 {
+		return fmt.Errorf("%d alarming lines in the Lokis' logs:\n  %s", len(bad), strings.Join(bad[:min(len(bad), 20)], "\n  "))
+	}
+	return nil
+}

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/chunkring/chunkring/bench/internal/lokiproc"
+	"github.com/chunkring/chunkring/bench/internal/report"
+)
+
+const (
+	slowQuery   = 100 * time.Millisecond // from here on, -pairs-slow
+	warmUpsWarm = 2
+	warmUpsCold = 1
+	settleStep  = 5 * time.Millisecond
+	settleCPU   = settleStep / 10
+	settleMax   = 300 * time.Millisecond
+)
+
+// sample is one answer's cost.
+type sample struct {
+	WallMs  float64
+	CPUMs   float64
+	FetchMs float64 // in GetChunks, all parts of the query together, as Loki counts
+	wall    time.Duration
+}
+
+// contender is a Loki under test, and what was measured of one query.
+type contender struct {
+	*lokiproc.Proc
+	tally   lokiproc.Tally
+	samples []sample
+	peak    int64         // RSS in this query
+	peakAll int64         // and in all of this store
+	idleCPU time.Duration // spent while others were asked
+	idle    time.Duration // that others were asked
+}
+
+// course is a store with the Lokis that read it.
+type course struct {
+	store
+	bench      *bench
+	files      []string
+	contenders []*contender
+}
+
+// measureStore starts the contenders, asks everything, and ends them.
+func (b *bench) measureStore(ctx context.Context, s store) error {
+	c := &course{store: s, bench: b}
+	var err error
+	if c.files, _, err = lokiproc.ChunkFiles(s.dir, tenant); err != nil {
+		return err
+	}
+	if len(c.files) != s.Chunks {
+		return fmt.Errorf("%d chunk files, the manifest says %d; remove %s", len(c.files), s.Chunks, s.dir)
+	}
+	if b.cold {
+		if err := checkDrop(b.drop, c.files); err != nil {
+			return err
+		}
+	}
+	for _, build := range b.contenders() {
+		p, err := b.Launch(build, "read "+s.name+" "+build.Name, lokiproc.Config{Store: s.dir, CacheMB: b.cacheMB})
+		if err != nil {
+			return err
+		}
+		c.contenders = append(c.contenders, &contender{Proc: p})
+	}
+	for _, p := range c.contenders {
+		if err := p.WaitReady(ctx); err != nil {
+			return err
+		}
+		if err := checkBackend(ctx, p); err != nil {
+			return err
+		}
+	}
+	if err := c.queries(ctx); err != nil {
+		return err
+	}
+	c.reportMemory()
+	for _, p := range c.contenders {
+		if err := p.Stop(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkBackend: what is measured is what the table will say.
+func checkBackend(ctx context.Context, p *contender) error {
+	m, err := p.Metrics(ctx)
+	if err != nil {
+		return err
+	}
+	if got := m.Backend(); got != p.Backend {
+		return fmt.Errorf("%s: chunkring's back-end is %q, not %q (-backend)", p.Label, got, p.Backend)
+	}
+	return nil
+}
+
+func (c *course) queries(ctx context.Context) error {
+	for _, sh := range shapes(c.store) {
+		if !c.bench.shapes.MatchString(sh.Name) {
+			continue
+		}
+		for _, cold := range []bool{false, true} {
+			if cold && !c.bench.cold || !cold && !c.bench.warm {
+				continue
+			}
+			if err := c.measure(ctx, sh, cold); err != nil {
+				return fmt.Errorf("%s, %s: %w", sh.Name, stateName(cold), err)
+			}
+			if err := c.profiles(ctx, sh, cold); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func stateName(cold bool) string {
+	if cold {
+		return "cold"
+	}
+	return "warm"
+}
+
+// measure asks one query in turns (A B, B A, ...), so that whatever else the machine does hits all alike.
+func (c *course) measure(ctx context.Context, sh shape, cold bool) error {
+	for _, p := range c.contenders {
+		p.samples, p.tally = nil, lokiproc.Tally{}
+		if err := p.tally.Begin(ctx, p.Proc); err != nil {
+			return err
+		}
+		if err := resetPeak(p.PID()); err != nil {
+			return err
+		}
+	}
+	warmUps, rounds := warmUpsWarm, c.bench.pairs
+	if cold {
+		warmUps = warmUpsCold
+	}
+	step := report.Progress(fmt.Sprintf("%s: %s, %s", c.name, sh.Name, stateName(cold)))
+	var want lokiproc.Answer
+	for round := 0; round < warmUps+rounds; round++ {
+		for i := range c.contenders {
+			p := c.contenders[(i+round)%len(c.contenders)]
+			got, s, err := c.turn(ctx, p, sh, cold)
+			if err != nil {
+				return err
+			}
+			if want.Text == nil { // in the first round the first is the unpatched Loki
+				want = got
+				err = checkAnswer(sh, got, c.Written)
+			} else if !bytes.Equal(want.Text, got.Text) {
+				err = fmt.Errorf("%s: the answer differs from stock's first %s", p.Label, lokiproc.Difference(want.Text, got.Text))
+			}
+			if err != nil {
+				return err
+			}
+			if round >= warmUps {
+				p.samples = append(p.samples, s)
+			} else if i == 0 && round == warmUps-1 && s.wall >= slowQuery {
+				rounds = c.bench.slowPairs
+			}
+		}
+		step(round+1, warmUps+rounds)
+	}
+	return c.finish(ctx, sh, cold, want)
+}
+
+func checkAnswer(sh shape, a lokiproc.Answer, w written) error {
+	if sh.check == nil {
+		return nil
+	}
+	return sh.check(a, w)
+}
+
+// finish checks who read the chunks, and adds the rows of the table.
+func (c *course) finish(ctx context.Context, sh shape, cold bool, a lokiproc.Answer) error {
+	for _, p := range c.contenders {
+		if sh.Chunks {
+			if _, err := p.tally.End(ctx, p.Proc, c.bench.cacheMB > 0); err != nil {
+				return err
+			}
+		}
+		var err error
+		if p.peak, err = peakRSS(p.PID()); err != nil {
+			return err
+		}
+		p.peakAll = max(p.peakAll, p.peak)
+	}
+	for _, p := range c.contenders[1:] {
+		c.bench.addRow(c.contenders[0], p, row{Store: c.name, Query: sh.Name, State: stateName(cold), Chunks: a.Downloaded})
+	}
+	return nil
+}
+
+// turn asks one Loki. Its CPU time counts until it has come to rest, so that a collection of garbage that
+// goes on after the answer is its own and no burden to the next one.
+func (c *course) turn(ctx context.Context, p *contender, sh shape, cold bool) (lokiproc.Answer, sample, error) {
+	if cold {
+		if err := drop(c.bench.drop, c.files); err != nil {
+			return lokiproc.Answer{}, sample{}, err
+		}
+	}
+	before, err := c.cpuTimes()
+	if err != nil {
+		return lokiproc.Answer{}, sample{}, err
+	}
+	begin := time.Now()
+	a, err := lokiproc.Ask(ctx, p.Proc, tenant, sh.Query)
+	if err != nil {
+		return a, sample{}, err
+	}
+	if err := settle(p); err != nil {
+		return a, sample{}, err
+	}
+	after, err := c.cpuTimes()
+	if err != nil {
+		return a, sample{}, err
+	}
+	p.tally.Add(a)
+	s := sample{WallMs: ms(a.Wall), FetchMs: ms(a.Fetching), wall: a.Wall}
+	for i, other := range c.contenders {
+		spent := after[i] - before[i]
+		if other == p {
+			s.CPUMs = ms(spent)
+		} else {
+			other.idleCPU += spent
+			other.idle += time.Since(begin)
+		}
+	}
+	return a, s, nil
+}
+
+func ms(d time.Duration) float64 { return d.Seconds() * 1e3 }
+
+func (c *course) cpuTimes() ([]time.Duration, error) {
+	var all []time.Duration
+	for _, p := range c.contenders {
+		t, err := cpuTime(p.PID())
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, t)
+	}
+	return all, nil
+}
+
+// settle waits until a process spends next to nothing, but not for ever.
+func settle(p *contender) error {
+	last, err := cpuTime(p.PID())
+	for waited := time.Duration(0); err == nil && waited < settleMax; waited += settleStep {
+		time.Sleep(settleStep)
+		var now time.Duration
+		if now, err = cpuTime(p.PID()); err == nil && now-last < settleCPU {
+			return nil
+		}
+		last = now
+	}
+	return err
+}
+
+// reportMemory notes the peaks of this store's processes.
+func (c *course) reportMemory() {
+	m := memory{Store: c.name, PeakMB: map[string]float64{}, IdleCPUPercent: map[string]float64{}}
+	for _, p := range c.contenders {
+		m.PeakMB[p.Name] = float64(p.peakAll) / 1e6
+		m.IdleCPUPercent[p.Name] = 100 * p.idleCPU.Seconds() / max(p.idle.Seconds(), 1e-3)
+	}
+	c.bench.Memory = append(c.bench.Memory, m)
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// cpuTime is what all threads of a process have spent, in user mode and in the kernel, those that ended
+// included: io_uring's workers, too. It is the clock that clock_getcpuclockid(3) names, in nanoseconds;
+// /proc/PID/stat has ticks of 10 ms, and /proc/PID/schedstat the main thread only.
+func cpuTime(pid int) (time.Duration, error) {
+	const wholeProcess = 2 // CPUCLOCK_SCHED; linux/posix-timers_types.h
+	var ts unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|wholeProcess), &ts); err != nil {
+		return 0, fmt.Errorf("CPU clock of process %d: %w", pid, err)
+	}
+	return time.Duration(ts.Nano()), nil
+}
+
+// peakRSS is the largest resident set since the start or the last resetPeak, in bytes.
+func peakRSS(pid int) (int64, error) {
+	data, err := os.ReadFile(procFile(pid, "status"))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(data)) {
+		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			kb, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
+			return kb << 10, err
+		}
+	}
+	return 0, fmt.Errorf("process %d: no VmHWM", pid)
+}
+
+// resetPeak makes the peak what is resident now.
+func resetPeak(pid int) error { return os.WriteFile(procFile(pid, "clear_refs"), []byte("5"), 0) }
+
+func procFile(pid int, name string) string {
+	return filepath.Join("/proc", strconv.Itoa(pid), name)
+}

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command experiment runs the published experiment again, against every peer of bench/internal/peers, in
+// one interleaved run; bench/mkreport makes tables and plots of what it leaves. bench/README.md has the
+// how and the results.
+//
+//	experiment -mode full     everything (about 25 minutes)
+//	experiment -mode quick    a handful of points (below 3 minutes)
+//	experiment -mode check    the regression gate: chunkring's ratios to stock against the baseline's
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/chunkring/chunkring/bench/internal/peers"
+	"github.com/chunkring/chunkring/bench/internal/report"
+	"github.com/chunkring/chunkring/bench/internal/result"
+	"github.com/chunkring/chunkring/bench/internal/stats"
+	"github.com/chunkring/chunkring/go/chunkgen"
+)
+
+// Exit codes, as -help documents them.
+const (
+	exitOK    = 0
+	exitWrong = 1
+	exitUsage = 2
+	exitNoisy = 3
+)
+
+type options struct {
+	mode      string
+	dir, out  string
+	unpatched string
+	baseline  string
+	update    bool
+	noisyOK   bool
+	cpus      int
+	cap       time.Duration
+	only      *regexp.Regexp
+}
+
+var errNoisy = errors.New("go on all the same with -noisy-ok")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if len(os.Args) > 1 && os.Args[1] == "child" {
+		exit(runChild(ctx, os.Args[2:]))
+	}
+	o, err := parse(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		os.Exit(exitOK)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "experiment:", err)
+		os.Exit(exitUsage)
+	}
+	exit(run(ctx, o))
+}
+
+func exit(err error) {
+	if err == nil {
+		os.Exit(exitOK)
+	}
+	fmt.Fprintln(os.Stderr, "experiment:", err)
+	if errors.Is(err, errNoisy) {
+		os.Exit(exitNoisy)
+	}
+	os.Exit(exitWrong)
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	var only string
+	f := flag.NewFlagSet("experiment", flag.ContinueOnError)
+	f.StringVar(&o.mode, "mode", "quick", "what to measure: full, quick, check")
+	f.StringVar(&o.dir, "dir", "build/bench/stores", "`directory` for the generated stores; they are kept for the next run")
+	f.StringVar(&o.out, "out", "build/bench", "`directory` for the results: MODE.json, MODE.bench (for benchstat)")
+	f.StringVar(&o.unpatched, "unpatched", "", "this `program`, built with an unmodified Loki: stock in it is the control")
+	f.StringVar(&o.baseline, "baseline", "bench/report/baseline.json", "`file` of the gate's ratios")
+	f.BoolVar(&o.update, "update", false, "with -mode check: write the baseline instead of comparing")
+	f.BoolVar(&o.noisyOK, "noisy-ok", false, "go on where the machine is too noisy; the results say so")
+	f.IntVar(&o.cpus, "cpus", min(2, runtime.NumCPU()), "CPUs for the readers, but where one is the point")
+	f.DurationVar(&o.cap, "cap", 0, "`time` for the rounds of each point instead of the planned; fewer than three rounds are no measure")
+	f.StringVar(&only, "only", "", "measure only points whose title matches this `regexp`")
+	f.Usage = func() {
+		fmt.Fprintf(f.Output(), "usage: experiment [flags]\n\n")
+		f.PrintDefaults()
+		fmt.Fprintf(f.Output(), "\nexit codes: 0 done; 1 a reader failed, differs from stock or fell behind the baseline; 2 wrong flags; 3 too noisy a machine\n")
+	}
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if o.mode != "full" && o.mode != "quick" && o.mode != "check" || f.NArg() > 0 {
+		return o, errors.New("-mode is full, quick or check, and there are no arguments")
+	}
+	if o.cpus < 1 || o.cpus > runtime.NumCPU() {
+		return o, fmt.Errorf("-cpus %d: there are %d", o.cpus, runtime.NumCPU())
+	}
+	var err error
+	o.only, err = regexp.Compile(only)
+	return o, err
+}
+
+func runChild(ctx context.Context, args []string) error {
+	if len(args) != 4 {
+		return errors.New("child is for this program's own use")
+	}
+	files, err1 := strconv.Atoi(args[2])
+	callers, err2 := strconv.Atoi(args[3])
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	return serve(ctx, childConfig{Dir: args[0], Peer: args[1], Files: files, Callers: callers}, os.Stdin, os.Stdout)
+}
+
+func run(ctx context.Context, o options) error {
+	if !peers.Patched() {
+		return errors.New("built with an unmodified Loki: build it with -modfile build/patched.mod, as make bench does")
+	}
+	r := &result.Run{Mode: o.mode, Begin: time.Now().UTC().Truncate(time.Second), Machine: machine(ctx, o.dir), ColdHow: coldHow()}
+	total, stolen := cpuTimes()
+	r.Noise = listen()
+	for tries := 1; tries < listenTries && tooNoisy(r.Noise) != nil; tries++ {
+		time.Sleep(listenPause) // something may just have ended
+		r.Noise = listen()
+	}
+	if err := tooNoisy(r.Noise); err != nil {
+		if !o.noisyOK {
+			return fmt.Errorf("%w; %w", err, errNoisy)
+		}
+		fmt.Fprintln(os.Stderr, "experiment:", err)
+		r.Noise.Forced = true
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	d := &driver{exe: exe, unpatched: o.unpatched}
+	r.CallsHow, d.calls = callsHow()
+	p := choosePlan(o)
+	if len(p) == 0 {
+		return errors.New("-only matches no point")
+	}
+	if d.stores, err = makeStores(ctx, o.dir, p.stores()); err != nil {
+		return err
+	}
+	if o.mode == "check" {
+		return d.check(ctx, o, p, r.Machine)
+	}
+	if err := d.measureAll(ctx, p, r); err != nil {
+		return err
+	}
+	r.Noise.During = stats.Of(d.noise)
+	if t, s := cpuTimes(); t > total {
+		r.Noise.Stolen = (s - stolen) / (t - total)
+	}
+	r.Minutes = time.Since(r.Begin).Minutes()
+	return write(o, r)
+}
+
+func choosePlan(o options) plan {
+	var p, chosen plan
+	switch o.mode {
+	case "full":
+		p = fullPlan(o.cpus, o.unpatched != "")
+	case "quick":
+		p = quickPlan(o.cpus, o.unpatched != "")
+	case "check":
+		p = checkPlan(o.cpus)
+	}
+	for _, s := range p {
+		if o.cap > 0 {
+			s.cap, s.rounds[0] = o.cap, 1
+		}
+		if o.only.MatchString(s.title()) {
+			chosen = append(chosen, s)
+		}
+	}
+	return chosen
+}
+
+func (d *driver) measureAll(ctx context.Context, p plan, r *result.Run) error {
+	fio, err := exec.LookPath("fio")
+	if err != nil {
+		r.Left = append(r.Left, "fio: not installed, so the disk's own limit is missing")
+	}
+	if _, err := exec.LookPath("perf"); err != nil {
+		r.Left = append(r.Left, "time by stage: perf is not installed")
+	} else {
+		d.measureStages(ctx, p, r)
+	}
+	for i, s := range p {
+		if need, free := memoryNeed(s), memoryFree(); need > free {
+			r.Left = append(r.Left, fmt.Sprintf("%s: its readers need %d MB, %d are free", s.title(), need>>20, free>>20))
+			continue
+		}
+		point, err := d.point(ctx, s, fmt.Sprintf("%d/%d %s", i+1, len(p), s.title()))
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.title(), err)
+		}
+		r.Points = append(r.Points, *point)
+		if s.cold && fio != "" {
+			disks, err := d.fio(ctx, s)
+			if err != nil {
+				r.Left = append(r.Left, fmt.Sprintf("the disk's own speed at %s: %v", s.title(), err))
+			}
+			r.Disk = append(r.Disk, disks...)
+		}
+	}
+	return nil
+}
+
+// measureStages profiles every reader at some of the plan's points.
+func (d *driver) measureStages(ctx context.Context, p plan, r *result.Run) {
+	at, each := []spec{{files: 100, size: 900_000}, {files: 100, size: 235_000}, {files: 100, size: 20_000}, {files: 1000, size: 4_000}}, 2*time.Second
+	if r.Mode == "quick" {
+		at, each = at[:1], time.Second
+	}
+	for _, s := range p {
+		if !s.plainly(at) {
+			continue
+		}
+		report.Progress("where the CPU time goes, by perf: " + s.title())
+		stages, err := d.stages(ctx, s, each)
+		if err != nil {
+			r.Left = append(r.Left, fmt.Sprintf("time by stage at %s: %v", s.title(), err))
+		}
+		r.Stages = append(r.Stages, stages...)
+	}
+}
+
+// memoryNeed is what the readers' processes will have at their peak, about: twice the live heap each.
+func memoryNeed(s *spec) int {
+	const process = 120 << 20
+	return len(s.peers) * (process + 2*(cacheBytes+s.files*s.size*s.callers))
+}
+
+func memoryFree() int {
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	for _, line := range strings.Split(string(b), "\n") {
+		if value, ok := strings.CutPrefix(line, "MemAvailable:"); ok {
+			kb, _ := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(value), " kB"))
+			return kb << 10
+		}
+	}
+	return 0
+}
+
+// makeStores makes the stores, or finds them made, and reads them once: warm points want them in the page
+// cache, and what is not yet on the disk can't be dropped from it.
+func makeStores(ctx context.Context, dir string, need map[int]int) (map[int]*chunkgen.Index, error) {
+	stores := map[int]*chunkgen.Index{}
+	for size, files := range need {
+		x, err := chunkgen.Write(ctx, filepath.Join(dir, fmt.Sprintf("%dx%d", files, size)), chunkgen.Options{Count: files, Size: size},
+			report.Progress(fmt.Sprintf("store of %d chunks of %d KB", files, size/1000)))
+		if err != nil {
+			return nil, err
+		}
+		stores[size] = x
+	}
+	unix.Sync()
+	return stores, nil
+}

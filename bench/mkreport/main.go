@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command mkreport makes tables (Markdown, CSV) and plots (SVG, PNG) of a run of bench/experiment.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/chunkring/chunkring/bench/internal/result"
+)
+
+func main() {
+	in := flag.String("in", "build/bench/full.json", "`file` that experiment left")
+	out := flag.String("out", "bench/report", "`directory` for the report")
+	flag.Parse()
+	if err := run(*in, *out); err != nil {
+		fmt.Fprintln(os.Stderr, "mkreport:", err)
+		os.Exit(1)
+	}
+}
+
+func run(in, out string) error {
+	r, err := result.Load(in)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return err
+	}
+	made, err := plots(r, out)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(out, "report.md"), markdown(r, made), 0o644); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(out, "results.csv"), csvTable(r), 0o644); err != nil {
+		return err
+	}
+	if err := result.Save(filepath.Join(out, "results.json"), r); err != nil {
+		return err
+	}
+	fmt.Printf("%s: report.md, results.csv, results.json and %d plots\n", out, len(made))
+	return nil
+}
