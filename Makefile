@@ -4,6 +4,7 @@
 
 CC      ?= cc
 AR      ?= ar
+OBJCOPY ?= objcopy
 GO      ?= go
 BUILD   ?= build
 # make V=1 shows the commands.
@@ -12,14 +13,24 @@ Q       := $(if $(V),,@)
 SANITIZE ?=
 DEBUG    ?=
 
+# Hardening. _FORTIFY_SOURCE=3 needs gcc 12 or clang 15 and glibc 2.34 (else it is 2), and is of no use
+# under a sanitizer, which sees more. CET (-fcf-protection) is x86's; its arm64 kin is
+# -mbranch-protection. Paths are mapped so that the archive is the same wherever it is built.
+CC_MACHINE := $(shell $(CC) -dumpmachine 2>/dev/null)
+HARDENING  := -fstack-protector-strong -fstack-clash-protection -ffile-prefix-map=$(CURDIR)=. \
+	$(if $(SANITIZE),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3) \
+	$(if $(filter x86_64-%,$(CC_MACHINE)),-fcf-protection) \
+	$(if $(filter aarch64-%,$(CC_MACHINE)),-mbranch-protection=standard)
 CFLAGS_BASE := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -O2 -g -fPIC -fvisibility=hidden \
 	-fno-omit-frame-pointer -pthread -Ic/include
-CFLAGS_ALL   = $(CFLAGS_BASE) $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all) \
+CFLAGS_ALL   = $(CFLAGS_BASE) $(HARDENING) $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all) \
 	$(if $(DEBUG),-DCR_DEBUG) $(CFLAGS)
-# These go statically into whatever links libchunkring.a.
-LDLIBS_ALL   = -l:liburing.a -l:libzstd.a -l:libdeflate.a -l:liblz4.a -pthread
+# Static libraries that go into libchunkring.a.
+LIBS         = $(LIBS_FROM) -l:liburing.a -l:libzstd.a -l:libdeflate.a -l:liblz4.a
+LDLIBS_ALL   = -Wl,-z,relro,-z,now $(LIBS) -pthread
 
 LIB      := $(BUILD)/libchunkring.a
+PARTS    := $(BUILD)/libchunkring-parts.a
 LIB_SRC  := $(wildcard c/src/*.c)
 LIB_OBJ  := $(LIB_SRC:c/src/%.c=$(BUILD)/obj/%.o)
 HEADERS  := $(wildcard c/include/*.h c/src/*.h c/test/*.h)
@@ -29,7 +40,7 @@ LIB_ID   := go/internal/core/libchunkring_id.h
 
 C_TESTS  := $(patsubst c/test/%.c,$(BUILD)/test/%,$(wildcard c/test/test_*.c))
 
-.PHONY: fuzz help deps lib run genstore loki loki-src loki-stock test-e2e test-loki test-loki-subset test test-c test-go test-nocgo test-loki-src asan tsan \
+.PHONY: chunkctl install-chunkctl test-chunkctl test-chunkctl-asan fuzz sim test-fuzz-saved help deps lib run genstore loki loki-src loki-stock test-e2e test-loki test-loki-subset bench bench-programs bench-quick bench-check bench-e2e test test-c test-go test-nocgo test-loki-src asan tsan \
 	valgrind lint clean
 .DEFAULT_GOAL := help
 
@@ -39,7 +50,7 @@ help: ## list the targets
 # ---- what the build needs ----
 
 deps: ## install missing packages (root or sudo, apt), or print the command that does
-	@GO='$(GO)' CC='$(CC)' sh .ci/deps
+	@$(if $(NO_DEPS),:,GO='$(GO)' CC='$(CC)' sh .ci/deps)
 
 # ---- C library ----
 
@@ -50,9 +61,25 @@ $(BUILD)/obj/%.o: c/src/%.c $(HEADERS) Makefile
 	@echo "  CC $@"
 	$(Q)$(CC) $(CFLAGS_ALL) -c $< -o $@
 
-$(LIB): $(LIB_OBJ)
+LIBRARIES = $(shell for l in liburing libzstd libdeflate liblz4; do \
+	printf '%s' "$$sep$$l $$(pkg-config --modversion $$l)"; sep=', '; done)
+$(BUILD)/obj/version.o $(BUILD)/fuzz/obj/version.o: CFLAGS_ALL += -DCR_LIBRARIES='"$(LIBRARIES)"'
+
+# One object with the libraries in it and nothing but cr_ visible: whatever zstd, lz4 or liburing the
+# rest of a program brings, in whichever version, neither meets the other.
+$(BUILD)/libchunkring.o: $(LIB_OBJ)
+	@echo "  LD $@"
+	$(Q)$(CC) -r -nostdlib -o $@ $^ $(LIBS)
+	$(Q)$(OBJCOPY) --wildcard --keep-global-symbol='cr_*' $@
+
+$(LIB): $(BUILD)/libchunkring.o
 	@rm -f $@
 	@echo "  AR $@"
+	$(Q)$(AR) rcsD $@ $^
+
+# The same in its parts, for tests that come between the library and liburing.
+$(PARTS): $(LIB_OBJ)
+	@rm -f $@
 	$(Q)$(AR) rcsD $@ $^
 
 $(LIB_ID): $(LIB) c/include/chunkring.h
@@ -65,14 +92,30 @@ CHUNKCTL_OBJ := $(patsubst cmd/chunkctl/%.c,$(BUILD)/chunkctl-obj/%.o,$(wildcard
 
 chunkctl: deps $(BUILD)/chunkctl ## build/chunkctl, the operator's tool for chunk stores
 
+$(BUILD)/chunkctl-obj/main.o: CFLAGS_ALL += -DCHUNKCTL_VERSION='"$(shell git describe --always --dirty 2>/dev/null || echo unversioned)"'
+
 $(BUILD)/chunkctl-obj/%.o: cmd/chunkctl/%.c $(wildcard cmd/chunkctl/*.h) $(HEADERS) Makefile
 	@mkdir -p $(@D)
 	@echo "  CC $@"
-	$(Q)$(CC) $(CFLAGS_ALL) -DCHUNKCTL_VERSION='"$(shell git describe --always --dirty 2>/dev/null || echo unversioned)"' -c $< -o $@
+	$(Q)$(CC) $(CFLAGS_ALL) -c $< -o $@
 
 $(BUILD)/chunkctl: $(CHUNKCTL_OBJ) $(LIB)
 	@echo "  LD $@"
 	$(Q)$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDLIBS_ALL)
+
+PREFIX ?= /usr/local
+install-chunkctl: chunkctl ## chunkctl, its man page and completions below PREFIX (/usr/local)
+	install -D -m 755 $(BUILD)/chunkctl $(DESTDIR)$(PREFIX)/bin/chunkctl
+	install -D -m 644 cmd/chunkctl/chunkctl.1 $(DESTDIR)$(PREFIX)/share/man/man1/chunkctl.1
+	install -D -m 644 cmd/chunkctl/chunkctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/chunkctl
+	install -D -m 644 cmd/chunkctl/chunkctl.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_chunkctl
+
+test-chunkctl: chunkctl ## its tests, on stores that Loki's own encoder wrote
+	$(GO) test ./cmd/chunkctl/test
+
+test-chunkctl-asan: lib ## the same on a chunkctl with AddressSanitizer and UndefinedBehaviorSanitizer
+	$(MAKE) chunkctl BUILD=build/asan SANITIZE=address,undefined DEBUG=1
+	CHUNKCTL=$(CURDIR)/build/asan/chunkctl $(GO) test -count=1 ./cmd/chunkctl/test
 
 # ---- the main job ----
 
@@ -120,60 +163,35 @@ test-loki: loki-src ## Loki's own suites on the unpatched and the patched tree (
 test-loki-subset: loki-src ## the part of it that CI would have time for
 	$(GO) run ./bench/lokitests -subset
 
-# ---- tests ----
+# ---- benchmarks: see bench/README.md ----
 
-test: test-c test-go test-nocgo test-loki-src ## all tests: C on every back-end, Go with -race and without cgo, the patched Loki's
-	@echo "make test: everything passed"
+EXPERIMENT = $(BUILD)/bench/experiment -unpatched $(BUILD)/bench/experiment-unpatched
+bench-programs: loki-src
+	$(GO) build -modfile build/patched.mod -o $(BUILD)/bench/experiment ./bench/experiment
+	$(GO) build -o $(BUILD)/bench/experiment-unpatched ./bench/experiment
+	$(GO) build -o $(BUILD)/bench/mkreport ./bench/mkreport
 
-# Shared by the C tests; what starts with test_ has a main.
-TEST_COMMON := $(filter-out c/test/test_%.c c/test/sim_%.c,$(wildcard c/test/*.c))
-# Calls that a test wants to see or to fail.
-WRAP_test_uring := -Wl,--wrap=io_uring_submit_and_wait,--wrap=io_uring_submit_and_get_events,--wrap=io_uring_queue_init_params,--wrap=io_uring_register_restrictions
-# All that the core asks of the kernel: test_sim has one of its own.
-SIM_CALLS     := open openat __openat_2 syscall close fstat pread preadv2 posix_fadvise readlinkat clock_gettime \
-	nanosleep malloc io_uring_queue_init_params io_uring_queue_exit io_uring_get_probe_ring \
-	io_uring_register_restrictions io_uring_enable_rings io_uring_submit_and_wait \
-	io_uring_submit_and_get_events __io_uring_get_cqe fx_fail
-WRAP_test_sim := $(SIM_CALLS:%=-Wl,--wrap=%)
+bench: bench-programs ## the published experiment against every peer, 25 minutes; writes bench/report
+	$(EXPERIMENT) -mode full $(ARGS)
+	$(BUILD)/bench/mkreport -in $(BUILD)/bench/full.json -out bench/report
 
-$(BUILD)/test/test_sim: c/test/sim_kernel.c
-$(BUILD)/test/%: c/test/%.c $(TEST_COMMON) $(LIB) $(HEADERS)
-	@mkdir -p $(@D)
-	@echo "  CC $@"
-	$(Q)$(CC) $(CFLAGS_ALL) -Ic/src $(filter %.c,$^) -o $@ $(WRAP_$*) $(LIB) $(LDLIBS_ALL) -lcmocka
+bench-quick: bench-programs ## a handful of its points, below 3 minutes; writes build/bench/quick
+	$(EXPERIMENT) -mode quick $(ARGS)
+	$(BUILD)/bench/mkreport -in $(BUILD)/bench/quick.json -out $(BUILD)/bench/quick
 
-test-c: deps $(C_TESTS) ## C tests on every back-end
-	@for t in $(C_TESTS); do echo "== $$t"; \
-		CR_TESTDATA=testdata $(TEST_WRAPPER) $$t >$$t.log 2>&1 || { cat $$t.log; echo "FAILED: $$t"; exit 1; }; \
-		grep -E 'PASSED|FAILED|SKIPPED|skipped|left out|no io_uring' $$t.log; done
+bench-check: bench-programs ## has a ratio to stock fallen below bench/report/baseline.json?
+	$(EXPERIMENT) -mode check $(ARGS)
 
-test-go: lib
-	$(GO) test -race ./...
-
-test-nocgo: deps
-	CGO_ENABLED=0 $(GO) test ./...
-
-test-loki-src: loki-src ## tests of what lokifork puts into Loki, inside the patched tree
-	$(GO) test -C build/loki-src -modfile ../loki.mod \
-		-run 'Chunkring|SetReaderPool|DecodeVerified|VerifiedBlock|LeanSymbolizer|ParseMetadata|LabelCache' \
-		./pkg/compression ./pkg/chunkenc ./pkg/storage/chunk ./pkg/storage ./pkg/compactor
-
-asan: ## C tests under AddressSanitizer and UndefinedBehaviorSanitizer, debug build
-	$(MAKE) test-c BUILD=build/asan SANITIZE=address,undefined DEBUG=1
-
-tsan: ## C tests under ThreadSanitizer
-	$(MAKE) test-c BUILD=build/tsan SANITIZE=thread DEBUG=1
-
-valgrind: ## C tests under valgrind (slow; threads and fault back-ends where it does not know io_uring)
-	CR_TEST_BACKENDS=threads,fault $(MAKE) test-c BUILD=build/valgrind DEBUG=1 \
-		TEST_WRAPPER="valgrind -q --error-exitcode=9 --leak-check=full"
+bench-e2e: loki loki-stock ## whole Lokis over the same store, stock and ours in turns (ARGS=-help)
+	$(GO) build -o $(BUILD)/e2espeed ./bench/e2espeed
+	$(BUILD)/e2espeed $(ARGS)
 
 # ---- fuzzing: c/fuzz, the targets with libFuzzer; test-c runs them over saved inputs ----
 
 FUZZ_CC    ?= $(or $(shell command -v clang-14),clang)
 FUZZ_DIR   := $(BUILD)/fuzz
 FUZZ_C     := chunk snappy batch path block_gzip block_flate block_zstd block_lz4 block_snappy
-FUZZ_FLAGS  = $(filter-out -O2,$(CFLAGS_ALL)) -O1 -DCR_DEBUG -fsanitize=address,undefined \
+FUZZ_FLAGS  = $(filter-out -O2 -D_FORTIFY_SOURCE=3,$(CFLAGS_ALL)) -O1 -DCR_DEBUG -fsanitize=address,undefined \
 	-fno-sanitize-recover=all -Ic/src
 SECONDS    ?= 60
 # How the block targets differ; which targets have a mutator of their own.
@@ -212,6 +230,107 @@ fuzz: deps $(BUILD)/fuzz-seeds ## libFuzzer on every target of c/fuzz, SECONDS=6
 	@$(BUILD)/fuzz-seeds $(FUZZ_DIR)/corpus testdata/good/*.chunk testdata/bad/*.chunk
 	@c/fuzz/run $(FUZZ_DIR) $(SECONDS) $(FUZZ_C)
 
+# Everything that is in testdata, and what once found something (testdata/fuzz/<target>/).
+test-fuzz-saved: $(FUZZ_C:%=$(BUILD)/replay/%) $(BUILD)/fuzz-seeds
+	@rm -rf $(BUILD)/replay/seeds && mkdir -p $(BUILD)/replay/seeds
+	@$(BUILD)/fuzz-seeds $(BUILD)/replay/seeds testdata/good/*.chunk testdata/bad/*.chunk
+	@for t in $(FUZZ_C); do t=$(BUILD)/replay/$$t; echo "== $$t"; \
+		$(TEST_WRAPPER) $$t $$(ls -d $(BUILD)/replay/seeds/$${t##*/} $(BUILD)/replay/seeds/snappy \
+			testdata/fuzz/$${t##*/} 2>/dev/null) >$$t.log 2>&1 || { cat $$t.log; echo "FAILED: $$t"; exit 1; }; \
+		grep PASSED $$t.log; done
+
+# ---- tests ----
+
+test: test-c test-go test-nocgo test-loki-src ## all tests: C on every back-end, Go with -race and without cgo, the patched Loki's
+	@echo "make test: everything passed"
+
+# Shared by the C tests; what starts with test_ has a main.
+TEST_COMMON := $(filter-out c/test/test_%.c c/test/sim_%.c,$(wildcard c/test/*.c))
+# Calls that a test wants to see or to fail.
+WRAP_test_uring := -Wl,--wrap=io_uring_submit_and_wait,--wrap=io_uring_submit_and_get_events,--wrap=io_uring_queue_init_params,--wrap=io_uring_register_restrictions
+# All that the core asks of the kernel: test_sim has one of its own.
+SIM_CALLS     := open openat __openat_2 syscall close fstat pread preadv2 posix_fadvise readlinkat clock_gettime \
+	nanosleep malloc io_uring_queue_init_params io_uring_queue_exit io_uring_get_probe_ring \
+	io_uring_register_restrictions io_uring_enable_rings io_uring_submit_and_wait \
+	io_uring_submit_and_get_events __io_uring_get_cqe _exit
+WRAP_test_sim := $(SIM_CALLS:%=-Wl,--wrap=%)
+
+$(BUILD)/test/test_sim: c/test/sim_kernel.c
+$(BUILD)/test/%: c/test/%.c $(TEST_COMMON) $(PARTS) $(HEADERS)
+	@mkdir -p $(@D)
+	@echo "  CC $@"
+	$(Q)$(CC) $(CFLAGS_ALL) -Ic/src $(filter %.c,$^) -o $@ $(WRAP_$*) $(PARTS) $(LDLIBS_ALL) -lcmocka
+
+# As a user links it: the archive and no other library.
+$(BUILD)/test/test_symbols: c/test/test_symbols.c $(LIB)
+	@mkdir -p $(@D)
+	@echo "  CC $@"
+	$(Q)$(CC) $(CFLAGS_ALL) $< -o $@ $(LIB) -Wl,-z,relro,-z,now -pthread $(LIBS_FROM) -lcmocka
+
+test-c: deps $(C_TESTS) test-fuzz-saved ## C tests on every back-end, fuzz targets over saved inputs
+	@for t in $(C_TESTS); do echo "== $$t"; \
+		CR_TESTDATA=testdata $(TEST_WRAPPER) $$t >$$t.log 2>&1 || { cat $$t.log; echo "FAILED: $$t"; exit 1; }; \
+		grep -E 'PASSED|FAILED|SKIPPED|skipped|left out|no io_uring' $$t.log; done
+
+test-go: lib
+	$(GO) test -race ./...
+
+test-nocgo: deps
+	CGO_ENABLED=0 $(GO) test ./...
+
+test-loki-src: loki-src ## the client over the patched Loki, and tests of what lokifork puts into it
+	$(GO) test -modfile build/patched.mod ./go/chunkring
+	$(GO) test -C build/loki-src -modfile ../loki.mod \
+		-run 'Chunkring|SetReaderPool|DecodeVerified|VerifiedBlock|LeanSymbolizer|ParseMetadata|LabelCache' \
+		./pkg/compression ./pkg/chunkenc ./pkg/storage/chunk ./pkg/storage ./pkg/compactor
+
+SEEDS ?= 100000
+sim: deps $(BUILD)/test/test_sim ## the core over a simulated kernel, SEEDS=100000 runs in which things go wrong
+	CR_SIM_SEEDS=$(SEEDS) $(BUILD)/test/test_sim
+
+asan: ## C tests under AddressSanitizer and UndefinedBehaviorSanitizer, debug build
+	$(MAKE) test-c BUILD=build/asan SANITIZE=address,undefined DEBUG=1
+
+tsan: ## C tests under ThreadSanitizer
+	$(MAKE) test-c BUILD=build/tsan SANITIZE=thread DEBUG=1
+
+valgrind: ## C tests under valgrind (slow; threads and fault back-ends where it does not know io_uring)
+	CR_TEST_BACKENDS=threads,fault $(MAKE) test-c BUILD=build/valgrind DEBUG=1 \
+		TEST_WRAPPER="valgrind -q --error-exitcode=9 --leak-check=full"
+
+# ---- static analysis, other compilers, another architecture ----
+
+ANALYZE_C = $(LIB_SRC) $(wildcard cmd/chunkctl/*.c)
+ANALYZE_D = -DCR_LIBRARIES='""' -DCHUNKCTL_VERSION='""'
+analyze: deps ## gcc -fanalyzer, clang --analyze and cppcheck over the library and chunkctl
+	@GO='$(GO)' CC='$(CC)' sh .ci/deps cppcheck=cppcheck $(FUZZ_CC)=clang
+	@for f in $(ANALYZE_C); do echo "  ANALYZE $$f"; \
+		$(CC) $(CFLAGS_ALL) $(ANALYZE_D) -fanalyzer -c $$f -o /dev/null || exit 1; \
+		$(FUZZ_CC) $(filter-out -D_FORTIFY_SOURCE=3,$(CFLAGS_ALL)) $(ANALYZE_D) --analyze -Xclang -analyzer-werror \
+			$$f -o /dev/null || exit 1; done
+	cppcheck -q --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+		--suppress=missingIncludeSystem -D__x86_64__ -Ic/include -Ic/src $(ANALYZE_D) $(ANALYZE_C)
+
+test-clang: deps ## C tests of a library built by clang
+	@GO='$(GO)' CC='$(CC)' sh .ci/deps $(FUZZ_CC)=clang
+	$(MAKE) test-c BUILD=build/clang CC=$(FUZZ_CC)
+
+reproducible: deps ## the archive twice, from two directories: the same bytes
+	@rm -rf $(BUILD)/again && mkdir -p $(BUILD)/again/one $(BUILD)/again/two/deeper
+	@for d in one two/deeper; do cp -r Makefile c .ci $(BUILD)/again/$$d && \
+		$(MAKE) --no-print-directory -C $(BUILD)/again/$$d BUILD=build NO_DEPS=1 build/libchunkring.a >/dev/null || exit 1; done
+	cmp $(BUILD)/again/one/build/libchunkring.a $(BUILD)/again/two/deeper/build/libchunkring.a
+
+ARM64 := $(BUILD)/arm64
+test-arm64: deps ## cross-built for arm64, C tests under qemu-user (no io_uring there)
+	@GO='$(GO)' CC='$(CC)' sh .ci/deps aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu qemu-aarch64=qemu-user
+	@sh .ci/arm64-libs $(ARM64)
+	CR_TEST_BACKENDS=threads,fault PKG_CONFIG_LIBDIR=$(CURDIR)/$(ARM64)/root/usr/lib/aarch64-linux-gnu/pkgconfig \
+		LD_LIBRARY_PATH= $(MAKE) test-c NO_DEPS=1 BUILD=$(ARM64) CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar \
+		OBJCOPY=aarch64-linux-gnu-objcopy CFLAGS='-I$(ARM64)/root/usr/include' \
+		LIBS_FROM='-L$(ARM64)/root/usr/lib/aarch64-linux-gnu' \
+		TEST_WRAPPER='qemu-aarch64 -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH=$(CURDIR)/$(ARM64)/root/usr/lib/aarch64-linux-gnu'
+
 lint: lib ## gofmt, vet, staticcheck, and the rules that a shell line can check
 	@test -z "$$(gofmt -l go cmd bench testdata)" || { gofmt -l go cmd bench testdata; echo "run gofmt -w on these"; exit 1; }
 	$(GO) vet ./...
@@ -221,7 +340,7 @@ lint: lib ## gofmt, vet, staticcheck, and the rules that a shell line can check
 	@! grep -ln 'liburing.h' c/src/*.[ch] | grep -v '/backend_uring.c$$' || { echo 'only backend_uring.c may include liburing.h'; exit 1; }
 	@! grep -lE '^#include <(zstd|zstd_errors|libdeflate|lz4|lz4frame).h>' c/src/*.[ch] | grep -vE '/block_(zstd|deflate|lz4).c$$' || { echo 'only the block_ files may include a codec'; exit 1; }
 	@! grep -rnE '(^|[^_a-z])(printf|fprintf|puts|exit|abort)\(' c/src || { echo 'the library never prints or exits'; exit 1; }
-	@! nm $(LIB) 2>/dev/null | awk '$$2 ~ /^[TDBR]$$/ && $$3 !~ /^cr_/ {print $$3; bad = 1} END {exit !bad}' || { echo 'global symbols without cr_ prefix'; exit 1; }
+	@! nm -g --defined-only $(LIB) | awk 'NF == 3 && $$3 !~ /^cr_/ {print $$3; bad = 1} END {exit !bad}' || { echo 'global symbols without cr_ prefix'; exit 1; }
 
 STATICCHECK := v0.8.2
 

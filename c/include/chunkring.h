@@ -367,6 +367,12 @@ CR_API uint32_t cr_block_decode(struct cr_decoder *decoder, struct cr_decode *d)
 /* The same for d[0 .. n), in this order, whatever becomes of each. Returns how many are OK. */
 CR_API uint32_t cr_block_decode_batch(struct cr_decoder *decoder, struct cr_decode *d, uint32_t n);
 
+/* ---- What this was built from ---- */
+
+/* Versions of the libraries that are linked statically, and the compiler's: "liburing 2.3, libzstd
+ * 1.5.4, libdeflate 1.14, liblz4 1.9.4, 12.2.0". For people and bug reports; the form may change. */
+CR_API const char *cr_version(void);
+
 #ifdef __cplusplus
 }
 #endif

@@ -35,13 +35,12 @@ type operation struct {
 	seconds prometheus.Observer // of whole calls
 }
 
-// The stages of a batch, as chunkring_stage_duration_seconds names them. Decoding happens on the
-// threads that read, so its time is a sum over threads and part of stageRead's.
+// The stages of a batch, as chunkring_stage_duration_seconds names them; wall time.
 const (
 	stageOpen   = "open"   // open and size all files
 	stageAlloc  = "alloc"  // make the buffers
-	stageRead   = "read"   // read, checksum and decode
-	stageDecode = "decode" // Loki's decoder alone, summed over threads
+	stageRead   = "read"   // read, checksum and close
+	stageDecode = "decode" // check and decode
 	stageGet    = "get"    // all of GetChunks
 	stagePut    = "put"    // one PutChunks
 	stageDelete = "delete" // one DeleteChunk
@@ -112,7 +111,7 @@ func (m *metrics) newBatchMetrics(reg prometheus.Registerer, errs *[]error) {
 	}, []string{"operation"}))
 	seconds := register(reg, errs, prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: "chunkring", Name: "stage_duration_seconds",
-		Help:                            "Seconds a batch spent in a stage: open, alloc, read (with decode, which is also given alone, summed over threads), get (all of GetChunks), put, delete.",
+		Help:                            "Seconds a batch spent in a stage: open, alloc, read and decode are the steps of get; get, put and delete are whole calls.",
 		Buckets:                         prometheus.ExponentialBuckets(0.0001, 4, 9), // 0.1 ms to 6.5 s, for who scrapes no native ones
 		NativeHistogramBucketFactor:     1.1,
 		NativeHistogramMaxBucketNumber:  100,

@@ -30,17 +30,6 @@ type format struct {
 	own   bool // decompressed here; else left to Loki's own reader, which may take or refuse it
 }
 
-// TestFormats: every detail that Loki's readers take is taken, and what they refuse is refused.
-func TestFormats(t *testing.T) {
-	for codec, formats := range allFormats(t) {
-		for _, f := range formats {
-			t.Run(fmt.Sprintf("%s/%s", codec, f.name), func(t *testing.T) {
-				require.Equal(t, f.own, requireSame(t, testPool(codec), f.block))
-			})
-		}
-	}
-}
-
 func allFormats(t testing.TB) map[compression.Codec][]format {
 	lz4 := lz4Formats(t)
 	return map[compression.Codec][]format{

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -18,8 +19,20 @@ import (
 var codecs = []compression.Codec{compression.None, compression.GZIP, compression.LZ4_64k, compression.Snappy,
 	compression.LZ4_256k, compression.LZ4_1M, compression.LZ4_4M, compression.Flate, compression.Zstd}
 
-// entries are size bytes or more of a block as Loki writes it, by what the lines are like.
+// entries are size bytes or more of a block as Loki writes it, by what the lines are like. Read only.
 func entries(kind string, size int) []byte {
+	key := fmt.Sprint(kind, size)
+	if b, ok := made.Load(key); ok {
+		return b.([]byte)
+	}
+	b := newEntries(kind, size)
+	made.Store(key, b)
+	return b
+}
+
+var made sync.Map
+
+func newEntries(kind string, size int) []byte {
 	r := rand.New(rand.NewPCG(1, uint64(len(kind))))
 	var b []byte
 	for ts := int64(1_700_000_000_000_000_000); len(b) < size; ts += r.Int64N(1e9) {
@@ -93,8 +106,8 @@ func testPool(codec compression.Codec) *pool {
 	panic("no such codec")
 }
 
-// unused is Loki's own pool without readers that were used before: what such a reader of LZ4 or flate
-// makes of some malformed blocks depends on the blocks before.
+// unused is Loki's own pool without readers that were used before: what such a reader makes of some
+// malformed blocks, or what error it has for them, depends on the blocks before.
 type unused struct{ compression.ReaderPool }
 
 func (u unused) GetReader(src io.Reader) (io.Reader, error) {
@@ -105,6 +118,8 @@ func (u unused) GetReader(src io.Reader) (io.Reader, error) {
 		return new(compression.FlatePool).GetReader(src)
 	case *compression.GzipPool:
 		return new(compression.GzipPool).GetReader(src)
+	case *compression.ZstdPool:
+		return new(compression.ZstdPool).GetReader(src)
 	}
 	return u.ReaderPool.GetReader(src)
 }
