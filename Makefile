@@ -111,11 +111,11 @@ install-chunkctl: chunkctl ## chunkctl, its man page and completions below PREFI
 	install -D -m 644 cmd/chunkctl/chunkctl.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_chunkctl
 
 test-chunkctl: chunkctl ## its tests, on stores that Loki's own encoder wrote
-	$(GO) test ./cmd/chunkctl/test
+	$(GO) test -tags chunkctl ./cmd/chunkctl/test
 
 test-chunkctl-asan: lib ## the same on a chunkctl with AddressSanitizer and UndefinedBehaviorSanitizer
 	$(MAKE) chunkctl BUILD=build/asan SANITIZE=address,undefined DEBUG=1
-	CHUNKCTL=$(CURDIR)/build/asan/chunkctl $(GO) test -count=1 ./cmd/chunkctl/test
+	CHUNKCTL=$(CURDIR)/build/asan/chunkctl $(GO) test -tags chunkctl -count=1 ./cmd/chunkctl/test
 
 # ---- the main job ----
 

@@ -1,0 +1,628 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../c/src/bytes.h"
+#include "../../c/src/snappy_frame.h"
+
+/* ---- Kinds ---- */
+
+#define E SEVERITY_ERROR
+#define P SEVERITY_PARTIAL
+#define W SEVERITY_WARNING
+
+static const struct {
+	const char *name; /* of those that are a cr_chunk_reason: the reason's */
+	enum severity severity;
+	const char *text;
+} kinds[] = {
+	[FINDING_BAD_CRC] = { "bad_crc", E, "its CRC32C is not the one in its name: the content "
+					    "changed after Loki wrote it" },
+	[FINDING_EMPTY] = { "empty", E, "it has no bytes: a crash came before the data reached the "
+					"disk" },
+	[FINDING_ZEROS] = { "zeros", E, "it ends in zeros: a crash came before all data reached the "
+					"disk" },
+	[FINDING_JSON] = { "json", E, "the metadata is not the JSON that Loki writes" },
+	[FINDING_WRONG_KEY] = { "wrong_key", E, "the metadata is another chunk's than the name" },
+	[FINDING_ENCODING] = { "encoding", E, "the metadata names an encoding that is not Loki's" },
+	[FINDING_BLOCK_CRC] = { "block_crc", P, "a block has a wrong checksum: Loki drops it" },
+	[FINDING_BLOCK_OFFSET] = { "block_offset", W, "a block is not where it belongs, behind "
+						      "the one before it, but Loki finds it" },
+	[FINDING_METAS_END] = { "metas_end", P, "the block metas end before the last block that "
+						"they announce: Loki drops the rest" },
+	[FINDING_GAP] = { "gap", W, "there are bytes that belong to nothing" },
+	[FINDING_TIME_RANGE] = { "time_range", P, "a block's times are reversed or outside the "
+						  "chunk's: queries may pass it over" },
+	[FINDING_SYMBOLS] = { "symbols", E, "the structured metadata does not inflate or is "
+					    "malformed" },
+	[FINDING_PAYLOAD] = { "payload", P, "a block does not inflate: queries that need it fail or "
+					    "lose its lines" },
+	[FINDING_RAW_SIZE] = { "raw_size", W, "a block holds another amount of text than its meta says" },
+	[FINDING_ENTRY] = { "entry", P, "an entry in a block is malformed: Loki stops there" },
+	[FINDING_ENTRY_COUNT] = { "entry_count", W, "a block has another number of entries than its "
+						    "meta says" },
+	[FINDING_ENTRY_TIME] = { "entry_time", W, "an entry lies outside the times that the block's "
+						  "meta gives: queries may pass it over" },
+	[FINDING_ENTRY_ORDER] = { "entry_order", W, "the entries of a block are not in time order" },
+	[FINDING_SYMBOL_REF] = { "symbol_ref", W, "an entry's structured metadata refers to a string "
+						  "that does not exist" },
+	[FINDING_METADATA_NAME] = { "metadata_name", P, "a name in the structured metadata that Loki "
+							"can't read: it stops there" },
+	[FINDING_NAME] = { "name", E, "a file among the chunks whose name is no chunk's: Loki never "
+				      "asks for it" },
+	[FINDING_MISPLACED] = { "misplaced", E, "a chunk in a folder where Loki does not look for "
+						"it" },
+	[FINDING_SYMLINK] = { "symlink", W, "a symbolic link: chunkring refuses it, Loki's own "
+					    "client follows it, chunkctl does not" },
+	[FINDING_NOT_A_FILE] = { "not_a_file", E, "neither a file nor a folder" },
+	[FINDING_TOO_BIG] = { "too_big", E, "it is larger than 64 MiB: chunkring refuses it and "
+					    "chunkctl did not read it" },
+	[FINDING_NO_BLOCKS] = { "no_blocks", W, "it holds nothing, though its name gives it a time" },
+	[FINDING_UNREADABLE] = { "unreadable", E, "the system could not read it" },
+};
+
+_Static_assert(LEN(kinds) == FINDING_COUNT, "one entry a kind");
+
+#define REASONS ((uint32_t)CR_REASON_COUNT)
+
+const char *finding_name(enum finding_kind kind)
+{
+	return kind < REASONS ? cr_chunk_reason_name(kind) : kinds[kind].name;
+}
+
+const char *finding_text(enum finding_kind kind)
+{
+	return kind < REASONS ? cr_chunk_reason_text(kind) : kinds[kind].text;
+}
+
+enum severity finding_severity(enum finding_kind kind)
+{
+	return kind < REASONS ? SEVERITY_ERROR : kinds[kind].severity;
+}
+
+const char *severity_name(enum severity s)
+{
+	return s == E ? "error" : s == P ? "partial" : "warning";
+}
+
+bool finding_kind_of(const char *name, enum finding_kind *out)
+{
+	for (int i = 1; i < FINDING_COUNT; i++) {
+		if (strcmp(finding_name((enum finding_kind)i), name) == 0) {
+			*out = (enum finding_kind)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+void finding_add(struct findings *f, enum finding_kind kind, int64_t off, int64_t block,
+		 const char *fmt, ...)
+{
+	struct finding *x;
+	va_list args;
+
+	if (f->n == FINDINGS_MAX) {
+		f->dropped++;
+		return;
+	}
+	x = &f->list[f->n++];
+	*x = (struct finding){ .kind = kind, .off = off, .block = block };
+	va_start(args, fmt);
+	vsnprintf(x->detail, sizeof(x->detail), fmt, args);
+	va_end(args);
+}
+
+/* ---- The envelope and the structure ---- */
+
+struct look { /* one check */
+	const struct key    *key;
+	const uint8_t       *file;
+	size_t               n;
+	uint32_t             flags;
+	struct scratch      *s;
+	struct findings     *out;
+	struct cr_chunk      chunk;
+	enum cr_chunk_reason reason;
+};
+
+#define ZEROS_MIN     512u /* a disk's sector: fewer happen in sound data */
+#define ALL_ZEROS_MIN 16u  /* every chunk begins with some */
+
+static size_t zeros_at_end(const uint8_t *p, size_t n)
+{
+	size_t z = 0;
+
+	while (z < n && p[n - 1 - z] == 0)
+		z++;
+	return z;
+}
+
+static void check_zeros(struct look *l)
+{
+	size_t zeros = zeros_at_end(l->file, l->n);
+
+	if (zeros == l->n && zeros >= ALL_ZEROS_MIN)
+		finding_add(l->out, FINDING_ZEROS, 0, -1, "all %zu bytes are zero", l->n);
+	else if (zeros >= ZEROS_MIN)
+		finding_add(l->out, FINDING_ZEROS, (int64_t)(l->n - zeros), -1,
+			    "the last %zu of %zu bytes are zero", zeros, l->n);
+}
+
+/* Where the metadata's frames stop being right. */
+static uint64_t bad_frame(const struct look *l, enum cr_frame_status *status)
+{
+	struct cr_frame_walk w = { .src = l->file, .src_bytes = l->n, .pos = 4,
+				   .raw_bytes_max = CR_META_BYTES_MAX };
+	uint64_t end = l->n >= 4 ? cr_be32(l->file) : 0;
+
+	*status = CR_FRAME_OK;
+	while (w.pos < end && w.pos < l->n && *status == CR_FRAME_OK)
+		*status = cr_frame_next(&w);
+	return w.pos;
+}
+
+static void add_reason(struct look *l, uint64_t off, const char *detail)
+{
+	finding_add(l->out, (enum finding_kind)l->reason, (int64_t)off, -1, "%s", detail);
+}
+
+static void check_envelope(struct look *l)
+{
+	enum cr_frame_status status;
+	uint64_t at = bad_frame(l, &status), meta = l->n >= 4 ? cr_be32(l->file) : 0;
+	char text[128];
+
+	if (l->reason == CR_REASON_TRUNCATED && l->n >= 4 && meta > l->n)
+		snprintf(text, sizeof(text), "the metadata needs %llu bytes, the file has %zu",
+			 (unsigned long long)meta, l->n);
+	else if (l->reason == CR_REASON_TRUNCATED)
+		snprintf(text, sizeof(text), "the file ends after %zu bytes", l->n);
+	else
+		snprintf(text, sizeof(text), "the metadata is said to be %llu bytes long, and is "
+			 "right up to byte %llu", (unsigned long long)meta, (unsigned long long)at);
+	add_reason(l, l->reason == CR_REASON_TRUNCATED ? l->n : at, text);
+}
+
+static void check_data_length(struct look *l)
+{
+	uint64_t at = l->chunk.frames_off + l->chunk.frames_bytes, have = l->n - at - 4;
+	uint64_t said = cr_be32(l->file + at);
+	char text[128];
+
+	snprintf(text, sizeof(text),
+		 "the data is said to be %llu bytes long, %llu are there: %llu %s",
+		 (unsigned long long)said, (unsigned long long)have,
+		 (unsigned long long)(said > have ? said - have : have - said),
+		 said > have ? "are missing" : "too many");
+	add_reason(l, at, text);
+}
+
+/* Blocks of which cr_chunk_parse() said that one is out of range. */
+static void check_block_range(struct look *l)
+{
+	struct cr_block b;
+	uint64_t cursor = 0, i = 0;
+
+	while (cr_chunk_block_next(l->file, &l->chunk, &cursor, &b) > 0) {
+		if (b.off > l->n || b.bytes > l->n - b.off || l->n - b.off - b.bytes < 4) {
+			finding_add(l->out, (enum finding_kind)l->reason,
+				    (int64_t)l->chunk.metas_off,
+				    (int64_t)i, "it is said to be %llu bytes at %llu of %zu",
+				    (unsigned long long)b.bytes, (unsigned long long)b.off, l->n);
+			return;
+		}
+		i++;
+	}
+	finding_add(l->out, (enum finding_kind)l->reason, (int64_t)l->chunk.metas_off, -1,
+		    "%s", cr_chunk_reason_text(l->reason));
+}
+
+static void check_structure(struct look *l)
+{
+	const struct cr_chunk *c = &l->chunk;
+	const uint8_t *data = l->file + c->data_off;
+	char text[128];
+
+	switch (l->reason) {
+	case CR_REASON_NONE:
+	case CR_REASON_COUNT:
+		return;
+	case CR_REASON_TRUNCATED:
+		if (c->data_off) { /* the data ends before its header or its footer */
+			snprintf(text, sizeof(text), "%llu bytes of data are no chunk",
+				 (unsigned long long)c->data_bytes);
+			add_reason(l, l->n, text);
+			return;
+		}
+		check_envelope(l);
+		return;
+	case CR_REASON_META_LENGTH:
+	case CR_REASON_META_FRAME:
+	case CR_REASON_META_FRAME_CRC:
+	case CR_REASON_META_TOO_BIG:
+		check_envelope(l);
+		return;
+	case CR_REASON_DATA_LENGTH:
+		check_data_length(l);
+		return;
+	case CR_REASON_MAGIC:
+		snprintf(text, sizeof(text), "%08x instead of 012ee56a", cr_be32(data));
+		add_reason(l, c->data_off, text);
+		return;
+	case CR_REASON_VERSION:
+		snprintf(text, sizeof(text), "version %u", c->version);
+		add_reason(l, c->data_off + 4, text);
+		return;
+	case CR_REASON_CODEC:
+		snprintf(text, sizeof(text), "codec %u", c->codec);
+		add_reason(l, c->data_off + 5, text);
+		return;
+	case CR_REASON_METAS_RANGE:
+		add_reason(l, l->n - (c->version == 4 ? 16 : 8), "the footer is wrong");
+		return;
+	case CR_REASON_SYMBOLS_RANGE:
+		add_reason(l, l->n - 32, "the footer is wrong");
+		return;
+	case CR_REASON_BLOCK_RANGE:
+	case CR_REASON_BLOCK_OVERLAP:
+		check_block_range(l);
+		return;
+	case CR_REASON_METAS_CRC:
+	case CR_REASON_METAS_FORMAT:
+		snprintf(text, sizeof(text), "%llu bytes from there, with their checksum behind",
+			 (unsigned long long)c->metas_bytes);
+		add_reason(l, c->metas_off, text);
+		return;
+	case CR_REASON_SYMBOLS_CRC:
+	case CR_REASON_SYMBOLS_FORMAT:
+		snprintf(text, sizeof(text), "%llu bytes from there, with their checksum behind",
+			 (unsigned long long)c->symbols_bytes);
+		add_reason(l, c->symbols_off, text);
+		return;
+	}
+}
+
+/* ---- The metadata ---- */
+
+/* Loki reads frames until the object is closed and wants the data right behind the last of them. */
+static bool frames_go_on(const struct look *l, size_t json_end)
+{
+	struct cr_frame_walk w = { .src = l->file + l->chunk.frames_off,
+				   .src_bytes = l->chunk.frames_bytes,
+				   .raw_bytes_max = CR_META_BYTES_MAX };
+
+	while (w.pos < w.src_bytes && w.raw_bytes < json_end)
+		if (cr_frame_next(&w) != CR_FRAME_OK)
+			return false;
+	return w.pos < w.src_bytes;
+}
+
+static void compare_key(struct look *l, const struct meta *m)
+{
+	const struct key *k = l->key;
+	char a[TIME_TEXT_BYTES], b[TIME_TEXT_BYTES];
+	int64_t at = l->chunk.frames_off;
+
+	if (m->tenant_bytes != k->tenant_bytes ||
+	    memcmp(m->text.p ? m->text.p + m->tenant : "", k->tenant, k->tenant_bytes) != 0)
+		finding_add(l->out, FINDING_WRONG_KEY, at, -1, "tenant %.*s, the name says %s",
+			    (int)(m->tenant_bytes < 64 ? m->tenant_bytes : 64),
+			    m->text.p ? m->text.p + m->tenant : "", k->tenant);
+	if (m->fingerprint != k->fingerprint)
+		finding_add(l->out, FINDING_WRONG_KEY, at, -1, "stream %llx, the name says %llx",
+			    (unsigned long long)m->fingerprint, (unsigned long long)k->fingerprint);
+	if (m->from_ms != k->from_ms)
+		finding_add(l->out, FINDING_WRONG_KEY, at, -1, "from %s, the name says %s",
+			    time_text_ms(m->from_ms, a), time_text_ms(k->from_ms, b));
+	if (m->through_ms != k->through_ms)
+		finding_add(l->out, FINDING_WRONG_KEY, at, -1, "through %s, the name says %s",
+			    time_text_ms(m->through_ms, a), time_text_ms(k->through_ms, b));
+}
+
+#define ENCODING_GZIP_LOG 128u /* both are MemChunks; Loki writes 129 */
+#define ENCODING_LOG      129u
+
+static void check_json(struct look *l)
+{
+	struct meta *m = &l->s->meta;
+	int64_t at = l->chunk.frames_off;
+
+	if (!l->chunk.frames_bytes)
+		return; /* the envelope has a finding of its own */
+	if (!chunk_json(l->file, &l->chunk, l->s)) {
+		finding_add(l->out, FINDING_JSON, at, -1,
+			    "the frames of the metadata don't inflate");
+		return;
+	}
+	if (!meta_read(m, l->s->json.p, l->s->json.n)) {
+		finding_add(l->out, FINDING_JSON, at, -1, "at byte %zu of %zu (inflated): %s",
+			    m->error_at, l->s->json.n, m->error);
+		return;
+	}
+	if (frames_go_on(l, m->end))
+		finding_add(l->out, FINDING_JSON, at, -1,
+			    "snappy frames behind the end of the object");
+	if (m->trailing || m->twice || m->other_case)
+		finding_add(l->out, FINDING_JSON, at, -1, "%s (Loki reads it all the same)",
+			    m->trailing ? "something follows the object" :
+			    m->twice ? "a field is there twice" : "a field's name in another case");
+	if (l->key)
+		compare_key(l, m);
+	if (!m->has_encoding)
+		finding_add(l->out, FINDING_ENCODING, at, -1,
+			    "none: Loki makes an empty chunk of it");
+	else if (m->encoding != ENCODING_LOG && m->encoding != ENCODING_GZIP_LOG)
+		finding_add(l->out, FINDING_ENCODING, at, -1, "%u", m->encoding);
+}
+
+/* ---- The blocks ---- */
+
+/* Down and up to milliseconds, as Loki rounds a chunk's bounds. */
+static bool within_key(const struct look *l, const struct cr_block *b)
+{
+	int64_t from, through;
+
+	if (!l->key)
+		return true;
+	if (__builtin_mul_overflow(l->key->from_ms, (int64_t)NS_PER_MS, &from) ||
+	    __builtin_mul_overflow(l->key->through_ms, (int64_t)NS_PER_MS, &through))
+		return true; /* beyond what nanoseconds can say */
+	return b->mint_ns >= from && b->maxt_ns <= through;
+}
+
+static void check_block(struct look *l, const struct block *b, int64_t i)
+{
+	char a[TIME_TEXT_BYTES], z[TIME_TEXT_BYTES];
+	uint64_t end = i ? b[-1].off + b[-1].meta.bytes + 4 : b->off;
+
+	if (b->state == BLOCK_BAD)
+		finding_add(l->out, FINDING_BLOCK_CRC, (int64_t)b->off, i, "%llu bytes, %llu lines",
+			    (unsigned long long)b->meta.bytes, (unsigned long long)b->meta.entries);
+	if (b->state == BLOCK_MOVED)
+		finding_add(l->out, FINDING_BLOCK_OFFSET, (int64_t)b->off, i, "its meta says %llu",
+			    (unsigned long long)b->meta.off);
+	else if (b->state == BLOCK_GOOD && b->off != end)
+		finding_add(l->out, FINDING_BLOCK_OFFSET, (int64_t)b->off, i,
+			    "the one before it ends at %llu", (unsigned long long)end);
+	if (b->meta.mint_ns > b->meta.maxt_ns || !within_key(l, &b->meta))
+		finding_add(l->out, FINDING_TIME_RANGE, (int64_t)b->off, i, "%s to %s",
+			    time_text(b->meta.mint_ns, a), time_text(b->meta.maxt_ns, z));
+}
+
+struct part { /* of the data */
+	uint64_t off, end;
+};
+
+static int by_off(const void *a, const void *b)
+{
+	const struct part *x = a, *y = b;
+
+	return x->off < y->off ? -1 : x->off > y->off;
+}
+
+/* Sections and blocks cover the data without a hole in all that Loki writes. */
+static void check_gaps(struct look *l)
+{
+	const struct cr_chunk *c = &l->chunk;
+	const struct block_list *blocks = &l->s->blocks;
+	uint64_t footer = c->version == 4 ? 32 : 8, at = c->data_off + (c->version == 1 ? 5 : 6);
+	struct part few[64], *parts = few;
+	uint32_t n = 0;
+
+	if (blocks->n + 3 > LEN(few))
+		parts = mem_get((blocks->n + 3) * sizeof(*parts));
+	for (uint32_t i = 0; i < blocks->n; i++)
+		parts[n++] = (struct part){ blocks->list[i].off,
+					    blocks->list[i].off + blocks->list[i].meta.bytes + 4 };
+	parts[n++] = (struct part){ c->metas_off, c->metas_off + c->metas_bytes + 4 };
+	if (c->version == 4)
+		parts[n++] = (struct part){ c->symbols_off, c->symbols_off + c->symbols_bytes + 4 };
+	parts[n++] = (struct part){ l->n - footer, l->n };
+	qsort(parts, n, sizeof(*parts), by_off);
+	for (uint32_t i = 0; i < n; i++) {
+		if (parts[i].off > at)
+			finding_add(l->out, FINDING_GAP, (int64_t)at, -1, "%llu bytes",
+				    (unsigned long long)(parts[i].off - at));
+		if (parts[i].end > at)
+			at = parts[i].end;
+	}
+	if (parts != few)
+		free(parts);
+}
+
+/* Bytes of the metas behind the last block's. */
+static void check_metas_tail(struct look *l, uint64_t cursor)
+{
+	uint64_t done = cursor & UINT32_MAX;
+
+	if (l->s->blocks.cut)
+		finding_add(l->out, FINDING_METAS_END, (int64_t)l->chunk.metas_off, -1,
+			    "%u of %llu blocks are described", l->s->blocks.n,
+			    (unsigned long long)l->chunk.blocks);
+	else if (cursor && done < l->chunk.metas_bytes)
+		finding_add(l->out, FINDING_GAP, (int64_t)(l->chunk.metas_off + done), -1,
+			    "%llu bytes of the block metas describe nothing",
+			    (unsigned long long)(l->chunk.metas_bytes - done));
+	else if (!cursor && l->chunk.metas_bytes > 1)
+		finding_add(l->out, FINDING_GAP, (int64_t)l->chunk.metas_off, -1,
+			    "%llu bytes of block metas, but no blocks",
+			    (unsigned long long)l->chunk.metas_bytes);
+}
+
+static void check_blocks(struct look *l)
+{
+	uint64_t cursor = 0;
+	struct cr_block b;
+
+	blocks_find(l->file, &l->chunk, &l->s->blocks);
+	for (uint32_t i = 0; i < l->s->blocks.n; i++)
+		check_block(l, &l->s->blocks.list[i], i);
+	while (cr_chunk_block_next(l->file, &l->chunk, &cursor, &b) > 0)
+		;
+	check_metas_tail(l, cursor);
+	if (l->chunk.blocks == 0)
+		finding_add(l->out, FINDING_NO_BLOCKS, (int64_t)l->chunk.metas_off, -1,
+			    "no blocks");
+	check_gaps(l);
+}
+
+/* ---- Deep: what is in the blocks ---- */
+
+struct block_sum {
+	uint64_t entries, line_bytes, pairs, pair_bytes;
+	int64_t  min_ns, max_ns, last_ns;
+	bool     disorder;
+};
+
+/* Loki takes a block for new as long as it holds no text: of empty lines at its start only the last
+ * counts for the first time that its meta gives. */
+static void sum_entry(struct block_sum *sum, const struct entry *e)
+{
+	if (sum->entries && e->ns < sum->last_ns)
+		sum->disorder = true;
+	if ((!sum->line_bytes && !sum->pairs) || e->ns < sum->min_ns)
+		sum->min_ns = e->ns;
+	if (!sum->entries || e->ns > sum->max_ns)
+		sum->max_ns = e->ns;
+	sum->last_ns = e->ns;
+	sum->line_bytes += e->line_bytes;
+	sum->pairs += e->stored_pairs;
+	sum->pair_bytes += e->stored_bytes;
+	sum->entries++;
+}
+
+/* What Loki calls the uncompressed size is that of the lines and, by version, 8 bytes for each pair of
+ * structured metadata or the length of its strings. */
+static bool size_right(const struct block *b, const struct block_sum *sum)
+{
+	uint64_t said = b->meta.uncompressed_bytes;
+
+	return said == sum->line_bytes || said == sum->line_bytes + 8 * sum->pairs ||
+	       said == sum->line_bytes + sum->pair_bytes;
+}
+
+static void compare_sum(struct look *l, const struct block *b, int64_t i,
+			const struct block_sum *sum)
+{
+	char a[TIME_TEXT_BYTES], z[TIME_TEXT_BYTES];
+
+	if (sum->entries != b->meta.entries)
+		finding_add(l->out, FINDING_ENTRY_COUNT, (int64_t)b->off, i,
+			    "%llu, its meta says %llu",
+			    (unsigned long long)sum->entries, (unsigned long long)b->meta.entries);
+	if (sum->entries && (sum->min_ns < b->meta.mint_ns || sum->max_ns > b->meta.maxt_ns))
+		finding_add(l->out, FINDING_ENTRY_TIME, (int64_t)b->off, i, "%s to %s",
+			    time_text(sum->min_ns, a), time_text(sum->max_ns, z));
+	if (sum->disorder)
+		finding_add(l->out, FINDING_ENTRY_ORDER, (int64_t)b->off, i, "%llu lines",
+			    (unsigned long long)sum->entries);
+	if (l->chunk.version >= 3 && !size_right(b, sum))
+		finding_add(l->out, FINDING_RAW_SIZE, (int64_t)b->off, i,
+			    "%llu bytes, its meta says %llu",
+			    (unsigned long long)(sum->line_bytes + 8 * sum->pairs),
+			    (unsigned long long)b->meta.uncompressed_bytes);
+}
+
+static void check_entries(struct look *l, const struct block *b, int64_t i, struct entry_reader *r)
+{
+	struct block_sum sum = { 0 };
+	struct entry e;
+
+	while (entries_next(r, &e))
+		sum_entry(&sum, &e);
+	l->out->entries += sum.entries;
+	if (r->bad_ref)
+		finding_add(l->out, FINDING_SYMBOL_REF, (int64_t)b->off, i, "in this block");
+	if (r->nameless)
+		finding_add(l->out, FINDING_METADATA_NAME, (int64_t)b->off, i, "in this block");
+	if (r->error)
+		finding_add(l->out, FINDING_ENTRY, (int64_t)b->off, i,
+			    "after %llu of %llu lines, at byte %zu of %zu (inflated): %s",
+			    (unsigned long long)sum.entries, (unsigned long long)b->meta.entries,
+			    (size_t)(r->p - r->begin), l->s->raw.n, r->error);
+	else
+		compare_sum(l, b, i, &sum);
+}
+
+static void check_deep(struct look *l)
+{
+	struct symbols symbols = { 0 };
+	struct entry_reader r = { 0 };
+	const char *error = symbols_read(&symbols, l->s, l->file, &l->chunk);
+
+	if (error)
+		finding_add(l->out, FINDING_SYMBOLS, (int64_t)l->chunk.symbols_off, -1, "%s",
+			    error);
+	else if (symbols.unused_bytes && l->chunk.symbols_bytes > 1)
+		finding_add(l->out, FINDING_GAP, (int64_t)l->chunk.symbols_off, -1,
+			    "%llu bytes of the structured metadata belong to no string",
+			    (unsigned long long)symbols.unused_bytes);
+	for (uint32_t i = 0; i < l->s->blocks.n; i++) {
+		const struct block *b = &l->s->blocks.list[i];
+		uint32_t status;
+
+		if (b->state == BLOCK_BAD)
+			continue;
+		status = block_inflate(l->s, l->file, &l->chunk, b, &l->s->raw);
+		if (status != CR_DECODE_OK) {
+			finding_add(l->out, FINDING_PAYLOAD, (int64_t)b->off, i,
+				    "%llu bytes of %s: %s",
+				    (unsigned long long)b->meta.bytes, codec_name(l->chunk.codec),
+				    status == CR_DECODE_ROOM ? "it inflates to more than 64 MiB" :
+				    status == CR_DECODE_UNSURE ? "nothing that Loki's encoder writes" :
+				    "malformed");
+			continue;
+		}
+		entries_begin(&r, &l->s->raw, l->chunk.version, error ? NULL : &symbols);
+		check_entries(l, b, i, &r);
+	}
+	entries_end(&r);
+	symbols_free(&symbols);
+}
+
+/* ---- All of it ---- */
+
+void check_sound_chunk(const struct key *key, const uint8_t *file, size_t n, uint32_t flags,
+		       struct scratch *s, struct findings *out)
+{
+	struct look l = { .key = key, .file = file, .n = n, .flags = flags, .s = s, .out = out };
+
+	l.reason = cr_chunk_parse(file, n, &l.chunk);
+	if (l.reason != CR_REASON_NONE) /* it was sound a moment ago */
+		die("a chunk in memory changed while it was looked at: bad memory?");
+	check_json(&l);
+	check_blocks(&l);
+	if (flags & CHECK_DEEP)
+		check_deep(&l);
+}
+
+void check_chunk(const struct key *key, const uint8_t *file, size_t n, uint32_t flags,
+		 struct scratch *s, struct findings *out)
+{
+	struct look l = { .key = key, .file = file, .n = n, .flags = flags, .s = s, .out = out };
+	uint32_t crc;
+
+	if (n == 0) {
+		finding_add(out, FINDING_EMPTY, 0, -1, "0 bytes");
+		return;
+	}
+	crc = cr_crc32c(0, file, n);
+	if (key && crc != key->crc) {
+		finding_add(out, FINDING_BAD_CRC, 0, -1, "%08x over %zu bytes, the name says %08x",
+			    crc,
+			    n, key->crc);
+		check_zeros(&l);
+	}
+	l.reason = cr_chunk_parse(file, n, &l.chunk);
+	check_structure(&l);
+	check_json(&l);
+	if (l.reason != CR_REASON_NONE)
+		return;
+	check_blocks(&l);
+	if (flags & CHECK_DEEP)
+		check_deep(&l);
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A chunk file in memory: its metadata, where its blocks really are, blocks inflated. */
+#ifndef CHUNKCTL_CHUNK_H
+#define CHUNKCTL_CHUNK_H
+
+#include "json.h"
+#include "key.h"
+#include "util.h"
+
+#define LABELS_MAX          4096u       /* of one stream; Loki allows 15 unless told otherwise */
+#define RAW_BYTES_MAX       (64u << 20) /* one block or the structured metadata, inflated: Loki's
+					 * blocks are 256 KB unless a line is longer */
+
+/* ---- Metadata: the JSON object in the envelope ---- */
+
+struct label {
+	uint32_t name, name_bytes, value, value_bytes; /* in meta.text */
+};
+
+struct meta {
+	struct bytes text;      /* tenant, names and values */
+	uint32_t     tenant, tenant_bytes;
+	uint64_t     fingerprint;
+	int64_t      from_ms, through_ms;
+	uint32_t     encoding;
+	bool         has_encoding;
+	struct label *labels;   /* without __name__, in the order of the file (Loki sorts them) */
+	uint32_t     n_labels, cap_labels;
+	/* what Loki reads but never writes */
+	bool         twice, other_case, trailing;
+	size_t       end;       /* bytes of the source up to the closing brace */
+	const char  *error;     /* NULL: read; else why not, */
+	size_t       error_at;  /* ... and where in the JSON */
+};
+
+/* Reads the object as Loki does: unknown fields are skipped, of a repeated one the last counts. False
+ * and an error where Loki would fail. m may be used again; meta_free() in the end. */
+bool meta_read(struct meta *m, const char *json, size_t n);
+void meta_free(struct meta *m);
+const char *meta_label(const struct meta *m, const char *name, size_t *n); /* NULL: none */
+/* {app="x", pod="y"} */
+void meta_labels_text(const struct meta *m, struct bytes *out);
+void meta_labels_json(const struct meta *m, const char *key, struct bytes *out);
+
+/* ---- Blocks ---- */
+
+enum block_state {
+	BLOCK_GOOD,
+	BLOCK_MOVED, /* not where its meta says, but where the block before it ends: Loki reads it */
+	BLOCK_BAD,   /* a wrong checksum in both places: Loki drops it */
+};
+
+struct block {
+	struct cr_block  meta;
+	uint64_t         off; /* where it was found, or where the meta says */
+	enum block_state state;
+};
+
+struct block_list {
+	struct block *list;
+	uint32_t      n, cap;
+	bool          cut; /* the metas end before the last block that they announce */
+};
+
+/* All blocks of a chunk that cr_chunk_parse() found right, checksums compared. */
+void blocks_find(const uint8_t *file, const struct cr_chunk *c, struct block_list *out);
+
+/* What one thread needs to look into chunks; kept between them. */
+struct scratch {
+	struct cr_decoder *decoder;
+	struct bytes       json, raw, symbols_raw;
+	struct meta        meta;
+	struct block_list  blocks;
+	struct scratch    *next;
+};
+
+struct scratch *scratch_get(void); /* from those given back, or new; thread-safe */
+void scratch_put(struct scratch *s);
+
+/* The JSON of a parsed chunk into s->json. False where frames don't inflate. */
+bool chunk_json(const uint8_t *file, const struct cr_chunk *c, struct scratch *s);
+
+/* Inflates n bytes into out (replacing). guess: how large, or 0. Returns enum cr_decode_status;
+ * CR_DECODE_ROOM: beyond RAW_BYTES_MAX. */
+uint32_t inflate(struct scratch *s, uint32_t codec, const uint8_t *p, uint64_t n, uint64_t guess,
+		 struct bytes *out);
+uint32_t block_inflate(struct scratch *s, const uint8_t *file, const struct cr_chunk *c,
+		       const struct block *b, struct bytes *out);
+
+const char *codec_name(uint32_t codec); /* as Loki's configuration spells it */
+
+/* ---- Reading one file as a whole ---- */
+
+#define FILE_BYTES_MAX CR_FILE_BYTES_DEFAULT
+
+/* Reads dir_fd/path into out (replacing). 0 or an errno: EFBIG beyond FILE_BYTES_MAX, EINVAL what is
+ * not a regular file. *mtime_ns may be NULL. Symbolic links are followed only when they are the last
+ * component and follow is set. */
+int file_read(int dir_fd, const char *path, bool follow, struct bytes *out, int64_t *mtime_ns);
+
+#endif

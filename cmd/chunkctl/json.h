@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* JSON: objects written field by field into a buffer, and a bounded reader that pulls. */
+#ifndef CHUNKCTL_JSON_H
+#define CHUNKCTL_JSON_H
+
+#include "util.h"
+
+/* ---- Writing. A NULL key writes an element of an array. ---- */
+
+void json_open(struct bytes *b, const char *key, char bracket); /* '{' or '[' */
+void json_close(struct bytes *b, char bracket);                 /* '}' or ']' */
+/* Bytes that are no UTF-8 become U+FFFD; key_base64 with the exact bytes is then written as well. */
+void json_text(struct bytes *b, const char *key, const char *s, size_t n);
+void json_string(struct bytes *b, const char *key, const char *s);
+void json_u64(struct bytes *b, const char *key, uint64_t x);
+void json_i64(struct bytes *b, const char *key, int64_t x);
+void json_hex(struct bytes *b, const char *key, uint64_t x); /* a string: 64 bits don't fit a JSON
+							      * number of most readers */
+void json_real(struct bytes *b, const char *key, double x);
+void json_bool(struct bytes *b, const char *key, bool x);
+void json_quote(struct bytes *b, const char *s, size_t n); /* just the string with its quotes */
+
+/* ---- Reading ---- */
+
+#define JSON_DEPTH_MAX 64u
+
+struct json_reader {
+	const char *begin, *p, *end;
+	const char *error; /* the first thing that is wrong; nothing is read from then on */
+	uint32_t    depth;
+};
+
+struct json_span { /* of the source */
+	const char *p;
+	size_t      n;
+};
+
+void json_begin(struct json_reader *r, const char *p, size_t n);
+/* The next value's first character ('{', '[', '"', '-', a digit, 't', 'f', 'n') or 0. */
+char json_peek(struct json_reader *r);
+/* Into an object or an array: while (json_next(...)) read or skip one value. key is NULL in arrays,
+ * else decoded into it. */
+bool json_enter(struct json_reader *r, char bracket);
+bool json_next(struct json_reader *r, struct bytes *key);
+bool json_read_string(struct json_reader *r, struct bytes *out); /* replaces what is in out */
+bool json_read_number(struct json_reader *r, struct json_span *out);
+bool json_read_u64(struct json_reader *r, uint64_t *out);
+bool json_read_i64(struct json_reader *r, int64_t *out);
+bool json_read_bool(struct json_reader *r, bool *out);
+bool json_skip(struct json_reader *r);
+bool json_fail(struct json_reader *r, const char *error); /* false */
+
+#endif

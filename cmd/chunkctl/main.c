@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* chunkctl: the operator's tool for Loki chunk stores on local disks. util.h has the map. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli.h"
+#include "out.h"
+
+#ifndef CHUNKCTL_VERSION
+#define CHUNKCTL_VERSION "unversioned"
+#endif
+
+static const char help[] =
+"usage: chunkctl COMMAND [options] ...\n"
+"\n"
+"Looks after directories of Grafana Loki chunks on local disks (storage_config.filesystem), of every\n"
+"schema, chunk format and codec. Only quarantine --yes changes anything in them.\n"
+"\n"
+"  verify      is every chunk what Loki wrote? Finds every damaged file\n"
+"  ls          what is in a store: streams, times, codecs, sizes; totals, tiny chunks\n"
+"  cat         log lines of chunks or streams in time order\n"
+"  info        everything in one chunk file, and where it is damaged\n"
+"  salvage     the lines of a damaged chunk that can still be read\n"
+"  quarantine  move damaged files aside, and back\n"
+"  bench       how fast a store can be read, by which back-end\n"
+"  doctor      does the machine suit the store?\n"
+"\n"
+"chunkctl COMMAND --help says more, with examples; so does man chunkctl.\n"
+"exit code: 0 sound, 1 findings, 2 usage, input or output trouble\n";
+
+static const struct {
+	const char *name;
+	int       (*run)(int argc, char **argv);
+} commands[] = {
+	{ "verify", cmd_verify },	  { "ls", cmd_ls },	      { "cat", cmd_cat },
+	{ "info", cmd_info },		  { "salvage", cmd_salvage }, { "quarantine", cmd_quarantine },
+	{ "bench", cmd_bench },		  { "doctor", cmd_doctor },
+};
+
+static int dispatch(int argc, char **argv)
+{
+	static char name_for_getopt[32];
+	const char *name = argc > 1 ? argv[1] : "";
+
+	for (size_t i = 0; i < LEN(commands); i++) {
+		if (strcmp(name, commands[i].name) != 0)
+			continue;
+		command_name = commands[i].name;
+		snprintf(name_for_getopt, sizeof(name_for_getopt), "chunkctl %s", commands[i].name);
+		argv[1] = name_for_getopt;
+		signals_catch();
+		return commands[i].run(argc - 1, argv + 1);
+	}
+	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
+		return print_help(help);
+	if (strcmp(name, "--version") == 0)
+		return print_help("chunkctl " CHUNKCTL_VERSION "\n");
+	if (*name)
+		complain("there is no command %s", name);
+	else
+		complain("which command? verify, ls, cat, info, salvage, quarantine, bench or doctor");
+	return bad_usage();
+}
+
+int main(int argc, char **argv)
+{
+	int code = dispatch(argc, argv);
+
+	if (out_pipe_closed) { /* as any other filter ends whose reader is gone */
+		signal(SIGPIPE, SIG_DFL);
+		raise(SIGPIPE);
+	}
+	return code;
+}

@@ -1,0 +1,692 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * chunkctl quarantine: damaged files out of Loki's way, and back.
+ *
+ * Nothing is deleted or overwritten. Each file goes by one atomic rename to
+ * DIR/.chunkctl-quarantine/TIME-PID/files/..., after a line in the manifest beside it is on the disk.
+ * So after a crash at any moment every file is in one of the two places, and --restore needs no more
+ * than the manifest: a line whose file is not in quarantine was not moved.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "cli.h"
+#include "json.h"
+#include "out.h"
+#include "report.h"
+
+static const char help[] =
+"usage: chunkctl quarantine DIR --from REPORT [--yes] [options]\n"
+"       chunkctl quarantine DIR --restore[=NAME] [--yes]\n"
+"\n"
+"Moves the damaged chunks that a report of `chunkctl verify --json DIR` names out of Loki's way, into\n"
+"DIR/.chunkctl-quarantine/, and with --restore back. Loki then finds no chunk where it met an error\n"
+"before, and answers without it. Without --yes it only says what it would do. Every file is checked\n"
+"once more before it is moved: what is sound now stays. Nothing is ever deleted.\n"
+"\n"
+"  --from REPORT    the report; - for standard input\n"
+"  --partial        also chunks that Loki serves in part: the lines it still serves go with them\n"
+"  --kinds K,...    only these findings (names as in the report), whatever their severity\n"
+"  --restore[=NAME] put files back: all, or those of one quarantine (a name in .chunkctl-quarantine)\n"
+"  --yes            do it\n"
+"  --json           one JSON object a file and one summary in the end\n"
+"\n"
+"exit code: 0 done (or nothing to do), 1 some files could not be moved, 2 usage, input or output\n"
+"trouble\n"
+"\n"
+"examples:\n"
+"  chunkctl verify --json /loki/chunks > report.json\n"
+"  chunkctl quarantine /loki/chunks --from report.json\n"
+"  chunkctl quarantine /loki/chunks --from report.json --yes\n"
+"  chunkctl quarantine /loki/chunks --restore --yes\n";
+
+enum { OPT_FROM = OPT_OWN, OPT_PARTIAL, OPT_KINDS, OPT_RESTORE, OPT_YES };
+
+static const struct option options[] = {
+	OPTIONS_HELP,
+	{ "from", required_argument, NULL, OPT_FROM },
+	{ "partial", no_argument, NULL, OPT_PARTIAL },
+	{ "kinds", required_argument, NULL, OPT_KINDS },
+	{ "restore", optional_argument, NULL, OPT_RESTORE },
+	{ "yes", no_argument, NULL, OPT_YES },
+	{ "json", no_argument, NULL, OPT_JSON },
+	{ NULL, 0, NULL, 0 },
+};
+
+#define FILES_MAX       (1u << 20) /* of one report */
+#define REPORT_LINE_MAX (64u << 10)
+#define MANIFEST        "manifest.jsonl"
+
+struct quarantine {
+	const char *dir;
+	char       *real;      /* dir, resolved */
+	int         dir_fd;
+	const char *from, *restore;
+	bool        restoring, yes, json, partial;
+	bool        kinds[FINDING_COUNT], own_kinds;
+	struct out  out;
+	char      **files;     /* relative to dir */
+	size_t      n_files, cap_files;
+	char        name[64];  /* of this quarantine: TIME-PID */
+	int         to_fd;     /* its folder, -1: not made yet */
+	int         manifest_fd;
+	uint64_t    moved, skipped, failed;
+};
+
+/* ---- Which files ---- */
+
+static void default_kinds(struct quarantine *q)
+{
+	static const enum finding_kind never[] = { FINDING_NAME, FINDING_MISPLACED, FINDING_SYMLINK,
+						   FINDING_NOT_A_FILE, FINDING_TOO_BIG,
+						   FINDING_UNREADABLE };
+
+	if (q->own_kinds)
+		return;
+	for (int i = 1; i < FINDING_COUNT; i++) {
+		enum severity s = finding_severity((enum finding_kind)i);
+
+		q->kinds[i] = s == SEVERITY_ERROR || (s == SEVERITY_PARTIAL && q->partial);
+	}
+	for (size_t i = 0; i < LEN(never); i++)
+		q->kinds[never[i]] = false;
+}
+
+static bool parse_kinds(struct quarantine *q, const char *list)
+{
+	char *copy = mem_string(list), *save = NULL;
+	enum finding_kind kind;
+
+	q->own_kinds = true;
+	for (char *k = strtok_r(copy, ",", &save); k; k = strtok_r(NULL, ",", &save)) {
+		if (!finding_kind_of(k, &kind)) {
+			complain("--kinds %s: there is no such finding; man chunkctl lists them",
+				 k);
+			free(copy);
+			return false;
+		}
+		q->kinds[kind] = true;
+	}
+	free(copy);
+	return true;
+}
+
+/* Plain components only: a report must not be able to move what is outside the store. */
+static bool is_inner(const char *path)
+{
+	for (const char *part = path;;) {
+		const char *slash = strchr(part, '/');
+		size_t n = slash ? (size_t)(slash - part) : strlen(part);
+
+		if (n == 0 || (n == 1 && part[0] == '.') || (n == 2 && memcmp(part, "..", 2) == 0))
+			return false;
+		if (!slash)
+			return strncmp(path, QUARANTINE_DIR "/", sizeof(QUARANTINE_DIR)) != 0;
+		part = slash + 1;
+	}
+}
+
+static void file_keep(struct quarantine *q, const char *path)
+{
+	if (q->n_files == FILES_MAX)
+		die("the report names more than %u files", FILES_MAX);
+	if (q->n_files == q->cap_files) {
+		q->cap_files = q->cap_files ? 2 * q->cap_files : 64;
+		q->files = mem_resize(q->files, q->cap_files * sizeof(*q->files));
+	}
+	q->files[q->n_files++] = mem_string(path);
+}
+
+struct line { /* of a report */
+	struct bytes type, kind, root, file;
+	bool         odd; /* a name that is no UTF-8 */
+};
+
+static bool read_line(const char *text, size_t n, struct line *l)
+{
+	struct bytes key = { 0 }, other = { 0 };
+	struct json_reader r;
+
+	l->type.n = l->kind.n = l->root.n = l->file.n = 0;
+	l->odd = false;
+	json_begin(&r, text, n);
+	json_enter(&r, '{');
+	while (json_next(&r, &key)) {
+		const char *k = bytes_string(&key);
+		struct bytes *to = strcmp(k, "type") == 0 ? &l->type : strcmp(k, "kind") == 0 ? &l->kind :
+				   strcmp(k, "root") == 0 ? &l->root : strcmp(k, "file") == 0 ? &l->file :
+				   NULL;
+
+		l->odd |= strcmp(k, "file_base64") == 0 || strcmp(k, "root_base64") == 0;
+		if (to ? !json_read_string(&r, to) : !json_skip(&r))
+			break;
+	}
+	bytes_free(&key);
+	bytes_free(&other);
+	return !r.error && !json_peek(&r);
+}
+
+/* The file's path below q->dir, or NULL where it is in another store. */
+static const char *path_in_store(struct quarantine *q, struct line *l, struct bytes *whole)
+{
+	char *real = realpath(bytes_string(&l->root), NULL);
+	size_t n = strlen(q->real);
+	const char *inner = NULL;
+
+	if (!real)
+		return NULL;
+	whole->n = 0;
+	path_join(real, bytes_string(&l->file), whole);
+	free(real);
+	bytes_string(whole);
+	if (n == 1)
+		inner = whole->p + 1; /* "/" */
+	else if (whole->n > n && memcmp(whole->p, q->real, n) == 0 && whole->p[n] == '/')
+		inner = whole->p + n + 1;
+	return inner && is_inner(inner) ? inner : NULL;
+}
+
+static void take_line(struct quarantine *q, struct line *l, struct bytes *whole, uint64_t *foreign)
+{
+	enum finding_kind kind;
+	const char *inner;
+
+	if (strcmp(bytes_string(&l->type), "finding") != 0 ||
+	    !finding_kind_of(bytes_string(&l->kind), &kind) || !q->kinds[kind])
+		return;
+	inner = l->odd ? NULL : path_in_store(q, l, whole);
+	if (inner)
+		file_keep(q, inner);
+	else
+		++*foreign;
+}
+
+static bool read_report(struct quarantine *q)
+{
+	FILE *f = strcmp(q->from, "-") == 0 ? stdin : fopen(q->from, "re");
+	struct bytes whole = { 0 };
+	struct line l = { 0 };
+	uint64_t number = 0, foreign = 0;
+	char *text = NULL;
+	size_t cap = 0;
+	ssize_t n;
+	bool ok = true;
+
+	if (!f) {
+		complain_errno(errno, "%s", q->from);
+		return false;
+	}
+	while (ok && (n = getline(&text, &cap, f)) > 0) {
+		number++;
+		ok = (size_t)n <= REPORT_LINE_MAX && read_line(text, (size_t)n, &l);
+		if (ok)
+			take_line(q, &l, &whole, &foreign);
+		else
+			complain("%s: line %llu is not of a report; write one with chunkctl verify --json",
+				 q->from, (unsigned long long)number);
+	}
+	if (ferror(f)) {
+		complain_errno(errno, "%s", q->from);
+		ok = false;
+	}
+	if (foreign)
+		complain("%llu findings of the report are about files that are not in %s",
+			 (unsigned long long)foreign, q->dir);
+	if (f != stdin)
+		fclose(f);
+	free(text);
+	bytes_free(&whole);
+	bytes_free(&l.type);
+	bytes_free(&l.kind);
+	bytes_free(&l.root);
+	bytes_free(&l.file);
+	return ok;
+}
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void unique(struct quarantine *q)
+{
+	size_t n = 0;
+
+	if (q->n_files)
+		qsort(q->files, q->n_files, sizeof(*q->files), by_text);
+	for (size_t i = 0; i < q->n_files; i++) {
+		if (n && strcmp(q->files[n - 1], q->files[i]) == 0)
+			free(q->files[i]);
+		else
+			q->files[n++] = q->files[i];
+	}
+	q->n_files = n;
+}
+
+/* ---- Saying what happens ---- */
+
+static void tell(struct quarantine *q, const char *action, const char *file, const char *why)
+{
+	struct bytes b = { 0 };
+
+	if (q->json) {
+		json_open(&b, NULL, '{');
+		json_string(&b, "type", "file");
+		json_string(&b, "action", action);
+		json_string(&b, "file", file);
+		json_string(&b, "why", why);
+		json_close(&b, '}');
+	} else {
+		bytes_printf(&b, "%s ", action);
+		text_clean(&b, file, true);
+		bytes_printf(&b, "%s%s", *why ? ": " : "", why);
+	}
+	bytes_addc(&b, '\n');
+	out_bytes(&q->out, b.p, b.n);
+	bytes_free(&b);
+}
+
+static void tell_failed(struct quarantine *q, const char *file, int err)
+{
+	tell(q, "failed", file, strerror(err));
+	q->failed++;
+}
+
+/* ---- Folders and renames ---- */
+
+/* Makes the folders of a path below fd. */
+static int make_folders(int fd, const char *path)
+{
+	char *copy = mem_string(path);
+	int err = 0;
+
+	for (char *slash = strchr(copy, '/'); slash && !err; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		if (mkdirat(fd, copy, 0755) != 0 && errno != EEXIST)
+			err = errno;
+		*slash = '/';
+	}
+	free(copy);
+	return err;
+}
+
+/* Makes a rename last: the folder that a path is in. */
+static void sync_folder(int fd, const char *path)
+{
+	char *copy = mem_string(path), *slash = strrchr(copy, '/');
+	int folder;
+
+	if (slash)
+		*slash = '\0';
+	folder = openat(fd, slash ? copy : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (folder >= 0) {
+		fsync(folder); /* some file systems can't: then neither could Loki's files be safe */
+		close(folder);
+	}
+	free(copy);
+}
+
+/* Never over something that is there. */
+static int move(int from_fd, const char *from, int to_fd, const char *to)
+{
+	int err = make_folders(to_fd, to);
+
+	if (err)
+		return err;
+	if (renameat2(from_fd, from, to_fd, to, RENAME_NOREPLACE) != 0) {
+		if (errno != EINVAL && errno != ENOSYS)
+			return errno;
+		/* A file system without NOREPLACE (NFS): a link fails where the name is taken. */
+		if (linkat(from_fd, from, to_fd, to, 0) != 0 || unlinkat(from_fd, from, 0) != 0)
+			return errno;
+	}
+	sync_folder(to_fd, to);
+	sync_folder(from_fd, from);
+	return 0;
+}
+
+static int write_line(int fd, const struct bytes *b)
+{
+	ssize_t n = write(fd, b->p, b->n);
+
+	if (n < 0)
+		return errno;
+	if ((size_t)n < b->n)
+		return ENOSPC;
+	return fdatasync(fd) == 0 ? 0 : errno;
+}
+
+/* ---- Into quarantine ---- */
+
+static bool open_quarantine(struct quarantine *q)
+{
+	struct bytes path = { 0 };
+	time_t now = time(NULL);
+	struct tm tm;
+	char when[32];
+
+	if (q->to_fd >= 0)
+		return true;
+	gmtime_r(&now, &tm);
+	strftime(when, sizeof(when), "%Y%m%dT%H%M%SZ", &tm);
+	snprintf(q->name, sizeof(q->name), "%s-%ld", when, (long)getpid());
+	bytes_printf(&path, QUARANTINE_DIR "/%s/" MANIFEST, q->name);
+	if (make_folders(q->dir_fd, bytes_string(&path)) == 0)
+		q->manifest_fd = openat(q->dir_fd, path.p,
+					O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644);
+	path.n -= sizeof(MANIFEST);
+	q->to_fd = openat(q->dir_fd, bytes_string(&path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (q->manifest_fd < 0 || q->to_fd < 0)
+		complain_errno(errno, "making %s/%s", q->dir, path.p);
+	sync_folder(q->dir_fd, path.p);
+	sync_folder(q->dir_fd, QUARANTINE_DIR);
+	if (q->to_fd >= 0)
+		fsync(q->to_fd);
+	bytes_free(&path);
+	return q->manifest_fd >= 0 && q->to_fd >= 0;
+}
+
+static int note(struct quarantine *q, const char *file, const struct bytes *content,
+		const struct findings *f)
+{
+	struct bytes b = { 0 };
+	int err;
+
+	json_open(&b, NULL, '{');
+	json_string(&b, "file", file);
+	json_u64(&b, "size", content->n);
+	json_hex(&b, "crc32c", cr_crc32c(0, content->p, content->n));
+	json_open(&b, "findings", '[');
+	for (uint32_t i = 0; i < f->n; i++)
+		json_string(&b, NULL, finding_name(f->list[i].kind));
+	json_close(&b, ']');
+	json_close(&b, '}');
+	bytes_addc(&b, '\n');
+	err = write_line(q->manifest_fd, &b);
+	bytes_free(&b);
+	return err;
+}
+
+/* What is wrong with it now; the kinds that count as text. False: nothing of what was asked for. */
+static bool still_damaged(struct quarantine *q, const char *file, const struct bytes *content,
+			  struct findings *f, struct bytes *why)
+{
+	struct scratch *s = scratch_get();
+	struct bytes path = { 0 };
+	struct key key;
+	bool named, found = false;
+
+	path_join(q->real, file, &path);
+	named = key_of_path(bytes_string(&path), &key);
+	bytes_free(&path);
+	check_chunk(named ? &key : NULL, (const uint8_t *)content->p, content->n, CHECK_DEEP, s, f);
+	scratch_put(s);
+	if (!named)
+		finding_add(f, FINDING_NAME, NOWHERE, -1, "no chunk's name");
+	else if (q->kinds[FINDING_MISPLACED])
+		finding_add(f, FINDING_MISPLACED, NOWHERE, -1, "as the report says");
+	for (uint32_t i = 0; i < f->n; i++) {
+		if (!q->kinds[f->list[i].kind])
+			continue;
+		bytes_printf(why, "%s%s", found ? ", " : "", finding_name(f->list[i].kind));
+		found = true;
+	}
+	return found;
+}
+
+static void do_file(struct quarantine *q, const char *file)
+{
+	struct bytes content = { .max = FILE_BYTES_MAX + 1 }, why = { 0 }, to = { 0 };
+	struct findings f = { 0 };
+	int err = file_read(q->dir_fd, file, false, &content, NULL);
+
+	if (err == ENOENT) {
+		tell(q, "skipped", file, "it is gone");
+		q->skipped++;
+	} else if (err) {
+		tell_failed(q, file, err);
+	} else if (!still_damaged(q, file, &content, &f, &why)) {
+		tell(q, "skipped", file, "it has none of these findings now");
+		q->skipped++;
+	} else if (!q->yes) {
+		tell(q, "would move", file, bytes_string(&why));
+		q->moved++;
+	} else if (!open_quarantine(q)) {
+		q->failed++;
+		stop_now(); /* it was complained of */
+	} else {
+		bytes_printf(&to, "files/%s", file);
+		err = note(q, file, &content, &f);
+		if (err)
+			stop_now(); /* the manifest may have a torn line: it must stay the last one */
+		else
+			err = move(q->dir_fd, file, q->to_fd, bytes_string(&to));
+		if (err)
+			tell_failed(q, file, err);
+		else
+			tell(q, "moved", file, bytes_string(&why));
+		q->moved += !err;
+	}
+	bytes_free(&content);
+	bytes_free(&why);
+	bytes_free(&to);
+}
+
+/* ---- And back ---- */
+
+static void restore_file(struct quarantine *q, const char *file)
+{
+	struct bytes from = { 0 };
+	struct stat st;
+	int err = 0;
+
+	bytes_printf(&from, "files/%s", file);
+	if (!is_inner(file) || fstatat(q->to_fd, bytes_string(&from), &st,
+				       AT_SYMLINK_NOFOLLOW) != 0) {
+		q->skipped++; /* never moved, or restored before */
+	} else if (!q->yes) {
+		tell(q, "would restore", file, "");
+		q->moved++;
+	} else {
+		err = move(q->to_fd, from.p, q->dir_fd, file);
+		if (err)
+			tell_failed(q, file, err);
+		else
+			tell(q, "restored", file, "");
+		q->moved += !err;
+	}
+	bytes_free(&from);
+}
+
+/* A torn last line is what a crash leaves before anything was moved for it. */
+static void restore_lines(struct quarantine *q, struct bytes *text)
+{
+	struct bytes key = { 0 }, file = { 0 };
+	char *at = text->p, *end;
+
+	for (; (end = memchr(at, '\n', (size_t)(text->p + text->n - at))) != NULL && !stopped();
+	     at = end + 1) {
+		struct json_reader r;
+
+		file.n = 0;
+		json_begin(&r, at, (size_t)(end - at));
+		json_enter(&r, '{');
+		while (json_next(&r, &key))
+			if (strcmp(bytes_string(&key), "file") == 0 ? !json_read_string(&r, &file)
+								    : !json_skip(&r))
+				break;
+		if (r.error || !file.n)
+			complain("a line of the manifest is damaged: %s",
+				 r.error ? r.error : "no file");
+		else
+			restore_file(q, bytes_string(&file));
+	}
+	bytes_free(&key);
+	bytes_free(&file);
+}
+
+static bool restore_one(struct quarantine *q, int all_fd, const char *name)
+{
+	struct bytes text = { 0 };
+	int err;
+
+	q->to_fd = openat(all_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	err = q->to_fd < 0 ? errno : file_read(q->to_fd, MANIFEST, false, &text, NULL);
+	if (err)
+		complain_errno(err, "%s/" QUARANTINE_DIR "/%s/" MANIFEST, q->dir, name);
+	else if (text.n)
+		restore_lines(q, &text);
+	if (q->to_fd >= 0)
+		close(q->to_fd);
+	q->to_fd = -1;
+	bytes_free(&text);
+	return !err;
+}
+
+static bool restore_all(struct quarantine *q)
+{
+	int fd = openat(q->dir_fd, QUARANTINE_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	bool ok = true;
+	struct dirent *d;
+	DIR *all;
+
+	if (fd < 0 && errno == ENOENT) {
+		complain("nothing is in quarantine in %s", q->dir);
+		return true;
+	}
+	if (fd < 0 || !(all = fdopendir(fd))) {
+		complain_errno(errno, "%s/" QUARANTINE_DIR, q->dir);
+		return false;
+	}
+	if (q->restore) {
+		ok = restore_one(q, fd, q->restore);
+	} else {
+		while ((d = readdir(all)) != NULL && !stopped())
+			if (d->d_name[0] != '.')
+				ok &= restore_one(q, fd, d->d_name);
+	}
+	closedir(all);
+	return ok;
+}
+
+/* ---- The command ---- */
+
+static void summary(struct quarantine *q)
+{
+	struct bytes b = { 0 };
+	const char *what = q->restoring ? (q->yes ? "restored" : "would restore")
+					: (q->yes ? "moved" : "would move");
+
+	if (q->json) {
+		json_open(&b, NULL, '{');
+		json_string(&b, "type", "summary");
+		json_bool(&b, "dry_run", !q->yes);
+		json_bool(&b, "complete", !stopped());
+		json_u64(&b, q->restoring ? "restored" : "moved", q->moved);
+		json_u64(&b, "skipped", q->skipped);
+		json_u64(&b, "failed", q->failed);
+		if (q->name[0])
+			json_string(&b, "quarantine", q->name);
+		json_close(&b, '}');
+		bytes_addc(&b, '\n');
+	} else {
+		bytes_printf(&b, "%s%s %llu files, skipped %llu, failed %llu\n",
+			     stopped() ? "interrupted: " : "", what, (unsigned long long)q->moved,
+			     (unsigned long long)q->skipped, (unsigned long long)q->failed);
+		if (!q->yes && q->moved)
+			bytes_adds(&b, "nothing was changed; --yes does it\n");
+		if (q->name[0])
+			bytes_printf(&b,
+				     "they are in %s/" QUARANTINE_DIR "/%s; chunkctl quarantine %s "
+				     "--restore=%s --yes puts them back\n", q->dir, q->name, q->dir,
+				     q->name);
+	}
+	out_bytes(&q->out, b.p, b.n);
+	bytes_free(&b);
+}
+
+static int run(struct quarantine *q)
+{
+	bool ok = true;
+
+	q->real = realpath(q->dir, NULL);
+	q->dir_fd = q->real ? open(q->real, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (q->dir_fd < 0) {
+		complain_errno(errno, "%s", q->dir);
+		return EXIT_TROUBLE;
+	}
+	if (q->restoring) {
+		ok = restore_all(q);
+	} else {
+		default_kinds(q);
+		ok = read_report(q);
+		unique(q);
+		for (size_t i = 0; ok && i < q->n_files && !stopped(); i++)
+			do_file(q, q->files[i]);
+	}
+	summary(q);
+	for (size_t i = 0; i < q->n_files; i++)
+		free(q->files[i]);
+	free(q->files);
+	free(q->real);
+	if (!ok || stopped())
+		return out_end(&q->out, EXIT_TROUBLE);
+	return out_end(&q->out, q->failed ? EXIT_FINDINGS : EXIT_SOUND);
+}
+
+static bool take_option(struct quarantine *q, int opt, const char *value)
+{
+	switch (opt) {
+	case OPT_FROM:
+		q->from = value;
+		return true;
+	case OPT_PARTIAL:
+		q->partial = true;
+		return true;
+	case OPT_KINDS:
+		return parse_kinds(q, value);
+	case OPT_RESTORE:
+		q->restoring = true;
+		q->restore = value;
+		if (!value || (is_inner(value) && !strchr(value, '/')))
+			return true;
+		complain("--restore=%s: the name of a folder in " QUARANTINE_DIR " is wanted",
+			 value);
+		return false;
+	case OPT_YES:
+		q->yes = true;
+		return true;
+	case OPT_JSON:
+		q->json = true;
+		return true;
+	}
+	return false;
+}
+
+int cmd_quarantine(int argc, char **argv)
+{
+	static struct quarantine q = { .to_fd = -1, .manifest_fd = -1 };
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		if (opt == 'h')
+			return print_help(help);
+		if (opt == '?' || !take_option(&q, opt, optarg))
+			return bad_usage();
+	}
+	if (argc - optind != 1 || (q.from != NULL) == q.restoring) {
+		complain("give one store's directory, and either --from REPORT or --restore");
+		return bad_usage();
+	}
+	q.dir = argv[optind];
+	out_open(&q.out, STDOUT_FILENO, "standard output");
+	return run(&q);
+}

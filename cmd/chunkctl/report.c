@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "report.h"
+
+#include <string.h>
+
+#include "json.h"
+
+void path_join(const char *root, const char *path, struct bytes *out)
+{
+	size_t n = strlen(root);
+
+	bytes_adds(out, root);
+	if (*path && (n == 0 || root[n - 1] != '/'))
+		bytes_addc(out, '/');
+	bytes_adds(out, path);
+}
+
+void report_json(struct bytes *out, const char *root, const char *path, const struct key *key,
+		 uint64_t size, const struct finding *f)
+{
+	struct bytes whole = { 0 };
+
+	path_join(root, path, &whole);
+	json_open(out, NULL, '{');
+	json_string(out, "type", "finding");
+	json_string(out, "kind", finding_name(f->kind));
+	json_string(out, "severity", severity_name(finding_severity(f->kind)));
+	json_text(out, "path", whole.p, whole.n);
+	json_string(out, "root", root);
+	json_string(out, "file", path);
+	if (key) {
+		json_string(out, "tenant", key->tenant);
+		json_hex(out, "fingerprint", key->fingerprint);
+		json_i64(out, "from_ms", key->from_ms);
+		json_i64(out, "through_ms", key->through_ms);
+		json_hex(out, "checksum", key->crc);
+	}
+	json_u64(out, "size", size);
+	if (f->off != NOWHERE)
+		json_i64(out, "offset", f->off);
+	if (f->block >= 0)
+		json_i64(out, "block", f->block);
+	json_string(out, "text", finding_text(f->kind));
+	json_string(out, "detail", f->detail);
+	json_close(out, '}');
+	bytes_addc(out, '\n');
+	bytes_free(&whole);
+}
+
+const char *severity_colour(enum severity s)
+{
+	return s == SEVERITY_ERROR ? "\033[31m" : s == SEVERITY_PARTIAL ? "\033[33m" : "\033[36m";
+}
+
+void text_clean(struct bytes *out, const char *s, bool terminal)
+{
+	const uint8_t *p = (const uint8_t *)s;
+	size_t n = strlen(s), len;
+
+	if (!terminal) {
+		bytes_adds(out, s);
+		return;
+	}
+	for (size_t i = 0; i < n; i += len ? len : 1) {
+		len = utf8_char(p + i, n - i);
+		if (len == 0 || p[i] < ' ' || p[i] == 127 || (len == 2 && p[i] == 0xc2 && p[i + 1] < 0xa0))
+			bytes_addc(out, '?'); /* a terminal would obey */
+		else
+			bytes_add(out, s + i, len);
+	}
+}
+
+void report_text(struct bytes *out, const char *root, const char *path, const struct finding *f,
+		 bool colours)
+{
+	enum severity sev = finding_severity(f->kind);
+	struct bytes whole = { 0 };
+
+	path_join(root, path, &whole);
+	text_clean(out, bytes_string(&whole), true);
+	bytes_printf(out, ": %s%s%s: %s: ", colours ? severity_colour(sev) : "", severity_name(sev),
+		     colours ? COLOUR_END : "", finding_name(f->kind));
+	text_clean(out, f->detail, true);
+	if (f->block >= 0)
+		bytes_printf(out, " (block %lld, at byte %lld)", (long long)f->block,
+			     (long long)f->off);
+	else if (f->off != NOWHERE && f->off > 0)
+		bytes_printf(out, " (at byte %lld)", (long long)f->off);
+	bytes_addc(out, '\n');
+	bytes_free(&whole);
+}

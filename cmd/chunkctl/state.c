@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "chunk.h"
+
+#define HEAD "chunkctl state 1\n"
+
+/* Names may hold anything but NUL; a line may not hold a newline. */
+static void escape(struct bytes *out, const char *s)
+{
+	for (; *s; s++) {
+		if (*s == '%' || *s == '\n')
+			bytes_printf(out, "%%%02x", (uint8_t)*s);
+		else
+			bytes_addc(out, *s);
+	}
+}
+
+static void unescape(char *s)
+{
+	char *to = s;
+	unsigned x;
+
+	for (; *s; s++) {
+		if (*s == '%' && sscanf(s + 1, "%2x", &x) == 1 && s[1] && s[2]) {
+			*to++ = (char)x;
+			s += 2;
+		} else {
+			*to++ = *s;
+		}
+	}
+	*to = '\0';
+}
+
+uint32_t state_dir(struct state *st, const char *name)
+{
+	for (uint32_t i = 0; i < st->n_dirs; i++)
+		if (strcmp(st->dirs[i].name, name) == 0)
+			return i;
+	if (st->n_dirs == st->cap_dirs) {
+		st->cap_dirs = st->cap_dirs ? 2 * st->cap_dirs : 16;
+		st->dirs = mem_resize(st->dirs, st->cap_dirs * sizeof(*st->dirs));
+	}
+	st->dirs[st->n_dirs] = (struct state_dir){ .name = mem_string(name) };
+	return st->n_dirs++;
+}
+
+void state_pending(struct state *st, const char *path)
+{
+	if (st->n_pending == STATE_PENDING_MAX)
+		return;
+	if (st->n_pending % 64 == 0)
+		st->pending = mem_resize(st->pending, (st->n_pending + 64) * sizeof(*st->pending));
+	st->pending[st->n_pending++] = mem_string(path);
+}
+
+static bool read_line(struct state *st, char *line)
+{
+	unsigned no, done;
+	uint64_t x;
+	int64_t off;
+	int at = 0;
+
+	if (sscanf(line, "sum %u %" SCNu64, &no, &x) == 2 && no < SUMS_MAX) {
+		st->sums[no] = x;
+		return true;
+	}
+	if (sscanf(line, "dir %" SCNd64 " %u %n", &off, &done, &at) == 2 && at) {
+		uint32_t dir;
+
+		unescape(line + at);
+		dir = state_dir(st, line + at); /* may move dirs */
+		st->dirs[dir].off = off;
+		st->dirs[dir].done = done;
+		return true;
+	}
+	if (strncmp(line, "pending ", 8) == 0) {
+		unescape(line + 8);
+		state_pending(st, line + 8);
+		return true;
+	}
+	return false;
+}
+
+static bool read_all(struct state *st, struct bytes *text)
+{
+	char *at = text->p + strlen(HEAD), *end;
+	bool same = false, whole = false;
+
+	for (; *at && !whole; at = end + 1) {
+		end = strchr(at, '\n');
+		if (!end)
+			break;
+		*end = '\0';
+		if (strncmp(at, "options ", 8) == 0) {
+			unescape(at + 8);
+			same = strcmp(at + 8, st->options) == 0;
+			if (!same) {
+				complain("%s is the state of another command line: %s", st->path,
+					 at + 8);
+				complain("give the same arguments again, or remove the file to begin anew");
+				return false;
+			}
+		} else if (strcmp(at, "end") == 0) {
+			whole = true;
+		} else if (!read_line(st, at)) {
+			break;
+		}
+	}
+	if (same && whole)
+		return true;
+	complain("%s is damaged; remove it to begin anew", st->path);
+	return false;
+}
+
+bool state_open(struct state *st, const char *path, const char *options)
+{
+	struct bytes text = { 0 };
+	int err = file_read(AT_FDCWD, path, true, &text, NULL);
+	bool ok = true;
+
+	*st = (struct state){ .path = path, .options = mem_string(options) };
+	if (err == ENOENT) {
+		bytes_free(&text);
+		return state_save(st); /* find out now whether it can be written */
+	}
+	if (err) {
+		complain_errno(err, "reading the state file %s", path);
+		ok = false;
+	} else if (text.n < strlen(HEAD) || memcmp(text.p, HEAD, strlen(HEAD)) != 0) {
+		complain("%s is not a state file of chunkctl's; choose another name", path);
+		ok = false;
+	} else {
+		bytes_string(&text);
+		ok = read_all(st, &text);
+		st->resumed = ok;
+	}
+	bytes_free(&text);
+	return ok;
+}
+
+static bool write_file(const char *path, const struct bytes *text)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644), err = 0;
+	size_t done = 0;
+
+	if (fd < 0)
+		return false;
+	while (done < text->n && !err) {
+		ssize_t n = write(fd, text->p + done, text->n - done);
+
+		if (n >= 0)
+			done += (size_t)n;
+		else if (errno != EINTR)
+			err = errno;
+	}
+	if (close(fd) != 0 && !err)
+		err = errno;
+	errno = err;
+	return !err;
+}
+
+bool state_save(struct state *st)
+{
+	struct bytes text = { 0 }, temporary = { 0 };
+	const char *path;
+	bool ok;
+
+	bytes_adds(&text, HEAD "options ");
+	escape(&text, st->options);
+	bytes_addc(&text, '\n');
+	for (uint32_t i = 0; i < SUMS_MAX; i++)
+		if (st->sums[i])
+			bytes_printf(&text, "sum %u %" PRIu64 "\n", i, st->sums[i]);
+	for (uint32_t i = 0; i < st->n_dirs; i++) {
+		bytes_printf(&text, "dir %" PRId64 " %d ", st->dirs[i].off, st->dirs[i].done);
+		escape(&text, st->dirs[i].name);
+		bytes_addc(&text, '\n');
+	}
+	for (uint32_t i = 0; i < st->n_pending; i++) {
+		bytes_adds(&text, "pending ");
+		escape(&text, st->pending[i]);
+		bytes_addc(&text, '\n');
+	}
+	bytes_adds(&text, "end\n");
+	bytes_printf(&temporary, "%s.tmp", st->path);
+	path = bytes_string(&temporary);
+	/* No fsync: after a power loss an old state costs time, a torn one is recognised. */
+	ok = write_file(path, &text) && rename(path, st->path) == 0;
+	if (!ok)
+		complain_errno(errno, "writing the state file %s", st->path);
+	bytes_free(&temporary);
+	bytes_free(&text);
+	st->saved_ns = now_ns();
+	return ok;
+}
+
+void state_remove(struct state *st)
+{
+	if (unlink(st->path) != 0 && errno != ENOENT)
+		complain_errno(errno, "removing the state file %s", st->path);
+}
+
+void state_free(struct state *st)
+{
+	for (uint32_t i = 0; i < st->n_dirs; i++)
+		free(st->dirs[i].name);
+	for (uint32_t i = 0; i < st->n_pending; i++)
+		free(st->pending[i]);
+	free(st->dirs);
+	free(st->pending);
+	free(st->options);
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * chunkctl: what every file of the program shares. The map:
+ *
+ *	main.c       which command; --help
+ *	verify.c     is the store sound?         scan.c    batches through cr_batch_read, rate limit
+ *	ls.c         what is in it               chunk.c   one chunk file in memory, its metadata
+ *	cat.c        log lines in time order     merge.c   the k-way merge
+ *	info.c       everything in one file      check.c   what is wrong with a chunk: the findings
+ *	quarantine.c move damaged files aside    entries.c blocks into entries
+ *	salvage.c    lines of a damaged file     walk.c    folders into chunk names
+ *	bench.c      how fast can it be read?    state.c   where an interrupted walk goes on
+ *	doctor.c     does the machine suit it?   key.c     names of chunk files
+ *	json_out.c json_in.c out.c progress.c matcher.c cli.c util.c
+ *
+ * Conventions: a command returns an exit code (enum below). Memory that can't be had ends the
+ * program with a message: there is nothing to go on with. What comes from files, names included, is
+ * hostile.
+ */
+#ifndef CHUNKCTL_UTIL_H
+#define CHUNKCTL_UTIL_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "chunkring.h"
+
+enum exit_code {
+	EXIT_SOUND    = 0,
+	EXIT_FINDINGS = 1,
+	EXIT_TROUBLE  = 2, /* usage, or input or output failed: the answer is not complete */
+};
+
+#define LEN(array) (sizeof(array) / sizeof((array)[0]))
+#define PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+
+/* ---- Memory: never NULL ---- */
+
+void *mem_get(size_t n);
+void *mem_zero(size_t n);
+void *mem_resize(void *p, size_t n);
+char *mem_string(const char *s);
+
+/* A growable run of bytes. Never longer than max (0: 1 GiB); full remembers that something did not
+ * fit. Zero it to begin. */
+struct bytes {
+	char  *p;
+	size_t n, cap, max;
+	bool   full;
+};
+
+bool bytes_room(struct bytes *b, size_t more); /* makes room for more bytes after n */
+bool bytes_add(struct bytes *b, const void *p, size_t n);
+bool bytes_addc(struct bytes *b, char c);
+bool bytes_adds(struct bytes *b, const char *s);
+bool bytes_printf(struct bytes *b, const char *fmt, ...) PRINTF(2, 3);
+const char *bytes_string(struct bytes *b); /* with a NUL behind it, which does not count */
+void bytes_free(struct bytes *b);
+
+/* ---- Messages, on stderr: "chunkctl verify: what: why" and "chunkctl verify: next step" ---- */
+
+extern const char *command_name; /* set once by main() */
+void complain(const char *fmt, ...) PRINTF(1, 2);
+void complain_errno(int err, const char *fmt, ...) PRINTF(2,
+							  3); /* and advice, where there is some */
+_Noreturn void die(const char *fmt, ...) PRINTF(1, 2);
+
+/* ---- Stopping. Set by SIGINT and SIGTERM: commands finish what they are at and sum up. ---- */
+
+extern uint32_t stop_word;
+void signals_catch(void);
+bool stopped(void);
+void stop_now(void); /* our own decision: the output is gone */
+
+/* ---- Time, sizes ---- */
+
+#define NS_PER_S  1000000000ull
+#define NS_PER_MS 1000000ull
+
+uint64_t now_ns(void);    /* monotonic */
+int64_t  wall_ns(void);   /* since 1970 */
+void     sleep_until_ns(uint64_t monotonic_ns); /* ends early when stopped() */
+double   cpu_seconds(void);
+
+#define TIME_TEXT_BYTES 40
+const char *time_text(int64_t ns,
+		      char out[TIME_TEXT_BYTES]);    /* 2024-03-12T10:00:00.123456789Z */
+const char *time_text_ms(int64_t ms, char out[TIME_TEXT_BYTES]); /* 2024-03-12T10:00:00.123Z */
+const char *time_text_s(int64_t ms, char out[TIME_TEXT_BYTES]);  /* 2024-03-12 10:00:00 */
+const char *time_text_day(int64_t ms, char out[TIME_TEXT_BYTES]); /* 2024-03-12 */
+
+#define SIZE_TEXT_BYTES 24
+const char *size_text(uint64_t bytes, char out[SIZE_TEXT_BYTES]);  /* 1.5 MB */
+const char *count_text(uint64_t n, char out[SIZE_TEXT_BYTES]);     /* 1,234,567 */
+const char *span_text(double seconds, char out[SIZE_TEXT_BYTES]);  /* 3:02:01 */
+
+bool is_utf8(const void *p, size_t n);
+/* Bytes at p that one valid UTF-8 character takes, or 0. */
+size_t utf8_char(const uint8_t *p, size_t n);
+
+void base64_add(struct bytes *out, const void *p, size_t n);
+
+#endif
