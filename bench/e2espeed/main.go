@@ -94,7 +94,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&shapes, "shapes", ".", "measure the queries whose name matches this `regexp`")
 	f.StringVar(&states, "states", "warm,cold", "states of the page cache")
 	f.StringVar(&o.drop, "drop", "auto", "how cold is made: caches (drop_caches, root only), fadvise (the store's files only), auto")
-	f.IntVar(&o.pairs, "pairs", 21, "rounds of a query that takes less than 100 ms")
+	f.IntVar(&o.pairs, "pairs", 21, "rounds of a query that takes less than 0.3 s")
 	f.IntVar(&o.slowPairs, "pairs-slow", 5, "rounds of the others")
 	f.IntVar(&o.cacheMB, "chunk-cache-mb", 0, "Loki's embedded chunk cache; it hides the client")
 	f.StringVar(&o.jsonFile, "json", "", "write everything, each sample too, to this `file`")

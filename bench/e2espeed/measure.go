@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	slowQuery   = 100 * time.Millisecond // from here on, -pairs-slow
+	slowQuery   = 300 * time.Millisecond // from here on, -pairs-slow
 	warmUpsWarm = 2
 	warmUpsCold = 1
 	settleStep  = 5 * time.Millisecond

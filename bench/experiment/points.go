@@ -155,7 +155,7 @@ type ablationStep struct {
 // ablationAlone changes one thing of the stock shape at a time; checksums can be left out with the lean
 // decoder only, so those three are to be compared with each other.
 var ablationAlone = []ablationStep{
-	{"stock's shape", peers.StockShape},
+	{"a reader of stock's shape", peers.StockShape},
 	{"not zeroed", peers.Switches{Buffers: "fresh", Goroutines: 150}},
 	{"recycled buffers", peers.Switches{Buffers: "recycled", Goroutines: 150}},
 	{"one goroutine a CPU", peers.Switches{Buffers: "zeroed"}},

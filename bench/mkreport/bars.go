@@ -66,6 +66,7 @@ func stages(r *result.Run) (*figure, error) {
 			}
 		}
 		p.NominalX(names...)
+		p.Y.Max *= 1.04
 		f.panels = append(f.panels, p)
 	}
 	f.width = vg.Length(150 + 235*len(f.panels) + 20)
@@ -191,6 +192,7 @@ func cold(r *result.Run) (*figure, error) {
 		}
 	}
 	p.NominalX(names...)
+	p.Y.Max *= 1.04
 	p.X.Min, p.X.Max = -0.5, float64(len(ps))-0.5
 	f.panels = []*plot.Plot{p}
 	return f, nil

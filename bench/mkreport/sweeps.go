@@ -96,6 +96,10 @@ func sweep(r *result.Run, name, title, xLabel string, ps []*result.Point, x func
 		}
 	}
 	times.Y.Min, faster.Y.Min = 0, 0
+	for _, p := range f.panels {
+		edge := 0.03 * (p.X.Max - p.X.Min) // for the marks at the ends
+		p.X.Min, p.X.Max = p.X.Min-edge, p.X.Max+edge
+	}
 	return f, nil
 }
 
@@ -111,15 +115,14 @@ func sizeSweep(r *result.Run, files int) (*figure, error) {
 	return sweep(r, fmt.Sprintf("sizes-%d", files), fmt.Sprintf("%d files, page cache warm", files), "size of each file, KB", ps, kbOf)
 }
 
-// cost shows on logarithmic axes what a batch costs by number of files and a file by its size: a slope of
-// one is linear.
+// cost shows on logarithmic axes what a batch costs by number of files and a file by its size.
 func cost(r *result.Run) (*figure, error) {
 	warm := func(p *result.Point) bool {
 		return !p.Cold && p.Callers == 1 && !in(result.GroupAblation)(p) && !in(result.GroupOneCPU)(p)
 	}
 	byFiles := newPlot("a batch, by number of files", "files in a batch", "ms for one GetChunks (median)")
 	bySize := newPlot("a file, by its size (batches of 100)", "size of each file, KB", "us for each file (median)")
-	f := &figure{name: "cost", about: "cost against number and size of files, logarithmic: where a line has the slope of the grid's diagonal the cost is linear",
+	f := &figure{name: "cost", about: "cost against number and size of files, logarithmic; where a line is parallel to the dotted ones the cost is linear",
 		panels: []*plot.Plot{byFiles, bySize}, legend: newLegend(), legendWidth: 260, width: 1050, height: 430}
 	for _, p := range f.panels {
 		grid(p)
@@ -133,43 +136,65 @@ func cost(r *result.Run) (*figure, error) {
 		l := lookOf(peer)
 		l.dashes = nil
 		for _, size := range []int{4_000, 20_000, 900_000} {
-			var c curve
-			for _, p := range pick(r, func(p *result.Point) bool { return warm(p) && p.Size == size }, filesOf) {
-				if row := p.Row(peer); row != nil {
-					c.XYs = append(c.XYs, plotter.XY{X: filesOf(p), Y: row.Wall.P50})
-				}
-			}
 			l.shape = shapes[size]
-			if len(c.XYs) < 2 {
-				continue
-			}
-			drawn++
-			if err := series(byFiles, nil, l, c, false); err != nil {
+			ps := pick(r, func(p *result.Point) bool { return warm(p) && p.Size == size }, filesOf)
+			n, err := wallCurve(byFiles, nil, l, ps, filesOf, func(*result.Point) float64 { return 1 })
+			if err != nil {
 				return nil, err
 			}
+			drawn += n
 		}
-		var c curve
-		for _, p := range pick(r, func(p *result.Point) bool { return warm(p) && p.Files == 100 }, kbOf) {
-			if row := p.Row(peer); row != nil {
-				c.XYs = append(c.XYs, plotter.XY{X: kbOf(p), Y: row.Wall.P50 * 1e3 / 100})
-			}
-		}
-		if len(c.XYs) < 2 {
-			continue
-		}
-		drawn++
 		l.shape = draw.CircleGlyph{}
-		if err := series(bySize, &f.legend, l, c, false); err != nil {
+		ps := pick(r, func(p *result.Point) bool { return warm(p) && p.Files == 100 }, kbOf)
+		n, err := wallCurve(bySize, &f.legend, l, ps, kbOf, func(p *result.Point) float64 { return 1e3 / filesOf(p) })
+		if err != nil {
 			return nil, err
 		}
-	}
-	for _, size := range []int{4_000, 20_000, 900_000} {
-		f.legend.Add("left: files of "+sizeName(size), glyph{shapes[size]})
+		drawn += n
 	}
 	if drawn < 2*len(peers) {
 		return nil, nil
 	}
+	for _, size := range []int{4_000, 20_000, 900_000} {
+		f.legend.Add("left: files of "+sizeName(size), glyph{shapes[size]})
+	}
+	for i, p := range f.panels {
+		line, err := linear(p)
+		if err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			f.legend.Add("linear", line)
+		}
+	}
 	return f, nil
+}
+
+// wallCurve draws a reader's times, scaled, over x; nothing where there are fewer than two, and says how many
+// lines that makes.
+func wallCurve(p *plot.Plot, legend *plot.Legend, l look, ps []*result.Point, x, scale func(*result.Point) float64) (int, error) {
+	var c curve
+	for _, pt := range ps {
+		if row := pt.Row(l.peer); row != nil {
+			c.XYs = append(c.XYs, plotter.XY{X: x(pt), Y: row.Wall.P50 * scale(pt)})
+		}
+	}
+	if len(c.XYs) < 2 {
+		return 0, nil
+	}
+	return 1, series(p, legend, l, c, false)
+}
+
+// linear adds a line of slope one to logarithmic axes, from their lower left as far as it fits.
+func linear(p *plot.Plot) (*plotter.Line, error) {
+	factor := min(p.X.Max/p.X.Min, p.Y.Max/p.Y.Min)
+	line, err := plotter.NewLine(plotter.XYs{{X: p.X.Min, Y: p.Y.Min}, {X: p.X.Min * factor, Y: p.Y.Min * factor}})
+	if err != nil {
+		return nil, err
+	}
+	line.Color, line.Width, line.Dashes = black, 1, []vg.Length{1, 3}
+	p.Add(line)
+	return line, nil
 }
 
 // glyph is a legend's entry of a shape alone.

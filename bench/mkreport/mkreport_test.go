@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/csv"
+	"image/png"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/chunkring/chunkring/bench/internal/result"
+	"github.com/chunkring/chunkring/bench/internal/stats"
+)
+
+func dist(median float64) stats.Dist {
+	return stats.Dist{N: 9, P10: median * 0.9, P50: median, P90: median * 1.1, P95: median * 1.2, Low: median * 0.95, High: median * 1.05}
+}
+
+// made is a run whose times are known: stock takes 1 ms a file, the others half of it.
+func made() *result.Run {
+	r := &result.Run{Mode: "test", Left: []string{"nothing else"}}
+	calls := 3.25
+	add := func(group string, files, size int, cold bool) {
+		p := result.Point{Groups: []string{group}, Files: files, Size: size, FileBytes: float64(size), Callers: 1, CPUs: 2, Cold: cold, Rounds: 9}
+		for _, l := range looks {
+			ms, ratio := float64(files)/2, 2.0
+			if l.peer == result.Stock {
+				ms, ratio = float64(files), 1
+			}
+			p.Rows = append(p.Rows, result.Row{Peer: l.peer, Wall: dist(ms), Ratio: dist(ratio), CPU: ms, Calls: &calls, PeakMB: 321})
+		}
+		r.Points = append(r.Points, p)
+	}
+	for _, files := range []int{500, 50, 100} { // out of order
+		add(result.GroupFiles, files, 900_000, false)
+	}
+	add(result.GroupSizes, 100, 235_000, false)
+	add(result.GroupSizes, 100, 1_650_000, false)
+	add(result.GroupSmall, 100, 4_000, false)
+	add(result.GroupSmall, 1000, 4_000, false)
+	add(result.GroupCold, 100, 900_000, true)
+	r.Points[0].Rows = append(r.Points[0].Rows, result.Row{Peer: result.StockUnpatched, Wall: dist(505), Ratio: dist(0.99)})
+	r.Points = append(r.Points, result.Point{Groups: []string{result.GroupAblation}, Files: 100, Size: 900_000, FileBytes: 900_000, Callers: 1, CPUs: 2,
+		Rows: []result.Row{{Peer: result.Stock, Wall: dist(100), Ratio: dist(1)}, {Peer: "ablation:x", Label: "not zeroed", Wall: dist(80), Ratio: dist(1.25)}}})
+	r.Stages = []result.Stages{{Peer: result.Stock, Files: 100, Size: 900_000, Samples: 1000, CPU: 400,
+		Share: map[string]float64{result.StageRead: 0.25, result.StageCRC: 0.75}}}
+	r.Disk = []result.Disk{{Name: "O_DIRECT", Files: 100, Size: 900_000, MBps: 1234}}
+	return r
+}
+
+func TestReportOfARun(t *testing.T) {
+	dir := t.TempDir()
+	in, out := filepath.Join(dir, "run.json"), filepath.Join(dir, "report")
+	require.NoError(t, result.Save(in, made()))
+	require.NoError(t, run(in, out))
+	for _, name := range []string{"files", "sizes-100", "ablation", "stages", "cost", "cold", "overview"} {
+		f, err := os.Open(filepath.Join(out, name+".png"))
+		require.NoError(t, err)
+		picture, err := png.Decode(f)
+		require.NoError(t, err, name)
+		require.NoError(t, f.Close())
+		require.Greater(t, picture.Bounds().Dx(), 400, name)
+		svg, err := os.ReadFile(filepath.Join(out, name+".svg"))
+		require.NoError(t, err)
+		require.Contains(t, string(svg), "</svg>", name)
+	}
+	require.NoFileExists(t, filepath.Join(out, "sizes-200.png"), "the run has no such points")
+
+	md, err := os.ReadFile(filepath.Join(out, "report.md"))
+	require.NoError(t, err)
+	text := string(md)
+	for _, want := range []string{"(files.svg)", "Left out: nothing else.", "**100 x 900 KB** (9 rounds, 90.0 MB)",
+		"| threads | 50.0 | 60.0 | 45.0 - 55.0 | 2.00 | 1.80 - 2.20 | 50.0 |", "| 3.2 | 0.00 | 321 |", "stock+sync.Pool (unsafe)", "| not zeroed |",
+		"| 500 x 900 KB | 500 | 505 | 0.99 |", "| O_DIRECT | 1234 |", "| 100 x 900 KB | stock | 1000 | 400 |",
+		"| 50-500 files of 900 KB | 3 | stock | 1.00 |", "1000 us/file"} {
+		require.Contains(t, text, want)
+	}
+	require.Less(t, strings.Index(text, "**50 x 900 KB**"), strings.Index(text, "**100 x 900 KB**")+len(text), "both are there")
+
+	data, err := os.Open(filepath.Join(out, "results.csv"))
+	require.NoError(t, err)
+	defer data.Close()
+	rows, err := csv.NewReader(data).ReadAll()
+	require.NoError(t, err)
+	require.Len(t, rows, 1+8*len(looks)+1+2)
+	again, err := result.Load(filepath.Join(out, "results.json"))
+	require.NoError(t, err)
+	require.Equal(t, made(), again)
+}
+
+func TestTicks(t *testing.T) {
+	labels := func(ticks []string) string { return strings.Join(ticks, " ") }
+	var got []string
+	for _, k := range (rounds{}).Ticks(0, 530) {
+		got = append(got, k.Label)
+	}
+	require.Equal(t, "0 100 200 300 400 500", labels(got))
+	got = nil
+	for _, k := range (decades{}).Ticks(0.5, 20) {
+		if k.Label != "" {
+			got = append(got, k.Label)
+		}
+	}
+	require.Equal(t, "0.5 1 2 5 10 20", labels(got))
+}
+
+func TestNames(t *testing.T) {
+	require.Equal(t, "900 KB", sizeName(900_000))
+	require.Equal(t, "1.65 MB", sizeName(1_650_000))
+	require.Equal(t, "50 x 4 KB, 16 callers", pointName(&result.Point{Files: 50, Size: 4_000, Callers: 16}))
+	require.Equal(t, "100 x 900 KB, cold", pointName(&result.Point{Files: 100, Size: 900_000, Callers: 1, Cold: true}))
+	require.Equal(t, "uring, rel.", short(result.URingReleased))
+}
