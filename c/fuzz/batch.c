@@ -190,6 +190,7 @@ static void read_plan(struct input *in, struct plan *plan)
 	plan->cancel = how >> 3 & 1;
 	if (how & 16)
 		plan->batch.done = note;
+	plan->batch.done_bytes_min = how >> 5;
 	plan->batch.flags = take(in);
 	plan->batch.timeout_ms = take(in) & 1 ? 100000 : 0;
 	while (in->n && plan->batch.n < REQS_MAX) {
@@ -248,7 +249,8 @@ static void check(const struct plan *plan)
 		const struct cr_req *req = &plan->reqs[i];
 
 		FUZZ_CHECK(req->status > CR_PENDING && req->status < CR_STATUS_COUNT);
-		FUZZ_CHECK(plan->named[i] == (plan->batch.done && req->status == CR_OK));
+		FUZZ_CHECK(plan->named[i] == (plan->batch.done && req->status == CR_OK &&
+					      req->size_bytes >= plan->batch.done_bytes_min));
 		FUZZ_CHECK((req->status == CR_IO || req->status == CR_REFUSED) ==
 			   (req->os_errno != 0));
 		FUZZ_CHECK(req->buf == plan->bufs[i]);

@@ -146,7 +146,7 @@ typedef int (*cr_alloc_fn)(void *arg, struct cr_req *reqs, uint32_t first, uint3
  * Called as soon as files are read and checked with CR_OK: reqs[index[0 .. n)], n >= 1, final. It runs
  * on the thread that read them, while their bytes are in its caches: the caller's or one of the
  * context's workers, so at the same time on several, with no lock held. Each such file is named
- * once, before cr_batch_read() returns; the others not at all.
+ * once, before cr_batch_read() returns; the others, and those below done_bytes_min, not at all.
  */
 typedef void (*cr_done_fn)(void *arg, const uint32_t *index, uint32_t n);
 
@@ -162,6 +162,8 @@ struct cr_batch {
 	cr_alloc_fn     alloc;      /* NULL: buf and cap_bytes of every request are set already */
 	void           *arg;        /* for alloc and done */
 	cr_done_fn      done;       /* may be NULL */
+	uint32_t        done_bytes_min; /* files below are not named to done: where a call costs more
+				     * than their bytes being in a cache saves. 0: all are */
 	const uint32_t *cancel;     /* may be NULL. Whoever stores a non-zero value (atomically)
 				     * stops new work, like a timeout; it stays non-zero */
 	uint64_t        open_ns;    /* out: wall time spent opening and sizing, */

@@ -122,7 +122,7 @@ void cr_worker_ready(struct cr_worker *w, const struct cr_file *f)
 {
 	const struct cr_batch *batch = f->job->batch;
 
-	if (!batch->done)
+	if (!batch->done || f->req->size_bytes < batch->done_bytes_min)
 		return;
 	if (w->n_ready && (w->ready_batch != batch || w->n_ready == CR_WINDOW_FILES))
 		hand_over(w);

@@ -459,7 +459,7 @@ static void check_req(const struct fx_batch *b, uint32_t i)
 	FX_CHECK(req->status != CR_PENDING && req->status < CR_STATUS_COUNT);
 	FX_CHECK(guards_untouched(b, i));
 	FX_CHECK(b->asked[i] <= 1);
-	FX_CHECK(b->named[i] == (req->status == CR_OK));
+	FX_CHECK(b->named[i] == (req->status == CR_OK && req->size_bytes >= b->batch.done_bytes_min));
 	if (req->status == CR_IO || req->status == CR_REFUSED)
 		FX_CHECK(req->os_errno > 0);
 	else

@@ -761,6 +761,29 @@ static void handed_over_when_done(void **state)
 	free(crcs);
 }
 
+/* That nothing smaller was named is fx_read's to check. */
+static void small_ones_are_not_handed_over(void **state)
+{
+	static const uint32_t least[] = { 0, 1, 20, 41 }; /* the files have 1 to 40 bytes */
+	struct fx *fx = *state;
+	struct fx_batch *b = numbered_batch(40, 40, NULL);
+
+	write_numbered(fx, 40, NULL);
+	for (size_t l = 0; l < sizeof(least) / sizeof(least[0]); l++) {
+		uint32_t named = 0, want = 0;
+
+		b->batch.done_bytes_min = least[l];
+		fx_read(fx, b);
+		assert_true(all_intact(b, 40));
+		for (uint32_t i = 0; i < 40; i++) {
+			named += b->named[i];
+			want += numbered_bytes(i) >= least[l];
+		}
+		assert_int_equal(named, want);
+	}
+	fx_batch_free(b);
+}
+
 /* ---- Cancel and timeout ---- */
 
 static uint32_t cancel_word;
@@ -1528,6 +1551,7 @@ int main(void)
 		FX_TEST(waves_of_few_descriptors),
 		FX_TEST(callback_holds_no_lock),
 		FX_TEST(handed_over_when_done),
+		FX_TEST(small_ones_are_not_handed_over),
 		FX_TEST(canceled),
 		FX_TEST(timed_out),
 		FX_TEST(nothing_writes_after_cancel),

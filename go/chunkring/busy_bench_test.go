@@ -12,24 +12,26 @@ import (
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
 )
 
-// BenchmarkBusy reads as a Loki that has queries to run: each query fetches batches of 50 small chunks,
-// one batch ahead, and works on each for a while. What a read takes alone says little here: a thread
+// BenchmarkBusy reads as a Loki that has queries to run: each query fetches batches of 50 chunks, one
+// batch ahead, and works on each for a while. What a read takes alone says little here: a thread
 // that has to wait for a processor inside a read holds up its query.
 func BenchmarkBusy(b *testing.B) {
-	for _, work := range []time.Duration{0, 500 * time.Microsecond, 10 * time.Millisecond} {
-		for _, queries := range []int{1, 8} {
-			for _, name := range []string{"stock", "uring", "threads"} {
-				b.Run(fmt.Sprintf("work=%v/queries=%d/%s", work, queries, name), func(b *testing.B) {
-					benchBusy(b, name, queries, work)
-				})
+	for _, size := range []int{4_000, 900_000} {
+		for _, work := range []time.Duration{0, 500 * time.Microsecond, 10 * time.Millisecond} {
+			for _, queries := range []int{1, 8} {
+				for _, name := range []string{"stock", "uring", "threads"} {
+					b.Run(fmt.Sprintf("size=%d/work=%v/queries=%d/%s", size, work, queries, name), func(b *testing.B) {
+						benchBusy(b, name, size, queries, work)
+					})
+				}
 			}
 		}
 	}
 }
 
-func benchBusy(b *testing.B, name string, queries int, work time.Duration) {
+func benchBusy(b *testing.B, name string, size, queries int, work time.Duration) {
 	const batch = 50 // Loki's max_chunk_batch_size
-	x := benchStore(b, 4_000)
+	x := benchStore(b, size)
 	chunks := x.Chunks()
 	read := benchClient(b, name, x.Dir())
 	read(b, chunks) // into the page cache

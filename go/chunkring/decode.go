@@ -54,17 +54,29 @@ const (
 	decodeBytesEach  = 1 << 20
 )
 
-// all decodes the files, which hold so many bytes together. The caller takes part and waits for no
+// decodeHotBytes is the size from which a file is decoded by the thread that has read it, where Loki's
+// Decode passes over all of it twice more: then from its caches, not from memory.
+const decodeHotBytes = 64 << 10
+
+// rest decodes what was not decoded while the batch was read. The caller takes part and waits for no
 // goroutine that has not begun: in a busy process that may be long.
-func (d *decoding) all(bytes int) {
-	n := int64(len(d.files))
+func (d *decoding) rest() {
+	left := make([]int, 0, len(d.files))
+	bytes := 0
+	for i := range d.files {
+		if d.out[i].Data == nil && d.errs[i] == nil {
+			left = append(left, i)
+			bytes += len(d.files[i].Buf)
+		}
+	}
+	n := int64(len(left))
 	helpers := int(n) / decodeChunksEach
 	if !decodesVerified {
 		helpers = max(helpers, bytes/decodeBytesEach)
 	}
 	helpers = min(helpers, int(n)-1, runtime.GOMAXPROCS(0)-1)
-	if helpers == 0 {
-		for i := range d.files {
+	if helpers <= 0 {
+		for _, i := range left {
 			d.one(i)
 		}
 		return
@@ -72,8 +84,8 @@ func (d *decoding) all(bytes int) {
 	var next, done atomic.Int64
 	over := make(chan struct{})
 	work := func() {
-		for i := next.Add(1) - 1; i < n; i = next.Add(1) - 1 {
-			d.one(int(i))
+		for at := next.Add(1) - 1; at < n; at = next.Add(1) - 1 {
+			d.one(left[at])
 			if done.Add(1) == n {
 				close(over)
 			}

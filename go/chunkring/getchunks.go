@@ -62,9 +62,9 @@ func (c *Client) getChunks(ctx context.Context, chunks []chunk.Chunk, alloc func
 // returns how many bytes were read.
 func (c *Client) getBatch(ctx context.Context, chunks, out []chunk.Chunk, errs []error, alloc func(int) []byte) (bytes int) {
 	d := &decoding{c: c, ctx: ctx, files: c.filesFor(chunks), chunks: chunks, out: out, errs: errs}
-	check := core.CheckNone // Decode will do it
-	if decodesVerified {
-		check = core.CheckChunk
+	b := core.Batch{Files: d.files, Check: core.CheckChunk, Alloc: alloc}
+	if !decodesVerified { // Decode will check it, better while it is in the caches
+		b.Check, b.Done, b.DoneBytesMin = core.CheckNone, d.one, decodeHotBytes
 	}
 	var cancel *uint32 // an allocation of its own, since C gets to see it
 	if ctx.Err() != nil {
@@ -76,7 +76,8 @@ func (c *Client) getBatch(ctx context.Context, chunks, out []chunk.Chunk, errs [
 		cancel = new(uint32)
 		defer context.AfterFunc(ctx, func() { atomic.StoreUint32(cancel, 1) })()
 	}
-	times, err := c.reader.Read(d.files, check, alloc, cancel)
+	b.Cancel = cancel
+	times, err := c.reader.Read(b)
 	if err != nil {
 		for i := range errs {
 			errs[i] = err
@@ -87,7 +88,7 @@ func (c *Client) getBatch(ctx context.Context, chunks, out []chunk.Chunk, errs [
 		bytes += len(d.files[i].Buf)
 	}
 	begin := time.Now()
-	d.all(bytes)
+	d.rest()
 	if core.Built == "cgo" { // its twin can't tell these apart
 		c.metrics.open.Observe(times.Open.Seconds())
 		c.metrics.alloc.Observe(times.Alloc.Seconds())

@@ -56,7 +56,7 @@ func BenchmarkReadAndChecksum(b *testing.B) {
 					for i, ref := range index.Refs {
 						list[i] = core.File{Path: ref.Path, CRC: uint32(ref.Checksum)}
 					}
-					_, err := r.Read(list, core.CheckCRC, core.NewBuffer, nil)
+					_, err := r.Read(core.Batch{Files: list, Check: core.CheckCRC, Alloc: core.NewBuffer})
 					require.NoError(b, err)
 					for i := range list {
 						if list[i].Status != core.OK {

@@ -222,8 +222,43 @@ func hostileDir(t testing.TB) (dir string, table map[string]want) {
 }
 
 func read(r *core.Reader, files []core.File, check core.Check, alloc func(int) []byte, cancel *uint32) error {
-	_, err := r.Read(files, check, alloc, cancel)
+	_, err := r.Read(core.Batch{Files: files, Check: check, Alloc: alloc, Cancel: cancel})
 	return err
+}
+
+// Done is told of each good file that is large enough, once, when it is final; on any goroutine.
+func TestDone(t *testing.T) {
+	dir := t.TempDir()
+	files := make([]core.File, 200)
+	for i := range files {
+		files[i] = core.File{Path: fmt.Sprint(i)}
+		content := bytes.Repeat([]byte{byte(i)}, i*500)
+		files[i].CRC = crcOf(content)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, files[i].Path), content, 0o644))
+	}
+	files[150].CRC++
+	files[151].Path = "missing"
+	eachBackend(t, func(t *testing.T, backend string) {
+		r, err := core.Open(dir, core.Options{Backend: backend})
+		require.NoError(t, err)
+		defer r.Close()
+		var told [200]atomic.Int32
+		_, err = r.Read(core.Batch{
+			Files: files, Check: core.CheckCRC, Alloc: core.NewBuffer, DoneBytesMin: 50_000,
+			Done: func(i int) {
+				told[i].Add(1)
+				f := files[i]
+				if f.Status != core.OK || len(f.Buf) != i*500 || bytes.Count(f.Buf, []byte{byte(i)}) != i*500 {
+					t.Errorf("file %d was not final: %v, %d bytes", i, f.Status, len(f.Buf))
+				}
+			},
+		})
+		require.NoError(t, err)
+		for i := range told {
+			want := core.Built == "cgo" && i >= 100 && i != 150 && i != 151
+			require.Equal(t, want, told[i].Load() == 1, "file %d was told %d times", i, told[i].Load())
+		}
+	})
 }
 
 func crcOf(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }

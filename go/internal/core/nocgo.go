@@ -94,16 +94,16 @@ func (r *Reader) Fallback() (syscall.Errno, string) { return syscall.ENOSYS, "bu
 // Workers is the number of goroutines a batch uses.
 func (r *Reader) Workers() int { return r.workers }
 
-// Read has the meaning of its twin in cgo.go, except that alloc is called by several goroutines.
-func (r *Reader) Read(files []File, check Check, alloc func(size int) []byte, cancel *uint32) (Times, error) {
-	begin := time.Now()
+// Read has the meaning of its twin in cgo.go, except for what Batch says.
+func (r *Reader) Read(b Batch) (Times, error) {
+	begin, files := time.Now(), b.Files
 	if len(files) > BatchMax {
 		return Times{}, fmt.Errorf("read of %d files: %w", len(files), syscall.EINVAL)
 	}
 	var next, starved atomic.Int64
 	work := func() {
 		for i := next.Add(1) - 1; i < int64(len(files)); i = next.Add(1) - 1 {
-			r.readFile(&files[i], check, alloc, cancel, &starved)
+			r.readFile(&files[i], b.Check, b.Alloc, b.Cancel, &starved)
 		}
 	}
 	var wg sync.WaitGroup
