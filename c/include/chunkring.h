@@ -326,7 +326,9 @@ enum cr_codec {
 enum cr_decode_status {
 	CR_DECODE_PENDING   = 0, /* never returned */
 	CR_DECODE_OK        = 1, /* all of it, every checksum in it right: Loki's reader gives the
-				  * same bytes and no error */
+				  * same bytes and no error. (Or, of a deflate stream that no
+				  * compressor writes, the same bytes up to its error: it refuses
+				  * undefined codes, which libdeflate takes) */
 	CR_DECODE_BAD       = 2, /* malformed, cut, followed by what does not belong to it, or a
 				  * checksum is wrong */
 	CR_DECODE_ROOM      = 3, /* does not fit cap_bytes */

@@ -9,11 +9,9 @@
 
 #include "chunkring.h"
 
-struct cr_inflate;
-
 /* Each part is made by its codec when that is first used, and freed by it. */
 struct cr_decoder {
-	struct cr_inflate *inflate;  /* gzip and flate */
+	struct libdeflate_decompressor *deflate; /* gzip and flate */
 	struct ZSTD_DCtx_s *zstd;
 	struct LZ4F_dctx_s *lz4;
 };

@@ -341,6 +341,10 @@ static void unsure_is_not_bad(void **state)
 	block.n = 0;
 	put_le(&block, 0x184c2102, 4); /* the legacy format */
 	assert_int_equal(status_of(CR_CODEC_LZ4_64K, &block, raw.n, &raw), CR_DECODE_UNSURE);
+	block.n = 0;
+	put_gzip(&block, &raw);
+	block.p[3] = 1; /* "probably text": Loki sets no flag */
+	assert_int_equal(status_of(CR_CODEC_GZIP, &block, raw.n, &raw), CR_DECODE_UNSURE);
 	block.p = realloc(block.p, ZSTD_compressBound(raw.n));
 	assert_non_null(block.p);
 	block.n = ZSTD_compress(block.p, ZSTD_compressBound(raw.n), raw.p, raw.n, 3); /* no checksum */

@@ -29,6 +29,28 @@ func TestFormats(t *testing.T) {
 	}
 }
 
+// TestUndefinedCodes: the exceptions: what they inflate to is what the stream's own checksum
+// and size say, and Loki's reader hands out the same up to its error.
+func TestUndefinedCodes(t *testing.T) {
+	for _, c := range crafted() {
+		for _, f := range []struct {
+			codec compression.Codec
+			block []byte
+		}{{compression.Flate, c.stream}, {compression.GZIP, gzipOf(gzipHeader(0, ""), c.stream, c.raw)}} {
+			if c.taken != hereOnly {
+				continue
+			}
+			p := testPool(f.codec)
+			stock, _ := read(p.stock, f.block)
+			here, _ := read(p, f.block)
+			require.NotEmpty(t, stock.err, c.name)
+			require.Empty(t, here.err, c.name)
+			require.True(t, bytes.Equal(c.raw, here.raw), c.name)
+			require.True(t, bytes.HasPrefix(here.raw, stock.raw), c.name)
+		}
+	}
+}
+
 // readers are codecs with a reader of their own: LZ4's is one for all its block sizes.
 var readers = []compression.Codec{compression.GZIP, compression.LZ4_64k, compression.Snappy, compression.Flate, compression.Zstd}
 

@@ -12,5 +12,7 @@
 //	metrics.go  what was done, as Prometheus sees it
 //
 // A block that is damaged, or larger than it may be, goes to Loki's own reader, which hands out what
-// is before the damage and then its own error: so in no case can a query tell who decompressed.
+// is before the damage and then its own error: so a query can't tell who decompressed. The exception are
+// deflate streams that no compressor writes: libdeflate gives undefined codes a meaning
+// (TestUndefinedCodes), Loki's reader an error.
 package blockread

@@ -131,6 +131,11 @@ func requireSame(t testing.TB, p *pool, block []byte, what ...any) (own bool) {
 	want, _ := read(p.stock, block)
 	got, opened := read(p, block)
 	_, own = opened.(*reader)
+	if own && want.err != "" && (p.codec == compression.GZIP || p.codec == compression.Flate) {
+		// libdeflate takes undefined codes, which no compressor writes: see TestUndefinedCodes.
+		require.True(t, bytes.HasPrefix(got.raw, want.raw), what...)
+		return own
+	}
 	if got.err != want.err || !bytes.Equal(got.raw, want.raw) {
 		require.Equal(t, want.err, got.err, what...)
 		require.Equal(t, len(want.raw), len(got.raw), what...)
