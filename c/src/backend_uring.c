@@ -303,15 +303,13 @@ static void run_unsubmitted(struct cr_worker *w)
 	*sq->ktail = *sq->khead;
 	for (uint32_t i = 0; i < n; i++) {
 		struct cr_file *f = files[i];
-		enum cr_next next = NEXT_CLOSE;
 
-		while (f->state == FILE_OPENING) { /* both bounded by file.c */
-			next = cr_file_opened(f, cr_path_open(w->ctx, f->req->path));
-			if (next != NEXT_AGAIN)
-				break;
-		}
+		/* both bounded by file.c */
+		while (f->state == FILE_OPENING &&
+		       cr_file_opened(f, cr_path_open(w->ctx, f->req->path)) == NEXT_AGAIN)
+			;
 		while (f->state == FILE_READING)
-			next = cr_file_read(w, f, read_here(f), cr_file_ask(f));
+			cr_file_read(w, f, read_here(f), cr_file_ask(f));
 		if (f->state == FILE_CLOSING) {
 			close(f->fd);
 			cr_file_closed(f);
