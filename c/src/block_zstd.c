@@ -88,6 +88,8 @@ static uint32_t look_ahead(struct walk *w, const ZSTD_frameHeader *header, size_
 
 	w->compressed = ZSTD_nextInputType(w->ctx) == ZSTDnit_blockHeader &&
 			(w->src[0] >> 1 & 3) == BLOCK_COMPRESSED;
+	if (w->compressed && cr_le24(w->src) >> 3 == 0)
+		return CR_DECODE_BAD; /* of no bytes: these calls of libzstd take it for an empty one */
 	if (!compressed)
 		return CR_DECODE_OK;
 	if (!header->checksumFlag)

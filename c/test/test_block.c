@@ -353,6 +353,24 @@ static void unsure_is_not_bad(void **state)
 	free(raw.p);
 }
 
+/* A compressed block has at least two headers in it. Found by fuzzing. */
+static void zstd_compressed_block_of_no_bytes(void **state)
+{
+	static const uint8_t frames[][13] = {
+		{ 0x28, 0xb5, 0x2f, 0xfd, 0, 0, 5, 0, 0 },
+		{ 0x28, 0xb5, 0x2f, 0xfd, 4, 0, 5, 0, 0, 0x99, 0xe9, 0xd8, 0x51 }, /* checksum */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(frames); i++) {
+		uint8_t *dst;
+		struct cr_decode d = decode(CR_CODEC_ZSTD, frames[i], i ? 13 : 9, 100, &dst);
+
+		assert_int_equal(d.status, CR_DECODE_BAD);
+		free(dst);
+	}
+}
+
 static void batch_goes_on_after_an_error(void **state)
 {
 	struct buf raw = lines(3000), gzip = { 0 }, zstd = { 0 };
@@ -454,6 +472,7 @@ int main(void)
 		cmocka_unit_test(bombs_stop_at_the_bound),
 		cmocka_unit_test(lz4_preferences),
 		cmocka_unit_test(unsure_is_not_bad),
+		cmocka_unit_test(zstd_compressed_block_of_no_bytes),
 		cmocka_unit_test(batch_goes_on_after_an_error),
 		cmocka_unit_test(statuses_have_names),
 		cmocka_unit_test(decoders_run_beside_each_other),

@@ -174,6 +174,7 @@ func zstdFormats(t testing.TB) []format {
 		{"one byte behind", append(bytes.Clone(plain), 0), false},
 		{"size 5, but one empty block", []byte("\x28\xb5\x2f\xfd\x24\x05\x01\x00\x00\x99\xe9\xd8\x51"), false},
 		{"size 0, one empty block", []byte("\x28\xb5\x2f\xfd\x24\x00\x01\x00\x00\x99\xe9\xd8\x51"), true},
+		{"compressed block of no bytes", []byte("\x28\xb5\x2f\xfd\x00\x00\x05\x00\x00"), false},
 		{"dictionary", withID, false},
 		{"an ancient version", legacy, false},
 		{"larger than its window", stream(raw, zstd.WithWindowSize(1<<10)), false},
