@@ -36,7 +36,7 @@ func (d *Dir) Delete(rel string) error {
 	if err != nil {
 		return d.fail(verbDelete, stepOpenFolder, rel, err)
 	}
-	err = d.do(stepUnlink, func() error { return unix.Unlinkat(fd, name, 0) })
+	err = d.do(stepUnlink, func() error { return d.sys.unlinkat(fd, name, 0) })
 	_ = unix.Close(fd)
 	if err != nil {
 		return d.fail(verbDelete, stepUnlink, rel, err)
@@ -75,7 +75,7 @@ func (d *Dir) removeFolder(folder string) error {
 			return err
 		}
 		defer unix.Close(above)
-		return unix.Unlinkat(above, path.Base(folder), unix.AT_REMOVEDIR)
+		return d.sys.unlinkat(above, path.Base(folder), unix.AT_REMOVEDIR)
 	})
 }
 

@@ -48,18 +48,29 @@ type Dir struct {
 	noOpenat2 atomic.Bool // seccomp or a kernel before 5.6 refused it once; then we walk by hand
 
 	// Tests only, set before the first operation: fault is called before each step and may fail it,
-	// the others are the system calls, so that they can do less than asked.
+	// sys are the system calls, so that they can be seen, or do less than asked.
 	fault func(step) error
-	write func(fd int, p []byte) (int, error)
-	fsync func(fd int) error
+	sys   system
 }
+
+// system is every call that changes something on the disk, but for makeRoot's.
+type system struct {
+	mkdirat  func(dirfd int, path string, mode uint32) error
+	openat   func(dirfd int, path string, flags int, mode uint32) (fd int, err error) // only to create
+	write    func(fd int, p []byte) (n int, err error)
+	fsync    func(fd int) error
+	renameat func(olddirfd int, oldpath string, newdirfd int, newpath string) error
+	unlinkat func(dirfd int, path string, flags int) error
+}
+
+var linux = system{unix.Mkdirat, unix.Openat, unix.Write, unix.Fsync, unix.Renameat, unix.Unlinkat}
 
 // Open opens the store directory, and makes it with its parents if it is missing, as the stock
 // client does. It writes nothing else, so a read-only directory can be opened; Put and Delete
 // then fail with EROFS or EACCES. The caller closes the Dir.
 func Open(dir string) (*Dir, error) {
 	dir = filepath.Clean(dir)
-	d := &Dir{path: dir, root: -1, seed: maphash.MakeSeed(), write: unix.Write, fsync: unix.Fsync}
+	d := &Dir{path: dir, root: -1, seed: maphash.MakeSeed(), sys: linux}
 	open := func() (err error) {
 		// The store directory itself may be a symbolic link: the operator chose it.
 		d.root, err = unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -129,7 +140,7 @@ func (d *Dir) CheckWritable() error {
 	tmp, name, err := d.createTemp(d.root)
 	if err == nil {
 		_ = unix.Close(tmp) // empty and about to go
-		err = ignoreEINTR(func() error { return unix.Unlinkat(d.root, name, 0) })
+		err = ignoreEINTR(func() error { return d.sys.unlinkat(d.root, name, 0) })
 	}
 	if err != nil {
 		return &fs.PathError{Op: "write in store directory", Path: d.path, Err: err}
@@ -255,7 +266,7 @@ func (d *Dir) makeFolder(verb, rel, folder string, missing bool) (made bool, err
 	}
 	defer unix.Close(above)
 	name := path.Base(folder)
-	err = d.do(stepMakeFolder, func() error { return unix.Mkdirat(above, name, folderMode) })
+	err = d.do(stepMakeFolder, func() error { return d.sys.mkdirat(above, name, folderMode) })
 	made = err == nil
 	if err == unix.EEXIST {
 		if !missing {
@@ -270,7 +281,7 @@ func (d *Dir) makeFolder(verb, rel, folder string, missing bool) (made bool, err
 	if err != nil {
 		if made {
 			// Nobody in this process saw it yet. Gone, it will be made and synced anew.
-			_ = unix.Unlinkat(above, name, unix.AT_REMOVEDIR)
+			_ = d.sys.unlinkat(above, name, unix.AT_REMOVEDIR)
 		}
 		return false, d.fail(verb, stepSyncParent, rel, err)
 	}
@@ -279,7 +290,7 @@ func (d *Dir) makeFolder(verb, rel, folder string, missing bool) (made bool, err
 
 // syncFolder makes a folder's entries durable where the file system knows how.
 func (d *Dir) syncFolder(fd int) error {
-	err := ignoreEINTR(func() error { return d.fsync(fd) })
+	err := ignoreEINTR(func() error { return d.sys.fsync(fd) })
 	if err == unix.EINVAL || err == unix.EOPNOTSUPP {
 		return nil
 	}

@@ -91,7 +91,7 @@ func TestSyncOrder(t *testing.T) {
 			}
 			return nil
 		}
-		d.fsync = func(fd int) error {
+		d.sys.fsync = func(fd int) error {
 			name, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
 			if IsTemporary(filepath.Base(name)) {
 				name = filepath.Dir(name) + "/TEMP"
@@ -133,7 +133,7 @@ func TestFsyncFails(t *testing.T) {
 			d := mustOpen(t, fastDir(t))
 			require.NoError(t, d.Put(ctx, "t/f/c", content(1, 100)))
 			failed := 0
-			d.fsync = func(fd int) error {
+			d.sys.fsync = func(fd int) error {
 				var st unix.Stat_t
 				if unix.Fstat(fd, &st) == nil && (st.Mode&unix.S_IFMT == unix.S_IFDIR) == folder {
 					failed++
@@ -199,7 +199,7 @@ func TestPutCancelledAtEveryStep(t *testing.T) {
 func TestShortAndInterruptedWrites(t *testing.T) {
 	d := mustOpen(t, fastDir(t))
 	calls := 0
-	d.write = func(fd int, p []byte) (int, error) {
+	d.sys.write = func(fd int, p []byte) (int, error) {
 		if calls++; calls%2 == 1 {
 			return -1, unix.EINTR
 		}
@@ -208,7 +208,7 @@ func TestShortAndInterruptedWrites(t *testing.T) {
 	require.NoError(t, d.Put(ctx, "a", content(1, 100000)))
 	requireFile(t, d.Path()+"/a", content(1, 100000))
 
-	d.write = func(int, []byte) (int, error) { return 0, nil }
+	d.sys.write = func(int, []byte) (int, error) { return 0, nil }
 	require.ErrorIs(t, d.Put(ctx, "a", content(2, 100)), io.ErrShortWrite)
 	requireFile(t, d.Path()+"/a", content(1, 100000))
 	require.Empty(t, temporaries(t, d.Path()))

@@ -79,3 +79,12 @@ func requireFile(t testing.TB, file string, want []byte) {
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(want, got), "%s: %d bytes, want %d", file, len(got), len(want))
 }
+
+// nameOf is the path of an open descriptor.
+func nameOf(fd int) string {
+	name, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+	if err != nil {
+		panic(err)
+	}
+	return name
+}

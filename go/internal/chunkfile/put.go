@@ -73,7 +73,7 @@ func (p *put) try(data []byte) (again bool, err error) {
 	}
 	if err != nil {
 		// Best effort: what cannot be removed now is a leftover, and removed as one.
-		_ = ignoreEINTR(func() error { return unix.Unlinkat(folder, tmpName, 0) })
+		_ = ignoreEINTR(func() error { return p.d.sys.unlinkat(folder, tmpName, 0) })
 		return again, err
 	}
 	// From here on the new content is visible; only its durability is open. No unlink, no ctx.
@@ -123,7 +123,7 @@ func (p *put) fill(tmp int, data []byte) error {
 		at, err = stepSync, p.ctx.Err()
 	}
 	if err == nil {
-		err = p.d.do(stepSync, func() error { return p.d.fsync(tmp) })
+		err = p.d.do(stepSync, func() error { return p.d.sys.fsync(tmp) })
 	}
 	if err != nil {
 		_ = unix.Close(tmp)
@@ -154,7 +154,7 @@ func (p *put) writeAll(fd int, data []byte) error {
 		}
 		n := 0
 		err := p.d.do(stepWrite, func() (err error) {
-			n, err = p.d.write(fd, data[:min(len(data), writeBytesMax)])
+			n, err = p.d.sys.write(fd, data[:min(len(data), writeBytesMax)])
 			return err
 		})
 		if err != nil {
@@ -172,7 +172,7 @@ func (p *put) writeAll(fd int, data []byte) error {
 func (p *put) rename(folder int, tmpName string) (again bool, err error) {
 	if err = p.ctx.Err(); err == nil {
 		err = p.d.do(stepRename, func() error {
-			return unix.Renameat(folder, tmpName, folder, p.name)
+			return p.d.sys.renameat(folder, tmpName, folder, p.name)
 		})
 	}
 	if err != nil {

@@ -54,7 +54,7 @@ func (d *Dir) createTemp(folder int) (fd int, name string, err error) {
 		name = fmt.Sprintf("%s%d-%016x%s", tempPrefix, os.Getpid(), rand.Uint64(), tempSuffix)
 		err = d.do(stepCreate, func() (err error) {
 			const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
-			fd, err = unix.Openat(folder, name, flags, fileMode)
+			fd, err = d.sys.openat(folder, name, flags, fileMode)
 			return err
 		})
 		if err != unix.EEXIST {
@@ -131,7 +131,7 @@ func (s *sweep) folder(rel string, levels int) {
 }
 
 func (s *sweep) file(folder int, rel, name string) {
-	gone, err := removeLeftover(folder, name, s.cutoff)
+	gone, err := s.d.removeLeftover(folder, name, s.cutoff)
 	if gone {
 		s.removed++
 	}
@@ -140,7 +140,7 @@ func (s *sweep) file(folder int, rel, name string) {
 
 // removeLeftover removes a temporary file that is old enough. A tenant may be named like one, so
 // it must be a regular file.
-func removeLeftover(folder int, name string, cutoff time.Time) (bool, error) {
+func (d *Dir) removeLeftover(folder int, name string, cutoff time.Time) (bool, error) {
 	var st unix.Stat_t
 	err := ignoreEINTR(func() error { return unix.Fstatat(folder, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
 	if err != nil {
@@ -149,7 +149,7 @@ func removeLeftover(folder int, name string, cutoff time.Time) (bool, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG || !time.Unix(st.Mtim.Unix()).Before(cutoff) {
 		return false, nil
 	}
-	err = ignoreEINTR(func() error { return unix.Unlinkat(folder, name, 0) })
+	err = ignoreEINTR(func() error { return d.sys.unlinkat(folder, name, 0) })
 	return err == nil, err
 }
 
@@ -166,7 +166,7 @@ func (d *Dir) cleanFew(folder string) (removed int) {
 	cutoff := time.Now().Add(-LeftoverAge)
 	for _, e := range names {
 		if IsTemporary(e.Name()) {
-			if gone, _ := removeLeftover(fd, e.Name(), cutoff); gone {
+			if gone, _ := d.removeLeftover(fd, e.Name(), cutoff); gone {
 				removed++
 			}
 		}
