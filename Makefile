@@ -40,7 +40,7 @@ LIB_ID   := go/internal/core/libchunkring_id.h
 
 C_TESTS  := $(patsubst c/test/%.c,$(BUILD)/test/%,$(filter-out $(SKIP:%=c/test/%.c),$(wildcard c/test/test_*.c)))
 
-.PHONY: chunkctl install-chunkctl test-chunkctl test-chunkctl-asan fuzz sim test-fuzz-saved help deps lib run genstore loki loki-src loki-stock test-e2e test-loki test-loki-subset bench bench-programs bench-quick bench-check bench-e2e test test-c test-go test-nocgo test-loki-src asan tsan \
+.PHONY: chunkctl install-chunkctl test-chunkctl test-chunkctl-asan fuzz sim test-fuzz-saved help deps lib run genstore loki loki-src loki-stock test-e2e test-loki test-loki-subset bench bench-programs bench-quick bench-check bench-e2e soak test test-c test-go test-nocgo test-loki-src asan tsan \
 	valgrind lint clean
 .DEFAULT_GOAL := help
 
@@ -185,6 +185,13 @@ bench-check: bench-programs ## has a ratio to stock fallen below bench/report/ba
 bench-e2e: loki loki-stock ## whole Lokis over the same store, stock and ours in turns (ARGS=-help)
 	$(GO) build -o $(BUILD)/e2espeed ./bench/e2espeed
 	$(BUILD)/e2espeed $(ARGS)
+
+MINUTES ?= 30
+soak: loki-src ## everything at once, MINUTES=30, every byte compared; few descriptors, little memory; build/soak
+	$(GO) build -modfile build/patched.mod -o $(BUILD)/bench/soak ./bench/soak
+	$(GO) build -o $(BUILD)/bench/mkreport ./bench/mkreport
+	$(BUILD)/bench/soak -minutes $(MINUTES) -out $(BUILD)/soak $(ARGS)
+	$(BUILD)/bench/mkreport -soak $(BUILD)/soak/soak.json -out $(BUILD)/soak
 
 # ---- fuzzing: c/fuzz, the targets with libFuzzer; test-c runs them over saved inputs ----
 

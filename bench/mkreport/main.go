@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command mkreport makes tables (Markdown, CSV) and plots (SVG, PNG) of a run of bench/experiment.
+// Command mkreport makes tables (Markdown, CSV) and plots (SVG, PNG) of a run of bench/experiment, or
+// the plot of one of bench/soak.
 package main
 
 import (
@@ -15,8 +16,13 @@ import (
 func main() {
 	in := flag.String("in", "build/bench/full.json", "`file` that experiment left")
 	out := flag.String("out", "bench/report", "`directory` for the report")
+	soak := flag.String("soak", "", "`file` that bench/soak left: makes its plot and nothing else")
 	flag.Parse()
-	if err := run(*in, *out); err != nil {
+	do := run
+	if *soak != "" {
+		*in, do = *soak, reportSoak
+	}
+	if err := do(*in, *out); err != nil {
 		fmt.Fprintln(os.Stderr, "mkreport:", err)
 		os.Exit(1)
 	}
