@@ -52,7 +52,7 @@ type options struct {
 func main() {
 	var o options
 	minutes := flag.Float64("minutes", 30, "how long")
-	flag.StringVar(&o.dir, "dir", "", "`directory` for the store, removed at the end (default: a temporary one)")
+	flag.StringVar(&o.dir, "dir", "", "`directory` to make the store's directory in (default: that for temporary files)")
 	flag.StringVar(&o.out, "out", "build/soak", "`directory` for soak.json and soak.csv")
 	memory := flag.Int64("memory", 384, "`MiB` of memory, page cache included where there are control groups")
 	flag.Uint64Var(&o.files, "files", 256, "file descriptors")
@@ -88,10 +88,8 @@ func supervise(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	if o.dir == "" {
-		if o.dir, err = os.MkdirTemp("", "chunkring-soak-"); err != nil {
-			return err
-		}
+	if o.dir, err = os.MkdirTemp(o.dir, "chunkring-soak-"); err != nil {
+		return err
 	}
 	defer os.RemoveAll(o.dir)
 	cmd := exec.CommandContext(ctx, self, append(os.Args[1:], "-child", "-dir", o.dir, "-seed", strconv.FormatUint(o.seed, 10))...)
@@ -137,7 +135,7 @@ func supervise(ctx context.Context, o options) error {
 	}
 	err = cmd.Wait()
 	var exit *exec.ExitError
-	if errors.As(err, &exit) { // it said why, unless it was killed
+	if errors.As(err, &exit) && exit.ExitCode() != 2 { // it said what, unless it was killed
 		return fmt.Errorf("%w: %v", errWrong, exit)
 	}
 	return err

@@ -28,20 +28,31 @@ func (d *Dir) Delete(rel string) error {
 	if d.closed {
 		return d.fail(verbDelete, stepOpenFolder, rel, fs.ErrClosed)
 	}
+	at, err := d.unlink(folder, name)
+	for attempt := 1; err == unix.ESTALE && attempt < staleAttemptsMax; attempt++ {
+		at, err = d.unlink(folder, name) // another NFS client replaced the folder: look it up again
+	}
+	if err != nil {
+		return d.fail(verbDelete, at, rel, err)
+	}
+	return d.removeEmptyFolders(verbDelete, rel, folder)
+}
+
+// staleAttemptsMax bounds the look-ups of a folder that other NFS clients keep replacing.
+const staleAttemptsMax = 4
+
+// unlink removes a name of a folder, or says which step failed.
+func (d *Dir) unlink(folder, name string) (step, error) {
 	fd := -1
-	err = d.do(stepOpenFolder, func() (err error) {
+	err := d.do(stepOpenFolder, func() (err error) {
 		fd, err = d.openFolder(folder, unix.O_PATH)
 		return err
 	})
 	if err != nil {
-		return d.fail(verbDelete, stepOpenFolder, rel, err)
+		return stepOpenFolder, err
 	}
-	err = d.do(stepUnlink, func() error { return d.sys.unlinkat(fd, name, 0) })
-	_ = unix.Close(fd)
-	if err != nil {
-		return d.fail(verbDelete, stepUnlink, rel, err)
-	}
-	return d.removeEmptyFolders(verbDelete, rel, folder)
+	defer unix.Close(fd)
+	return stepUnlink, d.do(stepUnlink, func() error { return d.sys.unlinkat(fd, name, 0) })
 }
 
 // removeEmptyFolders removes folder and its parents for as long as they are empty. It asks rmdir
@@ -55,7 +66,7 @@ func (d *Dir) removeEmptyFolders(verb, rel, folder string) error {
 			err = d.removeFolder(folder)
 		}
 		switch {
-		case err == nil || err == unix.ENOENT: // or another delete was faster
+		case err == nil || isGone(err): // or another delete was faster
 		case isNotEmpty(err) || err == unix.EBUSY: // in use, or an operator's mount point
 			return nil
 		default:

@@ -239,30 +239,31 @@ func (d *Dir) walkFolder(folder string, flags int) (int, error) {
 }
 
 // makeFolders makes the missing folders of a path, from the top, each durable before the next.
-// made tells that there is something new, even on error.
-func (d *Dir) makeFolders(verb, rel, folder string) (made bool, err error) {
+// made tells that there is something new, even on error; again, that a name vanished meanwhile and
+// starting over makes sense. A failed sync is not started over: it would then succeed for nothing.
+func (d *Dir) makeFolders(verb, rel, folder string) (made, again bool, err error) {
 	for end := 0; end < len(folder); end++ {
 		next := strings.IndexByte(folder[end:], '/')
 		if next < 0 {
 			next = len(folder) - end
 		}
 		end += next
-		one, err := d.makeFolder(verb, rel, folder[:end], end == len(folder))
+		one, again, err := d.makeFolder(verb, rel, folder[:end], end == len(folder))
 		made = made || one
 		if err != nil {
-			return made, err
+			return made, again, err
 		}
 	}
-	return made, nil
+	return made, false, nil
 }
 
-func (d *Dir) makeFolder(verb, rel, folder string, missing bool) (made bool, err error) {
+func (d *Dir) makeFolder(verb, rel, folder string, missing bool) (made, again bool, err error) {
 	lock := d.lockOf(folder)
 	lock.Lock()
 	defer lock.Unlock()
 	above, err := d.openFolder(parent(folder), unix.O_RDONLY)
 	if err != nil {
-		return false, d.fail(verb, stepMakeFolder, rel, err)
+		return false, isGone(err), d.fail(verb, stepMakeFolder, rel, err)
 	}
 	defer unix.Close(above)
 	name := path.Base(folder)
@@ -270,12 +271,12 @@ func (d *Dir) makeFolder(verb, rel, folder string, missing bool) (made bool, err
 	made = err == nil
 	if err == unix.EEXIST {
 		if !missing {
-			return false, nil
+			return false, false, nil
 		}
 		err = nil // missing a moment ago: another process made it and may not have synced it
 	}
 	if err != nil {
-		return false, d.fail(verb, stepMakeFolder, rel, err)
+		return false, isGone(err), d.fail(verb, stepMakeFolder, rel, err)
 	}
 	err = d.do(stepSyncParent, func() error { return d.syncFolder(above) })
 	if err != nil {
@@ -283,9 +284,9 @@ func (d *Dir) makeFolder(verb, rel, folder string, missing bool) (made bool, err
 			// Nobody in this process saw it yet. Gone, it will be made and synced anew.
 			_ = d.sys.unlinkat(above, name, unix.AT_REMOVEDIR)
 		}
-		return false, d.fail(verb, stepSyncParent, rel, err)
+		return false, false, d.fail(verb, stepSyncParent, rel, err)
 	}
-	return made, nil
+	return made, false, nil
 }
 
 // syncFolder makes a folder's entries durable where the file system knows how.

@@ -125,9 +125,58 @@ func TestSyncOrder(t *testing.T) {
 	require.Equal(t, []string{"sync /store/x/y", "sync /store/x", "sync /store"}, *log)
 }
 
+// Stale handles, as NFS has them when another client replaced a folder. Names are looked up again; bytes
+// that may not have arrived are an error. Where handles stay stale, so is the end.
+func TestStaleHandles(t *testing.T) {
+	for _, s := range append(slices.Clone(putSteps), stepUnlink, stepRemoveFolder) {
+		d := mustOpen(t, fastDir(t))
+		left, calls := 1, map[step]int{}
+		d.fault = func(at step) error {
+			calls[at]++
+			if at == s && left > 0 {
+				left--
+				return unix.ESTALE
+			}
+			return nil
+		}
+		err := d.Put(ctx, "t/f/c", content(1, 100))
+		if slices.Contains([]step{stepSyncParent, stepWrite, stepSync, stepClose, stepSyncFolder}, s) {
+			require.ErrorIs(t, err, unix.ESTALE, s)
+			require.LessOrEqual(t, calls[stepSync], 1, "a failed fsync is not tried again")
+			require.LessOrEqual(t, calls[stepSyncParent], 2, "one of each parent")
+			require.LessOrEqual(t, calls[stepSyncFolder], 1)
+			require.NoError(t, d.Put(ctx, "t/f/c", content(1, 100)))
+		} else {
+			require.NoError(t, err, s)
+		}
+		requireFile(t, d.Path()+"/t/f/c", content(1, 100))
+		require.NoError(t, d.Delete("t/f/c"), s)
+		require.NoFileExists(t, d.Path()+"/t/f/c")
+		require.Empty(t, temporaries(t, d.Path()))
+
+		left, calls = 1000, map[step]int{}
+		err = d.Put(ctx, "t/f/c", content(1, 100))
+		if slices.Contains(putSteps, s) {
+			require.ErrorIs(t, err, unix.ESTALE, s)
+		}
+		require.LessOrEqual(t, calls[s], putAttemptsMax)
+		left = 0
+		require.NoError(t, d.Put(ctx, "t/f/c", content(1, 100)))
+		left, calls = 1000, map[step]int{}
+		err = d.Delete("t/f/c")
+		if s == stepOpenFolder || s == stepUnlink {
+			require.ErrorIs(t, err, unix.ESTALE, s)
+			require.Equal(t, staleAttemptsMax, calls[s])
+			require.FileExists(t, d.Path()+"/t/f/c")
+		} else {
+			require.NoError(t, err)
+		}
+	}
+}
+
 // fsync itself fails. A folder that cannot be synced on this file system is accepted, a file is not.
 func TestFsyncFails(t *testing.T) {
-	for _, errno := range []error{unix.EIO, unix.ENOSPC, unix.EDQUOT, unix.EINVAL, unix.EOPNOTSUPP} {
+	for _, errno := range []error{unix.EIO, unix.ENOSPC, unix.EDQUOT, unix.ESTALE, unix.EINVAL, unix.EOPNOTSUPP} {
 		unsupported := errno == unix.EINVAL || errno == unix.EOPNOTSUPP
 		for _, folder := range []bool{false, true} {
 			d := mustOpen(t, fastDir(t))

@@ -107,10 +107,10 @@ func (p *put) createTemp() (folder, tmp int, tmpName string, again bool, err err
 		return folder, tmp, tmpName, false, nil
 	}
 	if again = isGone(err); again && p.folder != "" {
-		made, makeErr := p.d.makeFolders(verbPut, p.rel, p.folder)
+		made, remake, makeErr := p.d.makeFolders(verbPut, p.rel, p.folder)
 		p.madeFolder = p.madeFolder || made
 		if makeErr != nil {
-			return -1, -1, "", isGone(makeErr), makeErr
+			return -1, -1, "", remake, makeErr
 		}
 	}
 	return -1, -1, "", again, p.fail(at, err)
