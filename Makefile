@@ -289,7 +289,7 @@ test-loki-src: loki-src ## the client over the patched Loki, and tests of what l
 	$(GO) test -modfile build/patched.mod ./go/chunkring
 	$(GO) test -C build/loki-src -modfile ../loki.mod \
 		-run 'Chunkring|SetReaderPool|DecodeVerified|VerifiedBlock|LeanSymbolizer|ParseMetadata|LabelCache' \
-		./pkg/compression ./pkg/chunkenc ./pkg/storage/chunk ./pkg/storage ./pkg/compactor
+		./pkg/compression ./pkg/chunkenc ./pkg/logql/log ./pkg/storage/chunk ./pkg/storage ./pkg/compactor
 
 SEEDS ?= 100000
 sim: deps $(BUILD)/test/test_sim ## the core over a simulated kernel, SEEDS=100000 runs in which things go wrong

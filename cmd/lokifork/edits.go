@@ -185,6 +185,166 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 		symbolizer, err := mode.symbolizerFromEnc(lb, compression.GetPool(bc.encoding).(compression.ReaderPool))`,
 	},
 
+	// Iteration: entries are cut from a block that is decompressed as a whole; see chunkring_flat.go in
+	// files/pkg/chunkenc.
+	{
+		file: "pkg/chunkenc/memchunk.go",
+		why:  "readers are told how large a block is",
+		in:   "func encBlock.Iterator",
+		at:   "return newEntryIterator(ctx, compression.GetReaderPool(b.enc), b.b, pipeline, b.format, b.symbolizer)",
+		put:  instead,
+		text: `return newEntryIterator(ctx, b.readerPool(), b.b, pipeline, b.format, b.symbolizer) // chunkring: was compression.GetReaderPool(b.enc)`,
+	},
+	{
+		file: "pkg/chunkenc/memchunk.go",
+		why:  "readers are told how large a block is",
+		in:   "func encBlock.SampleIterator",
+		at:   "compression.GetReaderPool(b.enc),",
+		put:  instead,
+		text: `b.readerPool(), // chunkring: was compression.GetReaderPool(b.enc)`,
+	},
+	{
+		file: "pkg/chunkenc/memchunk.go",
+		why:  "what an iterator over a flat block knows",
+		in:   "type bufferedIterator",
+		at:   "closed bool",
+		put:  before,
+		text: `flat flatIterator // chunkring: the block, if it is decompressed as a whole
+`,
+	},
+	{
+		file: "pkg/chunkenc/memchunk.go",
+		why:  "a block that is decompressed as a whole is iterated in place",
+		in:   "func bufferedIterator.Next",
+		at:   "ts, line, structuredMetadata, ok := si.moveNext()",
+		put:  before,
+		text: `
+	// chunkring: entries of a block that is decompressed as a whole are cut from it.
+	if si.flatBegin() {
+		if ok, done := si.flatNext(); done {
+			return ok
+		}
+	}
+`,
+	},
+	{
+		file: "pkg/chunkenc/memchunk.go",
+		why:  "the block's memory is the reader's",
+		in:   "func bufferedIterator.close",
+		at:   "if si.reader != nil {",
+		put:  before,
+		text: `si.flatEnd() // chunkring: nothing may point into the block from here on
+`,
+	},
+	{
+		file: "pkg/chunkenc/memchunk.go",
+		why:  "what the pipeline allows to do without it",
+		in:   "func newEntryIterator",
+		at:   "bufferedIterator: newBufferedIterator(ctx, pool, b, format, symbolizer),",
+		put:  instead,
+		text: `bufferedIterator: newBufferedIterator(ctx, pool, b, format, symbolizer).planEntries(pipeline, skipProcessing), // chunkring: what the pipeline allows`,
+	},
+	{
+		file: "pkg/chunkenc/memchunk.go",
+		why:  "the same structured metadata has the same labels",
+		in:   "func entryBufferedIterator.Next",
+		at:   "newLine, lbs, matches := e.pipeline.Process(e.currTs, e.currLine, e.currStructuredMetadata)",
+		put:  instead,
+		text: `newLine, lbs, matches := e.process() // chunkring: was e.pipeline.Process`,
+	},
+	{
+		file: "pkg/chunkenc/memchunk.go",
+		why:  "entries of a flat block share allocations",
+		in:   "func entryBufferedIterator.Next",
+		at: `e.cur.Line = string(newLine)
+		e.cur.StructuredMetadata = logproto.FromLabelsToLabelAdapters(lbs.StructuredMetadata())
+		e.cur.Parsed = logproto.FromLabelsToLabelAdapters(lbs.Parsed())`,
+		put:  instead,
+		text: `e.setEntry(newLine, lbs) // chunkring: was string(newLine) and logproto.FromLabelsToLabelAdapters`,
+	},
+	{
+		file: "pkg/chunkenc/memchunk.go",
+		why:  "statistics are complete whenever an entry is",
+		in:   "func entryBufferedIterator.Next",
+		at:   "e.cur.StructuredMetadata = logproto.FromLabelsToLabelAdapters(e.currStructuredMetadata)",
+		put:  after,
+		text: `e.flatCount() // chunkring: statistics are complete whenever an entry is`,
+	},
+	{
+		file: "pkg/chunkenc/memchunk.go",
+		why:  "what the extractor allows to do without it",
+		in:   "func newSampleIterator",
+		at:   "bufferedIterator: newBufferedIterator(ctx, pool, b, format, symbolizer),",
+		put:  instead,
+		text: `bufferedIterator: newBufferedIterator(ctx, pool, b, format, symbolizer).planSamples(extractors[0]), // chunkring: what the extractor allows`,
+	},
+	{
+		file: "pkg/chunkenc/memchunk.go",
+		why:  "the same structured metadata has the same labels; statistics are complete whenever a sample is",
+		in:   "func sampleBufferedIterator.Next",
+		at:   "samples, ok := e.extractor.Process(e.currTs, e.currLine, e.currStructuredMetadata)",
+		put:  instead,
+		text: `samples, ok := e.process() // chunkring: was e.extractor.Process`,
+	},
+	{
+		file: "pkg/chunkenc/memchunk.go",
+		why:  "no allocation a line",
+		in:   "func sampleBufferedIterator.Next",
+		at:   "Hash: util.UniqueSampleHash(lblString, e.currLine),",
+		put:  instead,
+		text: `Hash: e.uniqueSampleHash(util.UniqueSampleHash, lblString, e.currLine), // chunkring: was util.UniqueSampleHash`,
+	},
+	{
+		file: "pkg/chunkenc/variants.go",
+		why:  "statistics are complete whenever a sample is",
+		in:   "func multiExtractorSampleBufferedIterator.Next",
+		at:   "if len(e.cur) <= 1 { continue }",
+		put:  after,
+		text: `e.flatCount() // chunkring: statistics are complete whenever a sample is`,
+	},
+
+	// Filters: a stage says which bytes a line must contain to pass it; see files/pkg/logql/log.
+	{
+		file: "pkg/logql/log/pipeline.go",
+		why:  "a stage that drops lines without certain bytes says so",
+		in:   "type StageFunc",
+		at:   "requiredLabels []string",
+		put:  after,
+		text: `required []byte // chunkring: process drops a line without these bytes and does nothing else with it`,
+	},
+	{
+		file: "pkg/logql/log/pipeline.go",
+		why:  "the first of several stages decides for all",
+		in:   "func ReduceStages",
+		at:   "requiredLabels: requiredLabelNames,",
+		put:  after,
+		text: `required: requiredByFirst(stages), // chunkring: see requiredByStage`,
+	},
+	{
+		file: "pkg/logql/log/filter.go",
+		why:  "which bytes a line must contain",
+		in:   "func containsFilter.ToStage",
+		at:   "return StageFunc{",
+		put:  after,
+		text: `required: requiredByFilters(&l), // chunkring: see requiredByStage`,
+	},
+	{
+		file: "pkg/logql/log/filter.go",
+		why:  "which bytes a line must contain",
+		in:   "func containsAllFilter.ToStage",
+		at:   "return StageFunc{",
+		put:  after,
+		text: `required: requiredByFilters(&f), // chunkring: see requiredByStage`,
+	},
+	{
+		file: "pkg/logql/log/filter.go",
+		why:  "which bytes a line must contain",
+		in:   "func andFilters.ToStage",
+		at:   "return StageFunc{",
+		put:  after,
+		text: `required: requiredByFilters(a), // chunkring: see requiredByStage`,
+	},
+
 	// Decoders: see SetReaderPool in files/pkg/compression.
 	{
 		file: "pkg/compression/pool.go",

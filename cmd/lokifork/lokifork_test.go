@@ -113,7 +113,7 @@ func TestEditsAreSmallAndMarked(t *testing.T) {
 		replaced := 0
 		for _, e := range groups[name] {
 			if e.put == instead {
-				replaced++
+				replaced += strings.Count(strings.TrimSpace(e.at), "\n") + 1
 			}
 		}
 		require.LessOrEqual(t, gone, replaced, "%s: other lines than the anchors' are gone", name)

@@ -7,6 +7,8 @@ import (
 	"flag"
 	"fmt"
 	"math"
+
+	"github.com/chunkring/chunkring/go/internal/blockread"
 )
 
 // The values of Config.Backend.
@@ -48,6 +50,12 @@ type Config struct {
 	// while any client wants it.
 	DecodeBlocks Switch `yaml:"decode_blocks"`
 
+	// FlatIteration has iterators cut their entries from such blocks instead of reading and copying them.
+	// PushDownFilters has them drop lines without the bytes that a query's first filter requires, before
+	// the query's pipeline sees them. Both are on, for the process, unless they or what they need are Off.
+	FlatIteration   Switch `yaml:"flat_iteration"`
+	PushDownFilters Switch `yaml:"push_down_filters"`
+
 	// RingEntries (a power of two) and SQPoll exist for experiments; SQPoll burns a CPU.
 	RingEntries int  `yaml:"ring_entries"`
 	SQPoll      bool `yaml:"sqpoll"`
@@ -70,6 +78,12 @@ func (cfg *Config) RegisterFlagsWithPrefix(prefix string, f *flag.FlagSet) {
 	cfg.DecodeBlocks = Switch{}
 	f.Var(&cfg.DecodeBlocks, prefix+"decode-blocks",
 		"Decompress the blocks of chunks with chunkring instead of with Loki's own readers. In the whole process it is on while any store wants it.")
+	cfg.FlatIteration = Switch{}
+	f.Var(&cfg.FlatIteration, prefix+"flat-iteration",
+		"Cut log lines from the blocks that chunkring decompressed, instead of reading and copying them. Needs decode-blocks.")
+	cfg.PushDownFilters = Switch{}
+	f.Var(&cfg.PushDownFilters, prefix+"push-down-filters",
+		"Drop lines without the text of a query's first line filter (|=) before the query's pipeline sees them. Needs flat-iteration.")
 	f.IntVar(&cfg.RingEntries, prefix+"ring-entries", 0,
 		"Submission entries of each io_uring, a power of two. 0 means the default of 128.")
 	f.BoolVar(&cfg.SQPoll, prefix+"sqpoll", false,
@@ -104,4 +118,13 @@ func (cfg *Config) Validate() error {
 		}
 	}
 	return nil
+}
+
+// blockParts is what of blockread the configuration wants.
+func (cfg *Config) blockParts() blockread.Parts {
+	return blockread.Parts{
+		Decode:   cfg.DecodeBlocks.On(),
+		InPlace:  cfg.FlatIteration.On(),
+		PushDown: cfg.PushDownFilters.On(),
+	}
 }

@@ -172,9 +172,7 @@ func (s *store) start() error {
 		_ = s.closeDirectory() // nothing was written
 		return err
 	}
-	if s.key.cfg.DecodeBlocks.On() {
-		blockread.Enable()
-	}
+	blockread.Enable(s.key.cfg.blockParts())
 	s.backend = s.reader.Backend()
 	s.announce()
 	s.startSweep()
@@ -217,9 +215,7 @@ func (s *store) closeDirectory() error {
 func (s *store) close() {
 	s.sweepDone()
 	s.sweep.Wait()
-	if s.key.cfg.DecodeBlocks.On() {
-		blockread.Disable()
-	}
+	blockread.Disable(s.key.cfg.blockParts())
 	if err := s.closeDirectory(); err != nil {
 		level.Warn(s.logger).Log("msg", "closing the chunk directory failed", "err", err)
 	}

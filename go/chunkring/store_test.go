@@ -191,6 +191,8 @@ func TestSharedOnlyIfEqual(t *testing.T) {
 		"open files":              open(Config{Directory: dir, MaxOpenFiles: 100}, logger, reg),
 		"pooled bytes":            open(Config{Directory: dir, PooledBytes: 1000}, logger, reg),
 		"decoded blocks":          open(Config{Directory: dir, DecodeBlocks: Off}, logger, reg),
+		"flat iteration":          open(Config{Directory: dir, FlatIteration: Off}, logger, reg),
+		"filters pushed down":     open(Config{Directory: dir, PushDownFilters: Off}, logger, reg),
 		"ring entries":            open(Config{Directory: dir, RingEntries: 64}, logger, reg),
 		"logger":                  open(Config{Directory: dir}, &keptLines{}, reg),
 		"no logger":               open(Config{Directory: dir}, nil, reg),

@@ -34,6 +34,10 @@ const poison = 0xDB
 
 // reader reads one decompressed block. It is Loki's compression.FlatReader.
 type reader struct {
+	pool     *pool
+	inPlace  bool // what was switched on when the block was opened
+	pushDown bool
+
 	flat  []byte // the block
 	off   int
 	buf   []byte // what flat is in; of a block that was not compressed nil
@@ -52,8 +56,27 @@ func (r *reader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Flat is all of the block, until PutReader.
-func (r *reader) Flat() []byte { return r.flat }
+// Flat is all of the block, until PutReader, for an iterator that works in place; nil if it is to read.
+func (r *reader) Flat() []byte {
+	if !r.inPlace {
+		return nil
+	}
+	return r.flat
+}
+
+// PushDown tells an iterator that works in place that it may filter lines itself.
+func (r *reader) PushDown() bool { return r.pushDown }
+
+// Iterated counts what an iterator did in place.
+func (r *reader) Iterated(lines, dropped int64, left bool) {
+	p := r.pool
+	p.iterated.Add(1)
+	if left {
+		p.left.Add(1)
+	}
+	p.lines.Add(uint64(lines))
+	p.dropped.Add(uint64(dropped))
+}
 
 // buffers keeps readers with their buffers in size classes, last in first out: what was touched last is
 // still in the CPU's caches. (sync.Pool would drop them with every garbage collection, and new memory

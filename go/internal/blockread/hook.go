@@ -4,6 +4,7 @@ package blockread
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/grafana/loki/v3/pkg/compression"
 )
@@ -18,61 +19,80 @@ type hooked interface {
 var process = newState()
 
 type state struct {
-	buffers  buffers
-	decoders decoders
-	pools    []*pool // one a codec
+	buffers           buffers
+	decoders          decoders
+	inPlace, pushDown atomic.Bool
+	pools             []*pool // one a codec
 
 	mu      sync.Mutex
-	users   int
+	users   users
 	enabled bool
 }
+
+// Parts is what somebody wants of this package. The later ones do nothing without those before.
+type Parts struct {
+	Decode   bool // blocks are decompressed here
+	InPlace  bool // and iterators cut their entries from them instead of reading
+	PushDown bool // and drop lines that a pipeline would drop, without asking it
+}
+
+// users counts who wants what.
+type users struct{ decode, inPlace, pushDown int }
 
 func newState() *state {
 	s := &state{}
 	for i := range 256 {
 		if c := compression.Codec(i); c.IsSupported() {
-			s.pools = append(s.pools, &pool{codec: c, stock: compression.GetPool(c),
-				buffers: &s.buffers, decoders: &s.decoders})
+			s.pools = append(s.pools, &pool{codec: c, stock: compression.GetPool(c), buffers: &s.buffers,
+				decoders: &s.decoders, inPlace: &s.inPlace, pushDown: &s.pushDown})
 		}
 	}
 	return s
 }
 
 // Enable makes Loki's iterators read blocks through this package, in the whole process and until as
-// many Disable as Enable were called: while anybody wants it. An unmodified Loki can't; then nothing
-// happens.
-func Enable() {
-	s := process
+// many Disable as Enable were called: a part is on while anybody wants it. An unmodified Loki can't; then
+// nothing happens.
+func Enable(p Parts) { process.change(p, 1) }
+
+// Disable ends one Enable with the same parts. After the last one Loki's own readers are back; those that
+// iterators have now remain valid, and go back to where they came from.
+func Disable(p Parts) { process.change(p, -1) }
+
+func (s *state) change(p Parts, by int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.users++
-	if s.users > 1 {
-		return
+	if p.Decode {
+		s.users.decode += by
 	}
-	for _, p := range s.pools {
-		if codec, ok := any(p.codec).(hooked); ok {
-			codec.SetReaderPool(p)
-			s.enabled = true
-		}
+	if p.Decode && p.InPlace {
+		s.users.inPlace += by
+	}
+	if p.Decode && p.InPlace && p.PushDown {
+		s.users.pushDown += by
+	}
+	s.inPlace.Store(s.users.inPlace > 0)
+	s.pushDown.Store(s.users.pushDown > 0)
+	if on := s.users.decode > 0; on != s.enabled {
+		s.replacePools(on)
 	}
 }
 
-// Disable ends one Enable. After the last one Loki's own readers are back; those that iterators have
-// now remain valid, and go back to where they came from.
-func Disable() {
-	s := process
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.users--
-	if s.users > 0 {
-		return
-	}
+// replacePools puts this package's pools in the place of Loki's, or takes them out.
+func (s *state) replacePools(on bool) {
+	s.enabled = false
 	for _, p := range s.pools {
-		if codec, ok := any(p.codec).(hooked); ok {
+		codec, ok := any(p.codec).(hooked)
+		switch {
+		case ok && on:
+			codec.SetReaderPool(p)
+			s.enabled = true
+		case ok:
 			codec.SetReaderPool(nil)
 		}
 	}
-	s.enabled = false
-	s.buffers.drop()
-	s.decoders.drop()
+	if !on {
+		s.buffers.drop()
+		s.decoders.drop()
+	}
 }

@@ -20,6 +20,16 @@ var (
 		"Bytes that they decompressed to.", []string{"codec"}, nil)
 	fallbacksDesc = prometheus.NewDesc("chunkring_block_fallbacks_total",
 		"Blocks that were left to Loki's own readers, by reason: damaged, unsure (a form that Loki does not write), too_large (16 MiB), memory (256 MiB of blocks are in use).", []string{"codec", "reason"}, nil)
+	partsDesc = prometheus.NewDesc("chunkring_block_iteration_enabled",
+		"1 if a part of iterating blocks in place is on: in_place (entries are cut from the block that chunkring decompressed), push_down (lines that a pipeline would drop are dropped before it sees them).", []string{"part"}, nil)
+	iteratedDesc = prometheus.NewDesc("chunkring_blocks_iterated_total",
+		"Blocks that were iterated in place.", []string{"codec"}, nil)
+	leftDesc = prometheus.NewDesc("chunkring_blocks_left_total",
+		"Those of them that were left to Loki's own iterator at an entry that is not well-formed.", []string{"codec"}, nil)
+	linesDesc = prometheus.NewDesc("chunkring_block_lines_total",
+		"Lines that were iterated in place.", []string{"codec"}, nil)
+	droppedDesc = prometheus.NewDesc("chunkring_block_lines_dropped_total",
+		"Those of them that no pipeline saw, because they lack the bytes that it requires.", []string{"codec"}, nil)
 	buffersDesc = prometheus.NewDesc("chunkring_block_buffer_bytes",
 		"Buffers for decompressed blocks, by state: in_use, kept (for reuse).", []string{"state"}, nil)
 )
@@ -30,27 +40,47 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 	out <- blocksDesc
 	out <- bytesDesc
 	out <- fallbacksDesc
+	out <- partsDesc
+	out <- iteratedDesc
+	out <- leftDesc
+	out <- linesDesc
+	out <- droppedDesc
 	out <- buffersDesc
 }
 
 // Collect implements prometheus.Collector.
 func (c collector) Collect(out chan<- prometheus.Metric) {
 	c.s.mu.Lock()
-	enabled := 0.0
-	if c.s.enabled {
-		enabled = 1
-	}
+	enabled := c.s.enabled
 	c.s.mu.Unlock()
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
 	for _, p := range c.s.pools {
 		codec := p.codec.String()
-		out <- prometheus.MustNewConstMetric(enabledDesc, prometheus.GaugeValue, enabled, codec)
-		out <- prometheus.MustNewConstMetric(blocksDesc, prometheus.CounterValue, float64(p.blocks.Load()), codec)
-		out <- prometheus.MustNewConstMetric(bytesDesc, prometheus.CounterValue, float64(p.bytes.Load()), codec)
+		gauge(enabledDesc, number(enabled), codec)
+		counter(blocksDesc, p.blocks.Load(), codec)
+		counter(bytesDesc, p.bytes.Load(), codec)
 		for i := range p.fallbacks {
-			out <- prometheus.MustNewConstMetric(fallbacksDesc, prometheus.CounterValue,
-				float64(p.fallbacks[i].Load()), codec, reasonNames[i])
+			counter(fallbacksDesc, p.fallbacks[i].Load(), codec, reasonNames[i])
 		}
+		counter(iteratedDesc, p.iterated.Load(), codec)
+		counter(leftDesc, p.left.Load(), codec)
+		counter(linesDesc, p.lines.Load(), codec)
+		counter(droppedDesc, p.dropped.Load(), codec)
 	}
-	out <- prometheus.MustNewConstMetric(buffersDesc, prometheus.GaugeValue, float64(c.s.buffers.held.Load()), "in_use")
-	out <- prometheus.MustNewConstMetric(buffersDesc, prometheus.GaugeValue, float64(c.s.buffers.keptBytes()), "kept")
+	gauge(partsDesc, number(enabled && c.s.inPlace.Load()), "in_place")
+	gauge(partsDesc, number(enabled && c.s.pushDown.Load()), "push_down")
+	gauge(buffersDesc, float64(c.s.buffers.held.Load()), "in_use")
+	gauge(buffersDesc, float64(c.s.buffers.keptBytes()), "kept")
+}
+
+func number(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
 }

@@ -19,9 +19,14 @@ type pool struct {
 	stock    compression.ReaderPool
 	buffers  *buffers
 	decoders *decoders
+	inPlace  *atomic.Bool // how the readers from now on are iterated
+	pushDown *atomic.Bool
 
 	blocks, bytes atomic.Uint64 // decompressed here
 	fallbacks     [reasons]atomic.Uint64
+
+	iterated, left atomic.Uint64 // blocks iterated in place, and of them those that are not well-formed
+	lines, dropped atomic.Uint64 // of the former; those that no pipeline saw
 }
 
 // reason tells why a block was left to Loki's own reader.
@@ -51,6 +56,7 @@ func (p *pool) GetReaderSize(src io.Reader, uncompressedSize int) (io.Reader, er
 	if r != nil {
 		p.blocks.Add(1)
 		p.bytes.Add(uint64(len(r.flat)))
+		r.pool, r.inPlace, r.pushDown = p, p.inPlace.Load(), p.pushDown.Load()
 		return r, nil
 	}
 	p.fallbacks[why].Add(1)

@@ -252,12 +252,18 @@ func TestClass(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	s := newState()
+	s.inPlace.Store(true)
 	c := collector{s}
-	require.Equal(t, 9*7+2, testutil.CollectAndCount(c), "all series are there from the start")
+	require.Equal(t, 9*11+4, testutil.CollectAndCount(c), "all series are there from the start")
 	for _, p := range s.pools {
 		if p.codec == compression.GZIP {
 			read(p, compressed(t, p.codec, make([]byte, 1000)))
 			read(p, []byte("garbage"))
+			for _, lines := range []int64{1000, 100} {
+				r := open(t, p, compressed(t, p.codec, nil)).(*reader)
+				r.Iterated(lines, lines/10, lines == 100)
+				p.PutReader(r)
+			}
 		}
 	}
 	require.NoError(t, testutil.CollectAndCompare(c, strings.NewReader(`
@@ -269,10 +275,51 @@ chunkring_block_buffer_bytes{state="kept"} 4096
 	problems, err := testutil.CollectAndLint(c)
 	require.NoError(t, err)
 	require.Empty(t, problems)
-	counts, err := testutil.CollectAndFormat(c, expfmt.TypeTextPlain, "chunkring_blocks_decoded_total", "chunkring_block_bytes_decoded_total", "chunkring_block_fallbacks_total")
+	counts, err := testutil.CollectAndFormat(c, expfmt.TypeTextPlain, "chunkring_blocks_decoded_total", "chunkring_block_bytes_decoded_total", "chunkring_block_fallbacks_total",
+		"chunkring_blocks_iterated_total", "chunkring_blocks_left_total", "chunkring_block_lines_total", "chunkring_block_lines_dropped_total")
 	require.NoError(t, err)
-	require.Contains(t, string(counts), "chunkring_blocks_decoded_total{codec=\"gzip\"} 1\n")
+	require.Contains(t, string(counts), "chunkring_blocks_decoded_total{codec=\"gzip\"} 3\n")
+	require.Contains(t, string(counts), "chunkring_blocks_iterated_total{codec=\"gzip\"} 2\n")
+	require.Contains(t, string(counts), "chunkring_blocks_left_total{codec=\"gzip\"} 1\n")
+	require.Contains(t, string(counts), "chunkring_block_lines_total{codec=\"gzip\"} 1100\n")
+	require.Contains(t, string(counts), "chunkring_block_lines_dropped_total{codec=\"gzip\"} 110\n")
 	require.Contains(t, string(counts), "chunkring_block_bytes_decoded_total{codec=\"gzip\"} 1000\n")
 	require.Contains(t, string(counts), "chunkring_block_fallbacks_total{codec=\"gzip\",reason=\"damaged\"} 1\n")
 	require.Contains(t, string(counts), "chunkring_block_fallbacks_total{codec=\"zstd\",reason=\"damaged\"} 0\n")
+}
+
+// TestParts: a part is on while anybody wants it and what it needs, and readers keep what they began with.
+func TestParts(t *testing.T) {
+	s := newState()
+	var p *pool
+	for _, p = range s.pools {
+		if p.codec == compression.Snappy {
+			break
+		}
+	}
+	block := compressed(t, compression.Snappy, entries("logs", 300))
+	now := func() [2]bool {
+		r := open(t, p, block).(*reader)
+		defer p.PutReader(r)
+		return [2]bool{r.Flat() != nil, r.PushDown()}
+	}
+	all := Parts{Decode: true, InPlace: true, PushDown: true}
+	noPushDown := Parts{Decode: true, InPlace: true}
+	require.Equal(t, [2]bool{false, false}, now())
+	s.change(Parts{Decode: true}, 1)
+	s.change(Parts{Decode: true, PushDown: true}, 1)
+	s.change(Parts{InPlace: true, PushDown: true}, 1)
+	require.Equal(t, [2]bool{false, false}, now())
+	s.change(noPushDown, 1)
+	require.Equal(t, [2]bool{true, false}, now())
+	s.change(all, 1)
+	require.Equal(t, [2]bool{true, true}, now())
+	begun := open(t, p, block).(*reader)
+	s.change(noPushDown, -1)
+	require.Equal(t, [2]bool{true, true}, now())
+	s.change(all, -1)
+	require.Equal(t, [2]bool{false, false}, now())
+	require.True(t, begun.Flat() != nil && begun.PushDown())
+	p.PutReader(begun)
+	require.Equal(t, users{decode: 2}, s.users)
 }
