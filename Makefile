@@ -111,11 +111,11 @@ install-chunkctl: chunkctl ## chunkctl, its man page and completions below PREFI
 	install -D -m 644 cmd/chunkctl/chunkctl.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_chunkctl
 
 test-chunkctl: chunkctl ## its tests, on stores that Loki's own encoder wrote
-	$(GO) test -tags chunkctl ./cmd/chunkctl/test
+	$(GO) test -race ./cmd/chunkctl/test
 
 test-chunkctl-asan: lib ## the same on a chunkctl with AddressSanitizer and UndefinedBehaviorSanitizer
 	$(MAKE) chunkctl BUILD=build/asan SANITIZE=address,undefined DEBUG=1
-	CHUNKCTL=$(CURDIR)/build/asan/chunkctl $(GO) test -tags chunkctl -count=1 ./cmd/chunkctl/test
+	CHUNKCTL=$(CURDIR)/build/asan/chunkctl $(GO) test -race -count=1 ./cmd/chunkctl/test
 
 # ---- the main job ----
 
@@ -279,11 +279,11 @@ test-c: deps $(C_TESTS) test-fuzz-saved ## C tests on every back-end, fuzz targe
 		CR_TESTDATA=testdata $(TEST_WRAPPER) $$t >$$t.log 2>&1 || { cat $$t.log; echo "FAILED: $$t"; exit 1; }; \
 		grep -E 'PASSED|FAILED|SKIPPED|skipped|left out|no io_uring' $$t.log; done
 
-test-go: lib
+test-go: lib chunkctl
 	$(GO) test -race ./...
 
-test-nocgo: deps
-	CGO_ENABLED=0 $(GO) test ./...
+test-nocgo: deps # chunkctl's tests run a C program: no other with cgo than without
+	CGO_ENABLED=0 $(GO) test $$($(GO) list ./... | grep -v /chunkctl/test)
 
 test-loki-src: loki-src ## the client over the patched Loki, and tests of what lokifork puts into it
 	$(GO) test -modfile build/patched.mod ./go/chunkring

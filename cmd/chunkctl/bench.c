@@ -69,7 +69,6 @@ struct bench {
 	uint64_t       bytes;
 	int            fd;
 	uint64_t       bad;
-	bool           enough;
 };
 
 struct measure {
@@ -81,16 +80,6 @@ struct measure {
 };
 
 /* ---- The sample: the first chunks found ---- */
-
-static void *job_open(void *arg)
-{
-	return arg;
-}
-
-static void job_none(void *arg)
-{
-	(void)arg;
-}
 
 static void job_file(void *arg, const struct found *f)
 {
@@ -107,8 +96,7 @@ static void job_file(void *arg, const struct found *f)
 						   .size = (uint32_t)st.st_size };
 		b->bytes += (uint64_t)st.st_size;
 	} else {
-		b->enough = true;
-		stop_now(); /* taken back below */
+		__atomic_store_n(&b->walk.enough, true, __ATOMIC_RELAXED);
 	}
 	pthread_mutex_unlock(&b->mu);
 }
@@ -118,15 +106,10 @@ static bool collect(struct bench *b)
 	b->list = mem_get(b->files_max * sizeof(*b->list));
 	b->walk.jobs = 1; /* the order of the disk, and always the same files */
 	b->walk.arg = b;
-	b->walk.open = job_open;
 	b->walk.file = job_file;
-	b->walk.unit_end = b->walk.close = job_none;
 	walk_run(&b->walk);
 	if (b->walk.trouble)
 		return false;
-	/* ^C just after our own stop would be lost with it; a second one ends us. */
-	if (b->enough)
-		__atomic_store_n(&stop_word, 0, __ATOMIC_RELAXED);
 	if (b->n)
 		return true;
 	complain("%s: no chunks there", b->walk.args[0]);
@@ -302,10 +285,12 @@ static bool run_backend(struct bench *b, uint32_t backend)
 	struct cr_pool *pool;
 	int err = cr_ctx_open(b->walk.args[0], &opt, &ctx);
 
-	if (err || cr_pool_open(256u << 20, &pool) != 0) {
+	if (err) {
 		complain_errno(-err, "%s", b->walk.args[0]);
 		return false;
 	}
+	if (cr_pool_open(256u << 20, &pool) != 0)
+		die("out of memory");
 	say_backend(b, ctx, backend);
 	if (backend == CR_BACKEND_THREADS || cr_backend_errno(ctx, NULL) == 0) {
 		struct measure cold = { .backend = cr_backend_name(ctx), .cold = true }, warm = cold;

@@ -105,11 +105,6 @@ static void job_close(void *arg)
 	free(j);
 }
 
-static void job_unit_end(void *arg)
-{
-	(void)arg;
-}
-
 static void chunk_keep(struct cat *c, const struct found *f, int64_t from_ns)
 {
 	struct bytes path = { 0 };
@@ -160,7 +155,6 @@ static void collect(struct cat *c)
 	c->walk.arg = c;
 	c->walk.open = job_open;
 	c->walk.file = job_file;
-	c->walk.unit_end = job_unit_end;
 	c->walk.close = job_close;
 	walk_run(&c->walk);
 }

@@ -8,6 +8,7 @@
 
 #include "chunk.h"
 #include "entries.h"
+#include "key.h"
 
 enum severity {
 	SEVERITY_WARNING, /* Loki serves everything, but no writer of Loki's makes such a file */

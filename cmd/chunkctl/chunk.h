@@ -1,46 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A chunk file in memory: its metadata, where its blocks really are, blocks inflated. */
+/* A chunk file in memory: where its blocks really are, blocks inflated. */
 #ifndef CHUNKCTL_CHUNK_H
 #define CHUNKCTL_CHUNK_H
 
-#include "json.h"
-#include "key.h"
+#include "meta.h"
 #include "util.h"
 
-#define LABELS_MAX          4096u       /* of one stream; Loki allows 15 unless told otherwise */
 #define RAW_BYTES_MAX       (64u << 20) /* one block or the structured metadata, inflated: Loki's
 					 * blocks are 256 KB unless a line is longer */
-
-/* ---- Metadata: the JSON object in the envelope ---- */
-
-struct label {
-	uint32_t name, name_bytes, value, value_bytes; /* in meta.text */
-};
-
-struct meta {
-	struct bytes text;      /* tenant, names and values */
-	uint32_t     tenant, tenant_bytes;
-	uint64_t     fingerprint;
-	int64_t      from_ms, through_ms;
-	uint32_t     encoding;
-	bool         has_encoding;
-	struct label *labels;   /* without __name__, in the order of the file (Loki sorts them) */
-	uint32_t     n_labels, cap_labels;
-	/* what Loki reads but never writes */
-	bool         twice, other_case, trailing;
-	size_t       end;       /* bytes of the source up to the closing brace */
-	const char  *error;     /* NULL: read; else why not, */
-	size_t       error_at;  /* ... and where in the JSON */
-};
-
-/* Reads the object as Loki does: unknown fields are skipped, of a repeated one the last counts. False
- * and an error where Loki would fail. m may be used again; meta_free() in the end. */
-bool meta_read(struct meta *m, const char *json, size_t n);
-void meta_free(struct meta *m);
-const char *meta_label(const struct meta *m, const char *name, size_t *n); /* NULL: none */
-/* {app="x", pod="y"} */
-void meta_labels_text(const struct meta *m, struct bytes *out);
-void meta_labels_json(const struct meta *m, const char *key, struct bytes *out);
 
 /* ---- Blocks ---- */
 

@@ -77,7 +77,6 @@ struct doctor {
 	uint64_t        sample, warnings;
 	pthread_mutex_t mu;
 	uint64_t        chunks, flat, bytes, tiny, temporary, odd;
-	bool            enough;
 };
 
 enum verdict { GOOD, CHANGE, INFO };
@@ -240,16 +239,6 @@ static void check_limits(struct doctor *d)
 
 /* ---- The store ---- */
 
-static void *job_open(void *arg)
-{
-	return arg;
-}
-
-static void job_none(void *arg)
-{
-	(void)arg;
-}
-
 static void job_file(void *arg, const struct found *f)
 {
 	struct doctor *d = arg;
@@ -279,10 +268,8 @@ static void job_file(void *arg, const struct found *f)
 		d->odd++;
 		break;
 	}
-	if (d->chunks == d->sample) {
-		d->enough = true;
-		stop_now(); /* taken back by check_chunks() */
-	}
+	if (d->chunks == d->sample)
+		__atomic_store_n(&d->walk.enough, true, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&d->mu);
 }
 
@@ -295,7 +282,7 @@ static void check_sizes(struct doctor *d)
 	    "streams that go idle leave them: raise ingester.chunk_idle_period and max_chunk_age, and use "
 	    "fewer labels (chunkctl ls --totals stream shows which)",
 	    "%s chunks%s, %s on average, %.0f %% under 100 KB (Loki aims at 1.5 MB)",
-	    count_text(d->chunks, n), d->enough ? " looked at" : "",
+	    count_text(d->chunks, n), d->walk.enough ? " looked at" : "",
 	    size_text(d->chunks ? d->bytes / d->chunks : 0, size), tiny * 100);
 }
 
@@ -308,12 +295,8 @@ static void check_chunks(struct doctor *d)
 	d->walk.n_args = 1;
 	d->walk.jobs = default_jobs();
 	d->walk.arg = d;
-	d->walk.open = job_open;
 	d->walk.file = job_file;
-	d->walk.unit_end = d->walk.close = job_none;
 	walk_run(&d->walk);
-	if (d->enough)
-		__atomic_store_n(&stop_word, 0, __ATOMIC_RELAXED);
 	if (!d->chunks) {
 		say(d, CHANGE, "chunks", "is it the directory of storage_config.filesystem?",
 		    "none in %s", d->dir);

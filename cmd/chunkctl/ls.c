@@ -14,6 +14,7 @@
 #include "peek.h"
 #include "progress.h"
 #include "report.h"
+#include "totals.h"
 
 static const char help[] =
 "usage: chunkctl ls [options] DIR|FILE|-...\n"
@@ -55,11 +56,8 @@ static const struct option options[] = {
 };
 
 enum sort { SORT_NONE, SORT_FROM, SORT_THROUGH, SORT_SIZE, SORT_ENTRIES, SORT_TENANT, SORT_STREAM };
-enum totals { TOTALS_OFF, TOTALS_NONE, TOTALS_TENANT, TOTALS_STREAM, TOTALS_CODEC, TOTALS_DAY };
 
 #define ROWS_MAX   (8u << 20)  /* that --sort holds: about 300 bytes each */
-#define GROUPS_MAX (1u << 20)
-#define SLOTS      (2u * GROUPS_MAX)
 
 struct row {
 	int64_t     from_ms, through_ms;
@@ -68,34 +66,17 @@ struct row {
 	const char *tenant;
 };
 
-struct group {
-	char    *name;
-	uint64_t chunks, bytes, raw_bytes, entries, tiny;
-	int64_t  from_ms, through_ms;
-};
-
-static const uint64_t bounds[] = { 1000, 4000, 10000, 100000, 500000, 1000000, 2000000, UINT64_MAX };
-static const char *const bound_names[] = { "under 1 KB", "1 to 4 KB", "4 to 10 KB", "10 to 100 KB",
-					   "100 to 500 KB", "500 KB to 1 MB", "1 to 2 MB",
-					   "2 MB and more" };
-#define TINY_BYTES 100000u /* Loki aims at 1.5 MB; below this, idle streams were flushed */
-
 struct ls {
 	struct walk     walk;
 	struct matchers matchers;
 	struct out      out;
 	bool            json, reverse;
 	enum sort       sort;
-	enum totals     totals;
+	struct totals   totals;
 	pthread_mutex_t mu;
-	struct row     *rows;        /* mu, all below too */
+	struct row     *rows; /* mu */
 	size_t          n_rows, cap_rows;
-	struct group   *groups;
-	size_t          n_groups, cap_groups;
-	uint32_t       *slots;       /* hash of a name -> group + 1 */
-	struct group    all;
-	uint64_t        spread[LEN(bounds)], spread_bytes[LEN(bounds)];
-	uint64_t        damaged, trouble, files;
+	uint64_t        damaged, trouble, files; /* atomic */
 };
 
 struct job {
@@ -238,185 +219,6 @@ static int compare_rows(const void *a, const void *b, void *arg)
 	return ls->reverse ? -diff : diff;
 }
 
-/* ---- Totals ---- */
-
-static uint32_t hash(const char *s)
-{
-	uint32_t h = 2166136261u;
-
-	for (; *s; s++)
-		h = (h ^ (uint8_t)*s) * 16777619u;
-	return h;
-}
-
-/* mu is held. */
-static struct group *group_get(struct ls *ls, const char *name)
-{
-	uint32_t at = hash(name) % SLOTS;
-
-	if (!ls->slots)
-		ls->slots = mem_zero(SLOTS * sizeof(*ls->slots));
-	for (; ls->slots[at]; at = (at + 1) % SLOTS) /* ends: half of them are free */
-		if (strcmp(ls->groups[ls->slots[at] - 1].name, name) == 0)
-			return &ls->groups[ls->slots[at] - 1];
-	if (ls->n_groups == GROUPS_MAX - 1 && strcmp(name, "(others)") != 0)
-		return group_get(ls, "(others)");
-	if (ls->n_groups == ls->cap_groups) {
-		ls->cap_groups = ls->cap_groups ? 2 * ls->cap_groups : 64;
-		ls->groups = mem_resize(ls->groups, ls->cap_groups * sizeof(*ls->groups));
-	}
-	ls->groups[ls->n_groups] = (struct group){ .name = mem_string(name), .from_ms = INT64_MAX,
-						   .through_ms = INT64_MIN };
-	ls->slots[at] = (uint32_t)++ls->n_groups;
-	return &ls->groups[ls->n_groups - 1];
-}
-
-static void group_add(struct group *g, const struct key *k, const struct peek *p)
-{
-	g->chunks++;
-	g->bytes += p->chunk.file_bytes;
-	g->raw_bytes += p->raw_bytes;
-	g->entries += p->entries;
-	g->tiny += p->chunk.file_bytes < TINY_BYTES;
-	if (k && k->from_ms < g->from_ms)
-		g->from_ms = k->from_ms;
-	if (k && k->through_ms > g->through_ms)
-		g->through_ms = k->through_ms;
-}
-
-static void totals_add(struct job *j, const struct found *f, const struct peek *p)
-{
-	struct ls *ls = j->ls;
-	char day[TIME_TEXT_BYTES];
-	size_t b = 0;
-
-	j->text.n = 0;
-	switch (ls->totals) {
-	case TOTALS_STREAM:
-		bytes_printf(&j->text, "%s/%llx ", f->key ? f->key->tenant : "-",
-			     f->key ? (unsigned long long)f->key->fingerprint : 0);
-		if (p->meta)
-			meta_labels_text(&j->s->meta, &j->text);
-		break;
-	case TOTALS_CODEC:
-		bytes_adds(&j->text, p->reason ? "damaged" : codec_name(p->chunk.codec));
-		break;
-	case TOTALS_DAY:
-		bytes_adds(&j->text, f->key ? time_text_day(f->key->from_ms, day) : "-");
-		break;
-	default:
-		bytes_adds(&j->text, f->key ? f->key->tenant : "-");
-		break;
-	}
-	while (p->chunk.file_bytes >= bounds[b])
-		b++;
-	pthread_mutex_lock(&ls->mu);
-	group_add(group_get(ls, bytes_string(&j->text)), f->key, p);
-	group_add(&ls->all, f->key, p);
-	ls->spread[b]++;
-	ls->spread_bytes[b] += p->chunk.file_bytes;
-	pthread_mutex_unlock(&ls->mu);
-}
-
-static int by_bytes(const void *a, const void *b)
-{
-	const struct group *x = a, *y = b;
-
-	if (x->bytes != y->bytes)
-		return x->bytes > y->bytes ? -1 : 1;
-	return strcmp(x->name, y->name);
-}
-
-static int by_name(const void *a, const void *b)
-{
-	return strcmp(((const struct group *)a)->name, ((const struct group *)b)->name);
-}
-
-static void group_print(struct ls *ls, const struct group *g, const char *type)
-{
-	char n[SIZE_TEXT_BYTES], size[SIZE_TEXT_BYTES], raw[SIZE_TEXT_BYTES], e[SIZE_TEXT_BYTES],
-	     from[TIME_TEXT_BYTES] = "-", through[TIME_TEXT_BYTES] = "-";
-	struct bytes b = { 0 };
-
-	if (ls->json) {
-		json_open(&b, NULL, '{');
-		json_string(&b, "type", type);
-		json_string(&b, "name", g->name);
-		json_u64(&b, "chunks", g->chunks);
-		json_u64(&b, "bytes", g->bytes);
-		json_u64(&b, "uncompressed_bytes", g->raw_bytes);
-		json_u64(&b, "entries", g->entries);
-		json_u64(&b, "tiny_chunks", g->tiny);
-		if (g->from_ms <= g->through_ms) {
-			json_i64(&b, "from_ms", g->from_ms);
-			json_i64(&b, "through_ms", g->through_ms);
-		}
-		json_close(&b, '}');
-	} else {
-		if (g->from_ms <= g->through_ms) {
-			time_text_s(g->from_ms, from);
-			time_text_s(g->through_ms, through);
-		}
-		bytes_printf(&b, "%10s %9s %9s %14s %5.1f%%  %-19s  %-19s  ", count_text(g->chunks,
-											 n),
-			     size_text(g->bytes, size), size_text(g->raw_bytes, raw),
-			     count_text(g->entries, e),
-			     g->chunks ? 100.0 * (double)g->tiny / (double)g->chunks : 0, from, through);
-		text_clean(&b, g->name, true);
-	}
-	bytes_addc(&b, '\n');
-	out_bytes(&ls->out, b.p, b.n);
-	bytes_free(&b);
-}
-
-#define BAR "########################################"
-
-static void spread_print(struct ls *ls)
-{
-	char n[SIZE_TEXT_BYTES], size[SIZE_TEXT_BYTES];
-
-	for (size_t i = 0; i < LEN(bounds); i++) {
-		double part = ls->all.chunks ? (double)ls->spread[i] / (double)ls->all.chunks : 0;
-		struct bytes b = { 0 };
-
-		if (ls->json) {
-			json_open(&b, NULL, '{');
-			json_string(&b, "type", "size_class");
-			json_string(&b, "name", bound_names[i]);
-			json_u64(&b, "chunks", ls->spread[i]);
-			json_u64(&b, "bytes", ls->spread_bytes[i]);
-			json_close(&b, '}');
-		} else {
-			bytes_printf(&b, "  %-15s %10s %9s %5.1f%%  %.*s", bound_names[i],
-				     count_text(ls->spread[i], n), size_text(ls->spread_bytes[i],
-									     size),
-				     part * 100, (int)(part * (sizeof(BAR) - 1) + 0.5), BAR);
-		}
-		bytes_addc(&b, '\n');
-		out_bytes(&ls->out, b.p, b.n);
-		bytes_free(&b);
-	}
-}
-
-static void totals_print(struct ls *ls)
-{
-	if (!ls->json)
-		out_printf(&ls->out, "%10s %9s %9s %14s %6s  %-19s  %-19s\n", "chunks", "size",
-			   "inflated",
-			   "entries", "tiny", "from", "through");
-	if (ls->n_groups)
-		qsort(ls->groups, ls->n_groups, sizeof(*ls->groups),
-		      ls->totals == TOTALS_DAY ? by_name : by_bytes);
-	for (size_t i = 0; i < ls->n_groups && ls->totals != TOTALS_NONE && !stopped(); i++)
-		group_print(ls, &ls->groups[i], "total");
-	ls->all.name = "all";
-	group_print(ls, &ls->all, "all");
-	if (!ls->json)
-		out_string(&ls->out, "sizes of chunk files (tiny above: under 100 KB; Loki aims at "
-				     "1.5 MB):\n");
-	spread_print(ls);
-}
-
 /* ---- Chunks ---- */
 
 static void *job_open(void *arg)
@@ -436,11 +238,6 @@ static void job_close(void *arg)
 	bytes_free(&j->buf);
 	bytes_free(&j->text);
 	free(j);
-}
-
-static void job_unit_end(void *arg)
-{
-	(void)arg;
 }
 
 static void complain_file(struct ls *ls, const struct found *f, int err)
@@ -476,8 +273,8 @@ static void job_file(void *arg, const struct found *f)
 		return;
 	if (p.reason != CR_REASON_NONE)
 		__atomic_add_fetch(&ls->damaged, 1, __ATOMIC_RELAXED);
-	if (ls->totals) {
-		totals_add(j, f, &p);
+	if (ls->totals.by) {
+		totals_add(&ls->totals, f, &p, &j->s->meta, &j->text);
 		return;
 	}
 	j->text.n = 0;
@@ -545,7 +342,7 @@ static bool take_option(struct ls *ls, int opt, const char *value)
 		return ok;
 	case OPT_TOTALS:
 		ok = choose("totals", value, totals, LEN(totals), &which);
-		ls->totals = (enum totals)which;
+		ls->totals.by = (enum totals_by)which;
 		return ok;
 	case OPT_JOBS:
 		ok = parse_u64("jobs", value, 1, JOBS_MAX, &x);
@@ -560,11 +357,9 @@ static int run(struct ls *ls)
 	ls->walk.arg = ls;
 	ls->walk.open = job_open;
 	ls->walk.file = job_file;
-	ls->walk.unit_end = job_unit_end;
 	ls->walk.close = job_close;
-	ls->all.from_ms = INT64_MAX;
-	ls->all.through_ms = INT64_MIN;
-	progress_start(ask_progress, ls, ls->sort || ls->totals);
+	totals_open(&ls->totals);
+	progress_start(ask_progress, ls, ls->sort || ls->totals.by);
 	walk_run(&ls->walk);
 	progress_stop();
 	if (ls->n_rows)
@@ -574,13 +369,10 @@ static int run(struct ls *ls)
 			out_string(&ls->out, ls->rows[i].text);
 		free(ls->rows[i].text);
 	}
-	if (ls->totals)
-		totals_print(ls);
-	for (size_t i = 0; i < ls->n_groups; i++)
-		free(ls->groups[i].name);
+	if (ls->totals.by)
+		totals_print(&ls->totals, &ls->out, ls->json);
+	totals_free(&ls->totals);
 	free(ls->rows);
-	free(ls->groups);
-	free(ls->slots);
 	free(ls->walk.filter.tenants);
 	matchers_free(&ls->matchers);
 	if (stopped() && !ls->out.err)

@@ -8,6 +8,7 @@
 
 #include "chunk.h"
 #include "entries.h"
+#include "key.h"
 
 #define MERGE_BYTES_MAX (2ull << 30) /* of chunk files that are open at once */
 

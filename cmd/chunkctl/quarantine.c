@@ -22,6 +22,7 @@
 #include "json.h"
 #include "out.h"
 #include "report.h"
+#include "suspects.h"
 
 static const char help[] =
 "usage: chunkctl quarantine DIR --from REPORT [--yes] [options]\n"
@@ -61,9 +62,7 @@ static const struct option options[] = {
 	{ NULL, 0, NULL, 0 },
 };
 
-#define FILES_MAX       (1u << 20) /* of one report */
-#define REPORT_LINE_MAX (64u << 10)
-#define MANIFEST        "manifest.jsonl"
+#define MANIFEST "manifest.jsonl"
 
 struct quarantine {
 	const char *dir;
@@ -71,17 +70,16 @@ struct quarantine {
 	int         dir_fd;
 	const char *from, *restore;
 	bool        restoring, yes, json, partial;
-	bool        kinds[FINDING_COUNT], own_kinds;
+	bool        own_kinds;
+	struct suspects suspects;
 	struct out  out;
-	char      **files;     /* relative to dir */
-	size_t      n_files, cap_files;
 	char        name[64];  /* of this quarantine: TIME-PID */
 	int         to_fd;     /* its folder, -1: not made yet */
 	int         manifest_fd;
 	uint64_t    moved, skipped, failed;
 };
 
-/* ---- Which files ---- */
+/* ---- Which findings ---- */
 
 static void default_kinds(struct quarantine *q)
 {
@@ -94,10 +92,10 @@ static void default_kinds(struct quarantine *q)
 	for (int i = 1; i < FINDING_COUNT; i++) {
 		enum severity s = finding_severity((enum finding_kind)i);
 
-		q->kinds[i] = s == SEVERITY_ERROR || (s == SEVERITY_PARTIAL && q->partial);
+		q->suspects.kinds[i] = s == SEVERITY_ERROR || (s == SEVERITY_PARTIAL && q->partial);
 	}
 	for (size_t i = 0; i < LEN(never); i++)
-		q->kinds[never[i]] = false;
+		q->suspects.kinds[never[i]] = false;
 }
 
 static bool parse_kinds(struct quarantine *q, const char *list)
@@ -113,162 +111,10 @@ static bool parse_kinds(struct quarantine *q, const char *list)
 			free(copy);
 			return false;
 		}
-		q->kinds[kind] = true;
+		q->suspects.kinds[kind] = true;
 	}
 	free(copy);
 	return true;
-}
-
-/* Plain components only: a report must not be able to move what is outside the store. */
-static bool is_inner(const char *path)
-{
-	for (const char *part = path;;) {
-		const char *slash = strchr(part, '/');
-		size_t n = slash ? (size_t)(slash - part) : strlen(part);
-
-		if (n == 0 || (n == 1 && part[0] == '.') || (n == 2 && memcmp(part, "..", 2) == 0))
-			return false;
-		if (!slash)
-			return strncmp(path, QUARANTINE_DIR "/", sizeof(QUARANTINE_DIR)) != 0;
-		part = slash + 1;
-	}
-}
-
-static void file_keep(struct quarantine *q, const char *path)
-{
-	if (q->n_files == FILES_MAX)
-		die("the report names more than %u files", FILES_MAX);
-	if (q->n_files == q->cap_files) {
-		q->cap_files = q->cap_files ? 2 * q->cap_files : 64;
-		q->files = mem_resize(q->files, q->cap_files * sizeof(*q->files));
-	}
-	q->files[q->n_files++] = mem_string(path);
-}
-
-struct line { /* of a report */
-	struct bytes type, kind, root, file;
-	bool         odd; /* a name that is no UTF-8 */
-};
-
-static bool read_line(const char *text, size_t n, struct line *l)
-{
-	struct bytes key = { 0 }, other = { 0 };
-	struct json_reader r;
-
-	l->type.n = l->kind.n = l->root.n = l->file.n = 0;
-	l->odd = false;
-	json_begin(&r, text, n);
-	json_enter(&r, '{');
-	while (json_next(&r, &key)) {
-		const char *k = bytes_string(&key);
-		struct bytes *to = strcmp(k, "type") == 0 ? &l->type : strcmp(k, "kind") == 0 ? &l->kind :
-				   strcmp(k, "root") == 0 ? &l->root : strcmp(k, "file") == 0 ? &l->file :
-				   NULL;
-
-		l->odd |= strcmp(k, "file_base64") == 0 || strcmp(k, "root_base64") == 0;
-		if (to ? !json_read_string(&r, to) : !json_skip(&r))
-			break;
-	}
-	bytes_free(&key);
-	bytes_free(&other);
-	return !r.error && !json_peek(&r);
-}
-
-/* The file's path below q->dir, or NULL where it is in another store. */
-static const char *path_in_store(struct quarantine *q, struct line *l, struct bytes *whole)
-{
-	char *real = realpath(bytes_string(&l->root), NULL);
-	size_t n = strlen(q->real);
-	const char *inner = NULL;
-
-	if (!real)
-		return NULL;
-	whole->n = 0;
-	path_join(real, bytes_string(&l->file), whole);
-	free(real);
-	bytes_string(whole);
-	if (n == 1)
-		inner = whole->p + 1; /* "/" */
-	else if (whole->n > n && memcmp(whole->p, q->real, n) == 0 && whole->p[n] == '/')
-		inner = whole->p + n + 1;
-	return inner && is_inner(inner) ? inner : NULL;
-}
-
-static void take_line(struct quarantine *q, struct line *l, struct bytes *whole, uint64_t *foreign)
-{
-	enum finding_kind kind;
-	const char *inner;
-
-	if (strcmp(bytes_string(&l->type), "finding") != 0 ||
-	    !finding_kind_of(bytes_string(&l->kind), &kind) || !q->kinds[kind])
-		return;
-	inner = l->odd ? NULL : path_in_store(q, l, whole);
-	if (inner)
-		file_keep(q, inner);
-	else
-		++*foreign;
-}
-
-static bool read_report(struct quarantine *q)
-{
-	FILE *f = strcmp(q->from, "-") == 0 ? stdin : fopen(q->from, "re");
-	struct bytes whole = { 0 };
-	struct line l = { 0 };
-	uint64_t number = 0, foreign = 0;
-	char *text = NULL;
-	size_t cap = 0;
-	ssize_t n;
-	bool ok = true;
-
-	if (!f) {
-		complain_errno(errno, "%s", q->from);
-		return false;
-	}
-	while (ok && (n = getline(&text, &cap, f)) > 0) {
-		number++;
-		ok = (size_t)n <= REPORT_LINE_MAX && read_line(text, (size_t)n, &l);
-		if (ok)
-			take_line(q, &l, &whole, &foreign);
-		else
-			complain("%s: line %llu is not of a report; write one with chunkctl verify --json",
-				 q->from, (unsigned long long)number);
-	}
-	if (ferror(f)) {
-		complain_errno(errno, "%s", q->from);
-		ok = false;
-	}
-	if (foreign)
-		complain("%llu findings of the report are about files that are not in %s",
-			 (unsigned long long)foreign, q->dir);
-	if (f != stdin)
-		fclose(f);
-	free(text);
-	bytes_free(&whole);
-	bytes_free(&l.type);
-	bytes_free(&l.kind);
-	bytes_free(&l.root);
-	bytes_free(&l.file);
-	return ok;
-}
-
-static int by_text(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static void unique(struct quarantine *q)
-{
-	size_t n = 0;
-
-	if (q->n_files)
-		qsort(q->files, q->n_files, sizeof(*q->files), by_text);
-	for (size_t i = 0; i < q->n_files; i++) {
-		if (n && strcmp(q->files[n - 1], q->files[i]) == 0)
-			free(q->files[i]);
-		else
-			q->files[n++] = q->files[i];
-	}
-	q->n_files = n;
 }
 
 /* ---- Saying what happens ---- */
@@ -431,10 +277,10 @@ static bool still_damaged(struct quarantine *q, const char *file, const struct b
 	scratch_put(s);
 	if (!named)
 		finding_add(f, FINDING_NAME, NOWHERE, -1, "no chunk's name");
-	else if (q->kinds[FINDING_MISPLACED])
+	else if (q->suspects.kinds[FINDING_MISPLACED])
 		finding_add(f, FINDING_MISPLACED, NOWHERE, -1, "as the report says");
 	for (uint32_t i = 0; i < f->n; i++) {
-		if (!q->kinds[f->list[i].kind])
+		if (!q->suspects.kinds[f->list[i].kind])
 			continue;
 		bytes_printf(why, "%s%s", found ? ", " : "", finding_name(f->list[i].kind));
 		found = true;
@@ -489,7 +335,7 @@ static void restore_file(struct quarantine *q, const char *file)
 	int err = 0;
 
 	bytes_printf(&from, "files/%s", file);
-	if (!is_inner(file) || fstatat(q->to_fd, bytes_string(&from), &st,
+	if (!path_is_inner(file) || fstatat(q->to_fd, bytes_string(&from), &st,
 				       AT_SYMLINK_NOFOLLOW) != 0) {
 		q->skipped++; /* never moved, or restored before */
 	} else if (!q->yes) {
@@ -627,15 +473,14 @@ static int run(struct quarantine *q)
 		ok = restore_all(q);
 	} else {
 		default_kinds(q);
-		ok = read_report(q);
-		unique(q);
-		for (size_t i = 0; ok && i < q->n_files && !stopped(); i++)
-			do_file(q, q->files[i]);
+		q->suspects.dir = q->dir;
+		q->suspects.real = q->real;
+		ok = suspects_read(&q->suspects, q->from);
+		for (size_t i = 0; ok && i < q->suspects.n && !stopped(); i++)
+			do_file(q, q->suspects.files[i]);
 	}
 	summary(q);
-	for (size_t i = 0; i < q->n_files; i++)
-		free(q->files[i]);
-	free(q->files);
+	suspects_free(&q->suspects);
 	free(q->real);
 	if (!ok || stopped())
 		return out_end(&q->out, EXIT_TROUBLE);
@@ -656,7 +501,7 @@ static bool take_option(struct quarantine *q, int opt, const char *value)
 	case OPT_RESTORE:
 		q->restoring = true;
 		q->restore = value;
-		if (!value || (is_inner(value) && !strchr(value, '/')))
+		if (!value || (path_is_inner(value) && !strchr(value, '/')))
 			return true;
 		complain("--restore=%s: the name of a folder in " QUARANTINE_DIR " is wanted",
 			 value);

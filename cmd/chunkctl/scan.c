@@ -56,12 +56,11 @@ const char *scan_backend(struct scan_shared *sh)
 	return "";
 }
 
-/* One context a root; single files lie under "/", which has the last one. */
+/* One context a root. */
 static struct cr_ctx *ctx_of(struct scan_shared *sh, const struct root *root)
 {
 	struct cr_options opt = { .backend = sh->backend, .file_bytes_max = FILE_BYTES_MAX };
-	bool single = strcmp(root->path, "/") == 0;
-	uint32_t i = single ? ROOTS_MAX : root->no;
+	uint32_t i = root->no;
 	int err = 0;
 
 	pthread_mutex_lock(&sh->mu);

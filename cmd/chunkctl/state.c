@@ -40,54 +40,46 @@ static void unescape(char *s)
 	*to = '\0';
 }
 
-uint32_t state_dir(struct state *st, const char *name)
-{
-	for (uint32_t i = 0; i < st->n_dirs; i++)
-		if (strcmp(st->dirs[i].name, name) == 0)
-			return i;
-	if (st->n_dirs == st->cap_dirs) {
-		st->cap_dirs = st->cap_dirs ? 2 * st->cap_dirs : 16;
-		st->dirs = mem_resize(st->dirs, st->cap_dirs * sizeof(*st->dirs));
-	}
-	st->dirs[st->n_dirs] = (struct state_dir){ .name = mem_string(name) };
-	return st->n_dirs++;
-}
-
-void state_pending(struct state *st, const char *path)
+void state_pending(struct state *st, uint32_t root, const char *file)
 {
 	if (st->n_pending == STATE_PENDING_MAX)
 		return;
 	if (st->n_pending % 64 == 0)
 		st->pending = mem_resize(st->pending, (st->n_pending + 64) * sizeof(*st->pending));
-	st->pending[st->n_pending++] = mem_string(path);
+	st->pending[st->n_pending++] = (struct state_pending){ .root = root,
+							       .file = mem_string(file) };
+}
+
+static bool read_at(struct state_at *at, char *line)
+{
+	int n = 0;
+
+	if (sscanf(line, "at %" SCNu32 " %" SCNd64 "%n", &at->root, &at->off, &n) != 2 ||
+	    line[n] != ' ')
+		return false;
+	unescape(line + n + 1);
+	return (size_t)snprintf(at->tenant, sizeof(at->tenant), "%s", line + n + 1) <
+	       sizeof(at->tenant);
 }
 
 static bool read_line(struct state *st, char *line)
 {
-	unsigned no, done;
+	unsigned no;
 	uint64_t x;
-	int64_t off;
-	int at = 0;
+	int n = 0;
 
 	if (sscanf(line, "sum %u %" SCNu64, &no, &x) == 2 && no < SUMS_MAX) {
 		st->sums[no] = x;
 		return true;
 	}
-	if (sscanf(line, "dir %" SCNd64 " %u %n", &off, &done, &at) == 2 && at) {
-		uint32_t dir;
-
-		unescape(line + at);
-		dir = state_dir(st, line + at); /* may move dirs */
-		st->dirs[dir].off = off;
-		st->dirs[dir].done = done;
+	if (sscanf(line, "names %" SCNu64, &st->names) == 1)
+		return true;
+	if (sscanf(line, "pending %u%n", &no, &n) == 1 && line[n] == ' ' && no < st->n_roots) {
+		unescape(line + n + 1);
+		state_pending(st, no, line + n + 1);
 		return true;
 	}
-	if (strncmp(line, "pending ", 8) == 0) {
-		unescape(line + 8);
-		state_pending(st, line + 8);
-		return true;
-	}
-	return false;
+	return read_at(&st->at, line);
 }
 
 static bool read_all(struct state *st, struct bytes *text)
@@ -121,13 +113,14 @@ static bool read_all(struct state *st, struct bytes *text)
 	return false;
 }
 
-bool state_open(struct state *st, const char *path, const char *options)
+bool state_open(struct state *st, const char *path, const char *options, uint32_t n_roots)
 {
 	struct bytes text = { 0 };
 	int err = file_read(AT_FDCWD, path, true, &text, NULL);
 	bool ok = true;
 
-	*st = (struct state){ .path = path, .options = mem_string(options) };
+	*st = (struct state){ .path = path, .options = mem_string(options),
+			       .n_roots = n_roots };
 	if (err == ENOENT) {
 		bytes_free(&text);
 		return state_save(st); /* find out now whether it can be written */
@@ -180,14 +173,13 @@ bool state_save(struct state *st)
 	for (uint32_t i = 0; i < SUMS_MAX; i++)
 		if (st->sums[i])
 			bytes_printf(&text, "sum %u %" PRIu64 "\n", i, st->sums[i]);
-	for (uint32_t i = 0; i < st->n_dirs; i++) {
-		bytes_printf(&text, "dir %" PRId64 " %d ", st->dirs[i].off, st->dirs[i].done);
-		escape(&text, st->dirs[i].name);
-		bytes_addc(&text, '\n');
-	}
+	bytes_printf(&text, "names %" PRIu64 "\nat %" PRIu32 " %" PRId64 " ", st->names, st->at.root,
+		     st->at.off);
+	escape(&text, st->at.tenant);
+	bytes_addc(&text, '\n');
 	for (uint32_t i = 0; i < st->n_pending; i++) {
-		bytes_adds(&text, "pending ");
-		escape(&text, st->pending[i]);
+		bytes_printf(&text, "pending %" PRIu32 " ", st->pending[i].root);
+		escape(&text, st->pending[i].file);
 		bytes_addc(&text, '\n');
 	}
 	bytes_adds(&text, "end\n");
@@ -211,11 +203,8 @@ void state_remove(struct state *st)
 
 void state_free(struct state *st)
 {
-	for (uint32_t i = 0; i < st->n_dirs; i++)
-		free(st->dirs[i].name);
 	for (uint32_t i = 0; i < st->n_pending; i++)
-		free(st->pending[i]);
-	free(st->dirs);
+		free(st->pending[i].file);
 	free(st->pending);
 	free(st->options);
 }

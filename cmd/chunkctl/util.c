@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Memory, messages, signals, time. */
+/* Messages, signals, clocks. */
 #include "util.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -13,107 +12,8 @@
 
 #include "progress.h"
 
-#define BYTES_MAX_DEFAULT (1u << 30)
-
 const char *command_name = "";
 uint32_t stop_word;
-
-/* ---- Memory ---- */
-
-static void *or_die(void *p)
-{
-	if (!p)
-		die("out of memory");
-	return p;
-}
-
-void *mem_get(size_t n)
-{
-	return or_die(malloc(n ? n : 1));
-}
-
-void *mem_zero(size_t n)
-{
-	return or_die(calloc(1, n ? n : 1));
-}
-
-void *mem_resize(void *p, size_t n)
-{
-	return or_die(realloc(p, n ? n : 1));
-}
-
-char *mem_string(const char *s)
-{
-	return or_die(strdup(s));
-}
-
-bool bytes_room(struct bytes *b, size_t more)
-{
-	size_t max = b->max ? b->max : BYTES_MAX_DEFAULT, cap = b->cap ? b->cap : 256;
-
-	if (more > max || b->n > max - more) {
-		b->full = true;
-		return false;
-	}
-	if (b->n + more <= b->cap)
-		return true;
-	while (cap < b->n + more)
-		cap *= 2;
-	b->p = mem_resize(b->p, cap);
-	b->cap = cap;
-	return true;
-}
-
-bool bytes_add(struct bytes *b, const void *p, size_t n)
-{
-	if (!bytes_room(b, n))
-		return false;
-	if (n)
-		memcpy(b->p + b->n, p, n);
-	b->n += n;
-	return true;
-}
-
-bool bytes_addc(struct bytes *b, char c)
-{
-	return bytes_add(b, &c, 1);
-}
-
-bool bytes_adds(struct bytes *b, const char *s)
-{
-	return bytes_add(b, s, strlen(s));
-}
-
-bool bytes_printf(struct bytes *b, const char *fmt, ...)
-{
-	va_list args, again;
-	int n;
-
-	va_start(args, fmt);
-	va_copy(again, args);
-	n = vsnprintf(NULL, 0, fmt, args);
-	va_end(args);
-	if (n >= 0 && bytes_room(b, (size_t)n + 1)) {
-		vsnprintf(b->p + b->n, (size_t)n + 1, fmt, again);
-		b->n += (size_t)n;
-	}
-	va_end(again);
-	return n >= 0 && !b->full;
-}
-
-const char *bytes_string(struct bytes *b)
-{
-	if (!bytes_room(b, 1))
-		die("a text is longer than %zu bytes", b->max);
-	b->p[b->n] = '\0';
-	return b->p;
-}
-
-void bytes_free(struct bytes *b)
-{
-	free(b->p);
-	*b = (struct bytes){ .max = b->max };
-}
 
 /* ---- Messages ---- */
 
@@ -234,7 +134,7 @@ void stop_now(void)
 	__atomic_store_n(&stop_word, 1, __ATOMIC_RELAXED);
 }
 
-/* ---- Time ---- */
+/* ---- Clocks ---- */
 
 uint64_t now_ns(void)
 {
@@ -271,177 +171,4 @@ double cpu_seconds(void)
 	getrusage(RUSAGE_SELF, &u);
 	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
 	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
-}
-
-/* Days count from 1970 by the Gregorian calendar; any int64 of nanoseconds has a year of four
- * digits, milliseconds may not. */
-static void split_time(int64_t seconds, struct tm *tm)
-{
-	time_t t = (time_t)seconds;
-
-	if (!gmtime_r(&t, tm))
-		memset(tm, 0, sizeof(*tm));
-}
-
-static int64_t floor_div(int64_t a, int64_t b, int64_t *rest)
-{
-	int64_t q = a / b;
-
-	*rest = a % b;
-	if (*rest < 0) {
-		*rest += b;
-		q--;
-	}
-	return q;
-}
-
-static size_t date_text(int64_t seconds, char sep, char out[TIME_TEXT_BYTES])
-{
-	struct tm tm;
-	int n;
-
-	split_time(seconds, &tm);
-	n = snprintf(out, TIME_TEXT_BYTES, "%04lld-%02d-%02d%c%02d:%02d:%02d",
-		     (long long)tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, sep, tm.tm_hour,
-		     tm.tm_min, tm.tm_sec);
-	return (size_t)n < TIME_TEXT_BYTES ? (size_t)n : TIME_TEXT_BYTES - 1;
-}
-
-const char *time_text(int64_t ns, char out[TIME_TEXT_BYTES])
-{
-	int64_t rest, s = floor_div(ns, (int64_t)NS_PER_S, &rest);
-	size_t n = date_text(s, 'T', out);
-
-	snprintf(out + n, TIME_TEXT_BYTES - n, ".%09lldZ", (long long)rest);
-	return out;
-}
-
-const char *time_text_ms(int64_t ms, char out[TIME_TEXT_BYTES])
-{
-	int64_t rest, s = floor_div(ms, 1000, &rest);
-	size_t n = date_text(s, 'T', out);
-
-	snprintf(out + n, TIME_TEXT_BYTES - n, ".%03lldZ", (long long)rest);
-	return out;
-}
-
-const char *time_text_s(int64_t ms, char out[TIME_TEXT_BYTES])
-{
-	int64_t rest;
-
-	date_text(floor_div(ms, 1000, &rest), ' ', out);
-	return out;
-}
-
-const char *time_text_day(int64_t ms, char out[TIME_TEXT_BYTES])
-{
-	int64_t rest;
-	struct tm tm;
-
-	split_time(floor_div(ms, 1000, &rest), &tm);
-	snprintf(out, TIME_TEXT_BYTES, "%04lld-%02d-%02d", (long long)tm.tm_year + 1900,
-		 tm.tm_mon + 1, tm.tm_mday);
-	return out;
-}
-
-const char *size_text(uint64_t bytes, char out[SIZE_TEXT_BYTES])
-{
-	static const char *const units[] = { "B", "KB", "MB", "GB", "TB", "PB", "EB" };
-	double x = (double)bytes;
-	size_t u = 0;
-
-	while (x >= 999.5 && u + 1 < LEN(units)) {
-		x /= 1000;
-		u++;
-	}
-	snprintf(out, SIZE_TEXT_BYTES, u == 0 || x >= 99.95 ? "%.0f %s" : "%.1f %s", x, units[u]);
-	return out;
-}
-
-const char *count_text(uint64_t n, char out[SIZE_TEXT_BYTES])
-{
-	char digits[24];
-	int len = snprintf(digits, sizeof(digits), "%llu", (unsigned long long)n), at = 0;
-
-	if (n >= 1000000000000000ull) { /* separators would not fit */
-		snprintf(out, SIZE_TEXT_BYTES, "%s", digits);
-		return out;
-	}
-	for (int i = 0; i < len; i++) {
-		if (i && (len - i) % 3 == 0)
-			out[at++] = ',';
-		out[at++] = digits[i];
-	}
-	out[at] = '\0';
-	return out;
-}
-
-const char *span_text(double seconds, char out[SIZE_TEXT_BYTES])
-{
-	unsigned long s = seconds > 0 && seconds < 1e9 ? (unsigned long)(seconds + 0.5) : 0;
-
-	if (seconds < 9.95)
-		snprintf(out, SIZE_TEXT_BYTES, "%.1f s", seconds);
-	else if (s < 3600)
-		snprintf(out, SIZE_TEXT_BYTES, "%lu:%02lu", s / 60, s % 60);
-	else
-		snprintf(out, SIZE_TEXT_BYTES, "%lu:%02lu:%02lu", s / 3600, s / 60 % 60, s % 60);
-	return out;
-}
-
-/* ---- Text ---- */
-
-static bool is_tail(const uint8_t *p, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if ((p[i] & 0xc0) != 0x80)
-			return false;
-	return true;
-}
-
-/* RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF. */
-size_t utf8_char(const uint8_t *p, size_t n)
-{
-	size_t len;
-
-	if (n == 0)
-		return 0;
-	if (p[0] < 0x80)
-		return 1;
-	len = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-	if (p[0] < 0xc2 || p[0] > 0xf4 || n < len || !is_tail(p + 1, len - 1))
-		return 0;
-	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
-	    (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
-		return 0;
-	return len;
-}
-
-bool is_utf8(const void *bytes, size_t n)
-{
-	const uint8_t *p = bytes;
-
-	for (size_t i = 0, len; i < n; i += len) {
-		len = utf8_char(p + i, n - i);
-		if (!len)
-			return false;
-	}
-	return true;
-}
-
-void base64_add(struct bytes *out, const void *bytes, size_t n)
-{
-	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	const uint8_t *p = bytes;
-
-	for (size_t i = 0; i < n; i += 3) {
-		uint32_t w = (uint32_t)p[i] << 16 | (i + 1 < n ? (uint32_t)p[i + 1] << 8 : 0) |
-			     (i + 2 < n ? p[i + 2] : 0);
-
-		bytes_addc(out, digits[w >> 18]);
-		bytes_addc(out, digits[w >> 12 & 63]);
-		bytes_addc(out, i + 1 < n ? digits[w >> 6 & 63] : '=');
-		bytes_addc(out, i + 2 < n ? digits[w & 63] : '=');
-	}
 }

@@ -2,16 +2,15 @@
 /*
  * chunkctl: what every file of the program shares. The map:
  *
- *	main.c       which command; --help
- *	verify.c     is the store sound?         scan.c    batches through cr_batch_read, rate limit
- *	ls.c         what is in it               chunk.c   one chunk file in memory, its metadata
- *	cat.c        log lines in time order     merge.c   the k-way merge
- *	info.c       everything in one file      check.c   what is wrong with a chunk: the findings
- *	quarantine.c move damaged files aside    entries.c blocks into entries
- *	salvage.c    lines of a damaged file     walk.c    folders into chunk names
- *	bench.c      how fast can it be read?    state.c   where an interrupted walk goes on
- *	doctor.c     does the machine suit it?   key.c     names of chunk files
- *	json_out.c json_in.c out.c progress.c matcher.c cli.c util.c
+ *	commands             main.c cli.c and one file each: verify.c (with verify_settle.c,
+ *	                     verify_summary.c, state.c), ls.c (totals.c), cat.c (merge.c), info.c,
+ *	                     salvage.c, quarantine.c (suspects.c), bench.c, doctor.c
+ *	files of a store     walk.c (walk_list.c, walk_job.c, walk_count.c, names.c): folders into
+ *	                     chunks; scan.c: batches of chunks through cr_batch_read; key.c: names
+ *	one chunk            chunk.c meta.c entries.c: what is in it; peek.c: from its two ends;
+ *	                     check.c check_deep.c findings.c: what is wrong with it
+ *	in and out           report.c lines.c json_out.c json_in.c matcher.c out.c progress.c
+ *	the rest             bytes.c text.c util.c
  *
  * Conventions: a command returns an exit code (enum below). Memory that can't be had ends the
  * program with a message: there is nothing to go on with. What comes from files, names included, is

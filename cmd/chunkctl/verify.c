@@ -9,12 +9,9 @@
 #include <unistd.h>
 
 #include "cli.h"
-#include "json.h"
-#include "out.h"
 #include "progress.h"
 #include "report.h"
-#include "scan.h"
-#include "state.h"
+#include "verify.h"
 
 static const char help[] =
 "usage: chunkctl verify [options] DIR|FILE|-...\n"
@@ -65,43 +62,6 @@ static const struct option options[] = {
 	{ NULL, 0, NULL, 0 },
 };
 
-/* Counters of a walk's units; state files hold them by number: append, never renumber. */
-enum sum {
-	SUM_FILES, SUM_BYTES, SUM_ENTRIES,
-	SUM_ERROR, SUM_PARTIAL, SUM_WARNING, /* files, by their worst finding */
-	SUM_FINDINGS, SUM_TEMPORARY, SUM_OTHER, SUM_VANISHED, SUM_UNNAMED, SUM_TROUBLE,
-	SUM_KIND, /* and enum finding_kind */
-};
-
-_Static_assert(SUM_KIND + FINDING_COUNT <= SUMS_MAX, "every kind has a counter");
-
-#define AGAIN_MAX      65536u /* files to look at again; above, they are judged at once */
-#define AGAIN_TRIES    3u
-#define RECENT_NS      (30 * (int64_t)NS_PER_S) /* written so lately: perhaps not finished */
-
-struct again {
-	char    *path; /* whole */
-	char    *root, *file;
-	int64_t  mtime_ns;
-	uint32_t tries;
-	uint64_t due_ns;
-};
-
-struct verify {
-	struct walk        walk;
-	struct scan_shared scan;
-	struct out         out;
-	struct state       state;
-	bool               json, quiet, colours;
-	uint64_t           settle_ns, begin_ns;
-	pthread_mutex_t    mu;
-	struct again      *again; /* mu */
-	uint32_t           n_again, cap_again;
-	uint64_t           busy;  /* files that never came to rest */
-	uint64_t           files, bytes, findings; /* atomic; for the progress */
-	uint64_t           sums[SUMS_MAX]; /* what was looked at again, and earlier runs */
-};
-
 /* ---- Findings ---- */
 
 static void count(struct verify *v, uint64_t *sums, const struct findings *f)
@@ -119,7 +79,7 @@ static void count(struct verify *v, uint64_t *sums, const struct findings *f)
 	__atomic_add_fetch(&v->findings, f->n + f->dropped, __ATOMIC_RELAXED);
 }
 
-static void publish(struct verify *v, uint64_t *sums, const char *root, const char *path,
+void verify_publish(struct verify *v, uint64_t *sums, const char *root, const char *path,
 		    const struct key *key, uint64_t size, const struct findings *f)
 {
 	struct bytes text = { 0 };
@@ -143,126 +103,7 @@ static void publish_one(struct verify *v, uint64_t *sums, const struct found *fo
 	struct findings f = { 0 };
 
 	finding_add(&f, kind, NOWHERE, -1, "%s", detail);
-	publish(v, sums, found->root->path, found->path, found->key, 0, &f);
-}
-
-/* ---- Files that are being written ---- */
-
-static void again_push(struct verify *v, struct again a)
-{
-	if (v->n_again == v->cap_again) {
-		v->cap_again = v->cap_again ? 2 * v->cap_again : 64;
-		v->again = mem_resize(v->again, v->cap_again * sizeof(*v->again));
-	}
-	v->again[v->n_again++] = a;
-}
-
-/* Whether a file that does not check out deserves another look: it was written just now, or it is
- * gone. *gone: then it counts for nothing. */
-static bool unsettled(struct verify *v, const struct found *f, bool *gone)
-{
-	struct again a = { 0 };
-	struct bytes path = { 0 };
-	struct stat st;
-	int64_t age;
-
-	*gone = fstatat(f->root->fd, f->path, &st, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT;
-	if (*gone || v->settle_ns == 0)
-		return false;
-	a.mtime_ns = (int64_t)st.st_mtim.tv_sec * (int64_t)NS_PER_S + st.st_mtim.tv_nsec;
-	age = wall_ns() - a.mtime_ns;
-	if (age > RECENT_NS || age < -RECENT_NS)
-		return false;
-	path_join(f->root->path, f->path, &path);
-	a.path = mem_string(bytes_string(&path));
-	a.root = mem_string(f->root->path);
-	a.file = mem_string(f->path);
-	a.due_ns = now_ns() + v->settle_ns;
-	bytes_free(&path);
-	pthread_mutex_lock(&v->mu);
-	if (v->n_again < AGAIN_MAX) {
-		again_push(v, a);
-		pthread_mutex_unlock(&v->mu);
-		return true;
-	}
-	pthread_mutex_unlock(&v->mu);
-	free(a.path);
-	free(a.root);
-	free(a.file);
-	return false;
-}
-
-static void again_free(struct again *a)
-{
-	free(a->path);
-	free(a->root);
-	free(a->file);
-}
-
-/* One more look. False: it was written to since, so it stays in the list. */
-static bool look_again(struct verify *v, struct again *a)
-{
-	struct bytes file = { .max = FILE_BYTES_MAX + 1 };
-	struct scratch *s;
-	struct findings f = { 0 };
-	struct key key;
-	bool named = key_of_path(a->path, &key);
-	int64_t mtime = 0;
-	int err = file_read(AT_FDCWD, a->path, false, &file, &mtime);
-
-	if (err == ENOENT) {
-		v->sums[SUM_VANISHED]++;
-		bytes_free(&file);
-		return true;
-	}
-	s = scratch_get();
-	if (err) {
-		finding_add(&f, FINDING_UNREADABLE, NOWHERE, -1, "%s", strerror(err));
-		v->sums[SUM_TROUBLE]++;
-	} else {
-		check_chunk(named ? &key : NULL, (const uint8_t *)file.p, file.n, v->scan.flags, s,
-			    &f);
-	}
-	scratch_put(s);
-	if (f.n && !err && mtime != a->mtime_ns && a->tries + 1 < AGAIN_TRIES) {
-		a->mtime_ns = mtime;
-		a->tries++;
-		a->due_ns = now_ns() + v->settle_ns;
-		bytes_free(&file);
-		return false;
-	}
-	if (f.n && !err && mtime != a->mtime_ns) {
-		v->busy++;
-	} else {
-		v->sums[SUM_FILES]++;
-		v->sums[SUM_BYTES] += file.n;
-		v->sums[SUM_ENTRIES] += f.entries;
-		publish(v, v->sums, a->root, a->file, named ? &key : NULL, file.n, &f);
-	}
-	bytes_free(&file);
-	return true;
-}
-
-/* The list is in the order of due times, and what is put back goes to its end. */
-static void settle(struct verify *v)
-{
-	uint32_t i = 0;
-
-	while (i < v->n_again && !stopped()) {
-		struct again a = v->again[i];
-
-		sleep_until_ns(a.due_ns);
-		if (stopped())
-			break;
-		i++;
-		if (look_again(v, &a))
-			again_free(&a);
-		else
-			again_push(v, a);
-	}
-	if (i)
-		memmove(v->again, v->again + i, (v->n_again - i) * sizeof(*v->again));
-	v->n_again -= i;
+	verify_publish(v, sums, found->root->path, found->path, found->key, 0, &f);
 }
 
 /* ---- What the walk and the scan say ---- */
@@ -300,7 +141,7 @@ static void on_result(void *arg, const struct scan_result *r)
 	__atomic_add_fetch(&v->files, 1, __ATOMIC_RELAXED);
 	__atomic_add_fetch(&v->bytes, r->bytes, __ATOMIC_RELAXED);
 	if (r->findings) {
-		publish(v, f->sums, f->root->path, f->path, f->key, r->bytes, r->findings);
+		verify_publish(v, f->sums, f->root->path, f->path, f->key, r->bytes, r->findings);
 	} else if (r->status == CR_REFUSED) {
 		publish_one(v, f->sums, f, FINDING_SYMLINK, "on the way to it");
 	} else if (r->status == CR_NOT_REGULAR) {
@@ -386,138 +227,6 @@ static void ask_progress(void *arg, struct progress_now *out)
 	walk_progress(&v->walk, &out->done, &out->total);
 }
 
-/* ---- The summary ---- */
-
-struct totals {
-	uint64_t sums[SUMS_MAX];
-	double   seconds;
-	bool     complete;
-	uint32_t unsettled;
-};
-
-static void summary_json(struct verify *v, const struct totals *t)
-{
-	static const struct { const char *name; enum sum sum; } fields[] = {
-		{ "chunks", SUM_FILES }, { "bytes", SUM_BYTES }, { "entries", SUM_ENTRIES },
-		{ "findings", SUM_FINDINGS }, { "files_error", SUM_ERROR },
-		{ "files_partial", SUM_PARTIAL }, { "files_warning", SUM_WARNING },
-		{ "unreadable", SUM_TROUBLE }, { "vanished", SUM_VANISHED },
-		{ "temporary_files", SUM_TEMPORARY }, { "other_files", SUM_OTHER },
-		{ "unnamed", SUM_UNNAMED },
-	};
-	struct bytes b = { 0 };
-
-	json_open(&b, NULL, '{');
-	json_string(&b, "type", "summary");
-	json_bool(&b, "complete", t->complete);
-	json_bool(&b, "sound", t->complete && !t->sums[SUM_FINDINGS]);
-	for (size_t i = 0; i < LEN(fields); i++)
-		json_u64(&b, fields[i].name, t->sums[fields[i].sum]);
-	json_u64(&b, "busy", v->busy);
-	json_u64(&b, "filtered", v->walk.filtered);
-	json_open(&b, "kinds", '{');
-	for (uint32_t k = 1; k < FINDING_COUNT; k++)
-		if (t->sums[SUM_KIND + k])
-			json_u64(&b, finding_name((enum finding_kind)k), t->sums[SUM_KIND + k]);
-	json_close(&b, '}');
-	json_bool(&b, "deep", v->scan.flags & CHECK_DEEP);
-	json_bool(&b, "resumed", v->state.resumed);
-	json_real(&b, "seconds", t->seconds);
-	json_real(&b, "cpu_seconds", cpu_seconds());
-	json_string(&b, "backend", scan_backend(&v->scan));
-	json_close(&b, '}');
-	bytes_addc(&b, '\n');
-	out_bytes(&v->out, b.p, b.n);
-	bytes_free(&b);
-}
-
-static void kinds_text(struct verify *v, const struct totals *t)
-{
-	char n[SIZE_TEXT_BYTES];
-
-	for (uint32_t k = 1; k < FINDING_COUNT; k++) {
-		enum severity s = finding_severity((enum finding_kind)k);
-
-		if (!t->sums[SUM_KIND + k])
-			continue;
-		out_printf(&v->out, "  %s%-7s%s  %-15s %6s  %s\n",
-			   v->colours ? severity_colour(s) : "",
-			   severity_name(s), v->colours ? COLOUR_END : "",
-			   finding_name((enum finding_kind)k), count_text(t->sums[SUM_KIND + k], n),
-			   finding_text((enum finding_kind)k));
-	}
-}
-
-static void also_text(struct verify *v, const struct totals *t)
-{
-	const struct { uint64_t n; const char *what; } also[] = {
-		{ t->sums[SUM_TEMPORARY], "temporary files of puts (chunkring removes old ones)" },
-		{ t->sums[SUM_OTHER], "other files (left alone)" },
-		{ t->sums[SUM_VANISHED], "chunks deleted meanwhile" },
-		{ v->busy, "chunks that were written to all the time: run it again" },
-		{ t->unsettled, "chunks still being written when it was interrupted" },
-		{ t->sums[SUM_UNNAMED], "files whose names tell no key: nothing to compare them with" },
-		{ v->walk.filtered, "chunks left out by the filters" },
-	};
-	char n[SIZE_TEXT_BYTES];
-
-	for (size_t i = 0; i < LEN(also); i++)
-		if (also[i].n)
-			out_printf(&v->out, "  and %s %s\n", count_text(also[i].n, n),
-				   also[i].what);
-}
-
-static void summary_text(struct verify *v, const struct totals *t)
-{
-	char n[SIZE_TEXT_BYTES], size[SIZE_TEXT_BYTES], span[SIZE_TEXT_BYTES], rate[SIZE_TEXT_BYTES],
-		e[SIZE_TEXT_BYTES], p[SIZE_TEXT_BYTES], w[SIZE_TEXT_BYTES];
-	uint64_t bad = t->sums[SUM_ERROR] + t->sums[SUM_PARTIAL] + t->sums[SUM_WARNING];
-	double rate_now = t->seconds > 0 ? (double)v->bytes / t->seconds : 0;
-
-	out_printf(&v->out, "%s%s%s chunks, %s, in %s (%s/s, %s)%s%s\n",
-		   v->colours ? COLOUR_BOLD : "",
-		   t->complete ? "checked " : "interrupted after ",
-		   count_text(t->sums[SUM_FILES], n), size_text(t->sums[SUM_BYTES], size),
-		   span_text(t->seconds, span), size_text((uint64_t)rate_now, rate),
-		   scan_backend(&v->scan)[0] ? scan_backend(&v->scan) : "nothing read",
-		   v->state.resumed ? ", earlier runs included" : "", v->colours ? COLOUR_END : "");
-	if (bad)
-		out_printf(&v->out,
-			   "%s damaged files: Loki can't serve %s, serves %s in part and %s "
-			   "in spite of it\n", count_text(bad, n), count_text(t->sums[SUM_ERROR], e),
-			   count_text(t->sums[SUM_PARTIAL], p), count_text(t->sums[SUM_WARNING],
-									   w));
-	kinds_text(v, t);
-	also_text(v, t);
-	if (!bad && t->complete && !v->walk.trouble)
-		out_string(&v->out, "sound\n");
-	if (!t->complete && v->state.path)
-		out_printf(&v->out, "the same command goes on where it stopped (%s)\n",
-			   v->state.path);
-	else if (t->sums[SUM_ERROR])
-		out_string(&v->out,
-			   "next: chunkctl info FILE says where a file is damaged, chunkctl "
-				    "salvage FILE -o NEW\n"
-				    "saves its lines; verify --json > REPORT and chunkctl quarantine DIR "
-				    "--from REPORT\nmoves damaged files out of Loki's way\n");
-}
-
-static int finish(struct verify *v)
-{
-	struct totals t = { .seconds = (double)(now_ns() - v->begin_ns) / (double)NS_PER_S,
-			    .complete = v->walk.finished && !stopped(), .unsettled = v->n_again };
-
-	for (uint32_t i = 0; i < SUMS_MAX; i++)
-		t.sums[i] = v->walk.sums[i] + v->sums[i];
-	if (v->json)
-		summary_json(v, &t);
-	else if (!v->quiet && (t.sums[SUM_FILES] || !v->walk.trouble))
-		summary_text(v, &t);
-	if (!t.complete || v->walk.trouble || t.sums[SUM_TROUBLE])
-		return EXIT_TROUBLE;
-	return t.sums[SUM_FINDINGS] ? EXIT_FINDINGS : EXIT_SOUND;
-}
-
 /* ---- The command ---- */
 
 static bool take_option(struct verify *v, int opt, const char *value, const char **state)
@@ -590,19 +299,13 @@ static bool open_state(struct verify *v, const char *path)
 		bytes_printf(&all, " dir=%s", real);
 		free(real);
 	}
-	ok = state_open(&v->state, path, bytes_string(&all));
+	ok = state_open(&v->state, path, bytes_string(&all), v->walk.n_args);
 	bytes_free(&all);
 	memcpy(v->sums, v->state.sums, sizeof(v->sums));
-	for (uint32_t i = 0; i < v->state.n_pending; i++) {
-		char *whole = v->state.pending[i];
-
-		again_push(v, (struct again){ .path = mem_string(whole), .root = mem_string(""),
-					      .file = mem_string(whole), .due_ns = 0 });
-		free(whole);
-	}
-	v->state.n_pending = 0;
-	if (ok)
+	if (ok) {
+		settle_load(v);
 		v->walk.state = &v->state;
+	}
 	return ok;
 }
 
@@ -616,8 +319,7 @@ static void close_state(struct verify *v, const uint64_t *before)
 	} else {
 		for (uint32_t i = 0; i < SUMS_MAX; i++)
 			v->state.sums[i] += v->sums[i] - before[i]; /* what was settled */
-		for (uint32_t i = 0; i < v->n_again; i++)
-			state_pending(&v->state, v->again[i].path);
+		settle_save(v);
 		state_save(&v->state);
 	}
 }
@@ -644,11 +346,9 @@ static int run(struct verify *v, const char *state)
 	settle(v);
 	progress_stop();
 	close_state(v, before);
-	code = finish(v);
+	code = verify_summary(v);
 	scan_close(&v->scan);
-	for (uint32_t i = 0; i < v->n_again; i++)
-		again_free(&v->again[i]);
-	free(v->again);
+	settle_free(v);
 	state_free(&v->state);
 	free(v->walk.filter.tenants);
 	return out_end(&v->out, code);

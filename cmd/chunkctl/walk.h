@@ -18,7 +18,7 @@
 struct root {
 	const char *path;   /* as given; "/" for single files */
 	int         fd;
-	uint32_t    no;
+	uint32_t    no;     /* ROOTS_MAX: of single files */
 	char        tenant[TENANT_BYTES_MAX + 1]; /* its own last two components, in case it is a */
 	char        fp[TENANT_BYTES_MAX + 1];     /* tenant's or a stream's folder itself */
 };
@@ -62,11 +62,12 @@ struct walk {
 	struct filter  filter;
 	uint32_t       jobs;
 	struct state  *state; /* or NULL */
+	bool           enough; /* atomic; a command sets it to end the walk early: finished all the same */
 	void          *arg;
-	void        *(*open)(void *arg);  /* once a job, on its thread */
+	void        *(*open)(void *arg);  /* once a job, on its thread; NULL: the job is arg */
 	void         (*file)(void *job, const struct found *f);
-	void         (*unit_end)(void *job); /* returns when all files it was given are finished */
-	void         (*close)(void *job);
+	void         (*unit_end)(void *job); /* returns when all files it was given are finished; or NULL */
+	void         (*close)(void *job);    /* or NULL */
 	/* out, final after walk_run() */
 	uint64_t       filtered; /* chunks that the filter left out */
 	bool           trouble;  /* an argument could not be opened; it was complained of */

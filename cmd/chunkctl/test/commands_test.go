@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Until all of it passes, on request only: make test-chunkctl.
-//go:build chunkctl
-
 package chunkctltest
 
 import (

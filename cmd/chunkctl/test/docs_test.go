@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Until all of it passes, on request only: make test-chunkctl.
-//go:build chunkctl
-
 package chunkctltest
 
 import (
@@ -46,7 +43,7 @@ func TestManListsEveryFinding(t *testing.T) {
 		listed = append(listed, m[1])
 	}
 	var known []string
-	for _, m := range regexp.MustCompile(`\[FINDING_\w+\]\s*=\s*\{\s*"(\w+)"`).FindAllStringSubmatch(string(read(t, "../check.c")), -1) {
+	for _, m := range regexp.MustCompile(`\[FINDING_\w+\]\s*=\s*\{\s*"(\w+)"`).FindAllStringSubmatch(string(read(t, "../findings.c")), -1) {
 		known = append(known, m[1])
 	}
 	for _, m := range regexp.MustCompile(`\[CR_REASON_\w+\]\s*=\s*\{\s*"(\w+)"`).FindAllStringSubmatch(string(read(t, "../../../c/src/chunk_format.c")), -1) {

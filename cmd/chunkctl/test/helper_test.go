@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Until all of it passes, on request only: make test-chunkctl.
-//go:build chunkctl
-
 // Package chunkctltest runs build/chunkctl, or the binary that $CHUNKCTL names (one built with
 // sanitizers, say), on stores that Loki's own encoder wrote. It is a folder of its own because Go
 // takes no C files beside Go files without cgo.

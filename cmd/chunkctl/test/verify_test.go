@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Until all of it passes, on request only: make test-chunkctl.
-//go:build chunkctl
-
 package chunkctltest
 
 import (
@@ -569,7 +566,7 @@ func TestVerifyRefusesAnothersState(t *testing.T) {
 	r = run(t, "verify", "--state", state, x.Dir())
 	require.Equal(t, exitTrouble, r.code)
 	require.Contains(t, r.stderr, "another command line")
-	write(t, state, []byte("chunkctl state 1\noptions deep=0 since=0 until=0 dir="+x.Dir()+"\ndir 1"))
+	write(t, state, []byte("chunkctl state 1\noptions deep=0 since=0 until=0 dir="+x.Dir()+"\nat 0 1"))
 	r = run(t, "verify", "--state", state, x.Dir())
 	require.Equal(t, exitTrouble, r.code)
 	require.Contains(t, r.stderr, "damaged")
