@@ -228,7 +228,7 @@ static void check_json(struct look *l)
 		finding_add(l->out, FINDING_JSON, at, -1,
 			    "snappy frames behind the end of the object");
 	if (m->trailing || m->twice || m->other_case)
-		finding_add(l->out, FINDING_JSON, at, -1, "%s (Loki reads it all the same)",
+		finding_add(l->out, FINDING_JSON_ODD, at, -1, "%s",
 			    m->trailing ? "something follows the object" :
 			    m->twice ? "a field is there twice" : "a field's name in another case");
 	if (l->key)
@@ -285,8 +285,9 @@ static int by_off(const void *a, const void *b)
 	return x->off < y->off ? -1 : x->off > y->off;
 }
 
-/* Sections and blocks cover the data without a hole in all that Loki writes. */
-static void check_gaps(struct look *l)
+/* Sections and blocks cover the data without a hole in all that Loki writes. all: the metas list no
+ * more blocks than they count; else what is in a hole may be one. */
+static void check_gaps(struct look *l, bool all)
 {
 	const struct cr_chunk *c = &l->chunk;
 	const struct block_list *blocks = &l->s->blocks;
@@ -306,7 +307,8 @@ static void check_gaps(struct look *l)
 	qsort(parts, n, sizeof(*parts), by_off);
 	for (uint32_t i = 0; i < n; i++) {
 		if (parts[i].off > at)
-			finding_add(l->out, FINDING_GAP, (int64_t)at, -1, "%llu bytes",
+			finding_add(l->out, all && blocks->n ? FINDING_GAP : FINDING_UNLISTED,
+				    (int64_t)at, -1, "%llu bytes",
 				    (unsigned long long)(parts[i].off - at));
 		if (parts[i].end > at)
 			at = parts[i].end;
@@ -315,23 +317,23 @@ static void check_gaps(struct look *l)
 		free(parts);
 }
 
-/* Bytes of the metas behind the last block's. */
-static void check_metas_tail(struct look *l, uint64_t cursor)
+/* Where the metas end that were read up to cursor. True: behind their last block is nothing. */
+static bool check_metas_tail(struct look *l, uint64_t cursor)
 {
-	uint64_t done = cursor & UINT32_MAX;
+	uint64_t done = cursor ? cursor & UINT32_MAX : 1; /* no block: the byte that says so */
 
-	if (l->s->blocks.cut)
+	if (l->s->blocks.cut) {
 		finding_add(l->out, FINDING_METAS_END, (int64_t)l->chunk.metas_off, -1,
 			    "%u of %llu blocks are described", l->s->blocks.n,
 			    (unsigned long long)l->chunk.blocks);
-	else if (cursor && done < l->chunk.metas_bytes)
-		finding_add(l->out, FINDING_GAP, (int64_t)(l->chunk.metas_off + done), -1,
-			    "%llu bytes of the block metas describe nothing",
-			    (unsigned long long)(l->chunk.metas_bytes - done));
-	else if (!cursor && l->chunk.metas_bytes > 1)
-		finding_add(l->out, FINDING_GAP, (int64_t)l->chunk.metas_off, -1,
-			    "%llu bytes of block metas, but no blocks",
-			    (unsigned long long)l->chunk.metas_bytes);
+		return false;
+	}
+	if (done >= l->chunk.metas_bytes)
+		return true;
+	finding_add(l->out, FINDING_GAP, (int64_t)(l->chunk.metas_off + done), -1,
+		    "%llu bytes of the block metas describe nothing",
+		    (unsigned long long)(l->chunk.metas_bytes - done));
+	return false;
 }
 
 static void check_blocks(struct look *l)
@@ -344,11 +346,10 @@ static void check_blocks(struct look *l)
 		check_block(l, &l->s->blocks.list[i], i);
 	while (cr_chunk_block_next(l->file, &l->chunk, &cursor, &b) > 0)
 		;
-	check_metas_tail(l, cursor);
 	if (l->chunk.blocks == 0)
 		finding_add(l->out, FINDING_NO_BLOCKS, (int64_t)l->chunk.metas_off, -1,
 			    "no blocks");
-	check_gaps(l);
+	check_gaps(l, check_metas_tail(l, cursor));
 }
 
 /* ---- All of it ---- */

@@ -20,7 +20,7 @@ static const struct {
 					"disk" },
 	[FINDING_ZEROS] = { "zeros", E, "it ends in zeros: a crash came before all data reached the "
 					"disk" },
-	[FINDING_JSON] = { "json", E, "the metadata is not the JSON that Loki writes" },
+	[FINDING_JSON] = { "json", E, "the metadata is not JSON that Loki can read" },
 	[FINDING_WRONG_KEY] = { "wrong_key", E, "the metadata is another chunk's than the name" },
 	[FINDING_ENCODING] = { "encoding", E, "the metadata names an encoding that is not Loki's" },
 	[FINDING_BLOCK_CRC] = { "block_crc", P, "a block has a wrong checksum: Loki drops it" },
@@ -56,6 +56,9 @@ static const struct {
 	[FINDING_TOO_BIG] = { "too_big", E, "it is larger than 64 MiB: chunkring refuses it and "
 					    "chunkctl did not read it" },
 	[FINDING_NO_BLOCKS] = { "no_blocks", W, "it holds nothing, though its name gives it a time" },
+	[FINDING_JSON_ODD] = { "json_odd", W, "the metadata is JSON that Loki reads but never writes" },
+	[FINDING_UNLISTED] = { "unlisted", P, "there is data between the blocks that the metas do not "
+					      "count: Loki does not serve it" },
 	[FINDING_UNREADABLE] = { "unreadable", E, "the system could not read it" },
 };
 

@@ -86,6 +86,7 @@ func run(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) 
 	var (
 		dir    string
 		asJSON bool
+		damage int
 		opts   chunkgen.Options
 	)
 	f := flag.NewFlagSet("genstore", flag.ContinueOnError)
@@ -100,6 +101,7 @@ func run(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) 
 	f.IntVar(&opts.Tenants, "tenants", 1, "tenants; a single one is called \"fake\", as in a Loki without tenants")
 	f.IntVar(&opts.Streams, "streams", 8, "streams per tenant; chunks are dealt to all streams in turn")
 	f.Var((*list)(&opts.Logs), "logs", "log `files` to take lines from instead of making them up; repeat the flag or use commas")
+	f.IntVar(&damage, "damage", 0, fmt.Sprintf("chunks to damage afterwards, each in another way, at most %d; each is listed. To try chunkctl", chunkgen.Defects))
 	f.BoolVar(&asJSON, "json", false, "print the summary as one JSON object")
 
 	usage := func(w io.Writer) {
@@ -126,6 +128,9 @@ func run(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) 
 			return badUsage(stderr, fmt.Errorf("-%s %d: must be at least 1", name, v))
 		}
 	}
+	if damage < 0 || damage > min(chunkgen.Defects, opts.Count) {
+		return badUsage(stderr, fmt.Errorf("-damage %d: must be 0 to %d, and no more than -count", damage, chunkgen.Defects))
+	}
 	if err := opts.Check(); err != nil {
 		return badUsage(stderr, err)
 	}
@@ -140,7 +145,30 @@ func run(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) 
 		}
 		return exitFailed
 	}
+	list := stdout
+	if asJSON {
+		list = stderr
+	}
+	if damage > 0 && !plant(list, stderr, index, damage, *wrote) {
+		return exitFailed
+	}
 	return report(stdout, stderr, asJSON, summarize(index, time.Since(begin), !*wrote))
+}
+
+// plant damages a store that was just written: twice damaged may be sound again.
+func plant(list, stderr io.Writer, index *chunkgen.Index, n int, fresh bool) bool {
+	if !fresh {
+		fmt.Fprintln(stderr, "genstore: the store was there already and is left as it is: remove it to have a damaged one")
+		return false
+	}
+	planted, err := chunkgen.Damage(index, n)
+	for _, p := range planted {
+		fmt.Fprintf(list, "damaged: %s: %s\n", p.Path, p.What)
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "genstore:", err)
+	}
+	return err == nil
 }
 
 func badUsage(stderr io.Writer, err error) int {

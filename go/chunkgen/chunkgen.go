@@ -36,6 +36,15 @@ func Write(ctx context.Context, dir string, opts Options, progress func(done, to
 // LoadIndex reads the index of the store in dir.
 func LoadIndex(dir string) (*Index, error) { return chunkgen.LoadIndex(dir) }
 
+// Planted is a file that Damage damaged.
+type Planted = chunkgen.Planted
+
+// Damage damages the first n chunks of a store, each in another way, up to Defects of them.
+func Damage(x *Index, n int) ([]Planted, error) { return chunkgen.Damage(x, n) }
+
+// Defects is how many kinds of damage there are.
+var Defects = chunkgen.Defects
+
 // MakeCorpus writes dir/good and dir/bad. `exe arg...` must call StockChild; it is run once a file
 // of bad, to find out what Loki itself does with it.
 func MakeCorpus(ctx context.Context, dir, exe string, arg ...string) error {

@@ -399,9 +399,7 @@ func terminal(t *testing.T, columns int, env string, args ...string) string {
 
 func TestTerminal(t *testing.T) {
 	x := smallStore(t)
-	for i, d := range twentyDefects(x.Refs) {
-		d.plant(t, x.Path(x.Refs[i]))
-	}
+	damage(t, x)
 	slow := []string{"verify", "--settle", "0", "--rate-limit", "1", "--jobs", "1", x.Dir()}
 	out := terminal(t, 100, "TERM=xterm", slow...)
 	require.Contains(t, out, "\033[31m", "colours")

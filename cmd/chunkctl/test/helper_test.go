@@ -188,6 +188,24 @@ func corpus(t testing.TB, name string) []chunkgen.Ref {
 	return refs
 }
 
+// badRef is a file of testdata/bad, and what Loki does with it.
+type badRef struct {
+	chunkgen.Ref
+	Must  string
+	Stock struct {
+		Decode, Iterate string
+		Entries         int
+	}
+}
+
+func badCorpus(t testing.TB) []badRef {
+	t.Helper()
+	var index struct{ Files []badRef }
+	require.NoError(t, json.Unmarshal(read(t, filepath.Join(testdata, "bad", "index.json")), &index))
+	require.NotEmpty(t, index.Files)
+	return index.Files
+}
+
 func corpusFile(t testing.TB, name string, r chunkgen.Ref) []byte {
 	return read(t, filepath.Join(testdata, name, r.Path))
 }

@@ -115,11 +115,13 @@ var badFindings = map[string]string{
 	"inner-json-no-fields":         "encoding wrong_key",
 	"inner-json-tenant":            "wrong_key",
 	"inner-json-tenant-number":     "json",
-	"inner-json-tenant-case":       "json",
+	"inner-json-tenant-case":       "json_odd",
 	"inner-json-fingerprint":       "wrong_key",
 	"inner-json-fingerprint-neg":   "json",
 	"inner-json-from":              "wrong_key",
 	"inner-json-through":           "wrong_key",
+	"inner-json-trailing":          "json_odd",
+	"inner-json-twice":             "json_odd",
 	"inner-json-encoding":          "encoding",
 	"inner-json-encoding-huge":     "json",
 	"inner-magic":                  "magic",
@@ -165,13 +167,13 @@ var badFindings = map[string]string{
 	"inner-metas-to-end":           "metas_range",
 	"inner-metas-into-footer":      "metas_crc",
 	"inner-metas-crc":              "metas_crc",
-	"inner-metas-empty":            "gap no_blocks",
+	"inner-metas-empty":            "no_blocks unlisted",
 	"inner-metas-tail":             "gap",
-	"inner-metas-cut":              "gap metas_end",
-	"inner-sections-swapped":       "block_crc gap metas_end symbols time_range",
+	"inner-metas-cut":              "metas_end unlisted",
+	"inner-sections-swapped":       "block_crc metas_end symbols time_range unlisted",
 	"inner-num-":                   "metas_format",
-	"inner-num-zero":               "gap no_blocks",
-	"inner-num-one-less":           "gap",
+	"inner-num-zero":               "gap no_blocks unlisted",
+	"inner-num-one-less":           "gap unlisted",
 	"inner-num-plus-1-":            "metas_end",
 	"inner-num-plus-2-":            "metas_end",
 	"inner-num-plus-3-":            "metas_end",
@@ -180,9 +182,9 @@ var badFindings = map[string]string{
 	"inner-num-plus-100-tail-1-v4": "block_overlap",
 	"inner-num-plus-100-tail-2-v4": "block_overlap",
 	"inner-num-plus-100-tail-3-v4": "block_overlap",
-	"inner-num-alone":              "gap metas_end",
-	"inner-varint-num":             "gap no_blocks",
-	"inner-varint-":                "gap metas_end",
+	"inner-num-alone":              "metas_end unlisted",
+	"inner-varint-num":             "gap no_blocks unlisted",
+	"inner-varint-":                "metas_end unlisted",
 	"inner-offset-":                "block_offset",
 	"inner-offset-ends-0":          "block_range",
 	"inner-offset-ends-1":          "block_range",
@@ -244,121 +246,101 @@ func expected(t *testing.T, name string) []string {
 	return strings.Fields(badFindings[best])
 }
 
-// Every file of testdata/bad, each in a store of its own, all in one run.
-func TestVerifyBadCorpus(t *testing.T) {
-	refs := corpus(t, "bad")
+type badFile struct {
+	ref      badRef
+	findings []object
+}
+
+// findingsOfBadCorpus verifies every file of testdata/bad, each in a store of its own, in one run.
+func findingsOfBadCorpus(t *testing.T) map[string]*badFile {
 	dir := t.TempDir()
-	byRoot := map[string]string{}
+	all := map[string]*badFile{}
 	var roots []string
-	for _, ref := range refs {
+	for _, ref := range badCorpus(t) {
 		name := strings.TrimSuffix(ref.Path, ".chunk")
 		root := filepath.Join(dir, name)
-		write(t, filepath.Join(root, fileName(ref)), corpusFile(t, "bad", ref))
-		byRoot[root] = name
+		write(t, filepath.Join(root, fileName(ref.Ref)), corpusFile(t, "bad", ref.Ref))
+		all[root] = &badFile{ref: ref}
 		roots = append(roots, root)
 	}
 	r := verify(t, append([]string{"--deep"}, roots...)...)
 	require.Equal(t, exitFindings, r.code)
-	require.Equal(t, int64(len(refs)), r.summary.num("chunks"))
-	found := map[string][]object{}
+	require.Equal(t, int64(len(roots)), r.summary.num("chunks"))
 	for _, f := range r.findings {
-		name := byRoot[f.str("root")]
-		require.NotEmpty(t, name)
 		require.NotEmpty(t, f.str("detail"))
 		require.NotEmpty(t, f.str("text"))
-		found[name] = append(found[name], f)
+		file := all[f.str("root")]
+		require.NotNil(t, file)
+		file.findings = append(file.findings, f)
 	}
-	for _, ref := range refs {
-		name := strings.TrimSuffix(ref.Path, ".chunk")
-		require.Equal(t, expected(t, name), report{findings: found[name]}.kinds(), name)
+	named := map[string]*badFile{}
+	for root, f := range all {
+		named[filepath.Base(root)] = f
+	}
+	return named
+}
+
+func TestVerifyBadCorpus(t *testing.T) {
+	for name, f := range findingsOfBadCorpus(t) {
+		require.Equal(t, expected(t, name), report{findings: f.findings}.kinds(), name)
 	}
 }
 
-// A defect, what plants it, and what verify calls it: the 20 of the README's walk-through.
-type defect struct {
-	kind  string
-	plant func(t *testing.T, path string)
-}
-
-func rewrite(change func(b []byte) []byte) func(*testing.T, string) {
-	return func(t *testing.T, path string) { write(t, path, change(read(t, path))) }
+// What Loki itself does with a file is in the index: where it fails the severity is "error", where it
+// serves every line it is not (quarantine takes errors), and no line is lost without a finding.
+func TestSeveritiesAgreeWithLoki(t *testing.T) {
+	for name, f := range findingsOfBadCorpus(t) {
+		worst := ""
+		for _, o := range f.findings {
+			worst = max(worst, map[string]string{"warning": "1", "partial": "2", "error": "3"}[o.str("severity")])
+		}
+		stock := f.ref.Stock
+		switch {
+		case stock.Decode != "succeeds" || f.ref.Must == "reject":
+			require.Equal(t, "3", worst, name)
+		case stock.Iterate != "succeeds": // a query that comes so far fails
+			require.GreaterOrEqual(t, worst, "2", name)
+		case stock.Entries == f.ref.Entries:
+			require.Less(t, worst, "3", name)
+		default:
+			require.NotEmpty(t, worst, name)
+		}
+	}
 }
 
 func flip(at int) func(*testing.T, string) {
-	return rewrite(func(b []byte) []byte {
-		if at < 0 {
-			b[len(b)+at] ^= 1
-		} else {
-			b[at] ^= 1
-		}
-		return b
-	})
-}
-
-func moveTo(name func(path string) string) func(*testing.T, string) {
 	return func(t *testing.T, path string) {
-		to := name(path)
-		require.NoError(t, os.MkdirAll(filepath.Dir(to), 0o755))
-		require.NoError(t, os.Rename(path, to))
+		b := read(t, path)
+		b[at] ^= 1
+		write(t, path, b)
 	}
 }
 
-func twentyDefects(refs []chunkgen.Ref) []defect {
-	middle := refs[0].Size / 2
-	return []defect{
-		{"empty", rewrite(func([]byte) []byte { return nil })},
-		{"truncated", rewrite(func(b []byte) []byte { return b[:1] })},
-		{"truncated", rewrite(func(b []byte) []byte { return b[:100] })},
-		{"data_length", rewrite(func(b []byte) []byte { return b[:middle] })},
-		{"data_length", rewrite(func(b []byte) []byte { return b[:len(b)-1] })},
-		{"data_length", rewrite(func(b []byte) []byte { return append(b, 0) })},
-		{"data_length", rewrite(func(b []byte) []byte { return append(b, b...) })},
-		{"zeros", rewrite(func(b []byte) []byte { return make([]byte, len(b)) })},
-		{"zeros", rewrite(func(b []byte) []byte { clear(b[middle:]); return b })},
-		{"meta_length", rewrite(func(b []byte) []byte { clear(b[:4]); return b })},
-		{"meta_frame", flip(4)},
-		{"meta_frame_crc", flip(18)},
-		{"block_crc", flip(middle)},
-		{"metas_crc", flip(-34)},
-		{"metas_range", flip(-1 - 8 - 1 - 6)},
-		{"magic", rewrite(func(b []byte) []byte {
-			return []byte(strings.Replace(string(b), "\x01\x2e\xe5\x6a", "\x01\x2e\xe5\x6b", 1))
-		})},
-		{"name", moveTo(func(p string) string { return p + ".bak" })},
-		{"misplaced", moveTo(func(p string) string { return filepath.Join(filepath.Dir(filepath.Dir(p)), filepath.Base(p)) })},
-		{"wrong_key", moveTo(func(p string) string {
-			return filepath.Join(filepath.Dir(filepath.Dir(p)), "abcdef", filepath.Base(p))
-		})},
-		{"symlink", func(t *testing.T, p string) {
-			require.NoError(t, os.Rename(p, filepath.Join(t.TempDir(), "elsewhere")))
-			require.NoError(t, os.Symlink("/dev/null", p))
-		}},
-	}
+// damage plants the 20 defects of the README's walk-through.
+func damage(t *testing.T, x *chunkgen.Index) []chunkgen.Planted {
+	t.Helper()
+	planted, err := chunkgen.Damage(x, chunkgen.Defects)
+	require.NoError(t, err)
+	require.Len(t, planted, 20)
+	return planted
 }
 
+// One run finds all of them, each under its name, and nothing else.
 func TestVerifyNamesTwentyDefects(t *testing.T) {
 	x := smallStore(t)
-	defects := twentyDefects(x.Refs)
-	require.Len(t, defects, 20)
-	for i, d := range defects {
-		dir := t.TempDir() // alone first: which kind is whose
-		path := filepath.Join(dir, x.Refs[i].Path)
-		write(t, path, read(t, x.Path(x.Refs[i])))
-		d.plant(t, path)
-		require.Contains(t, verify(t, dir).kinds(), d.kind, "defect %d", i)
-	}
-	for i, d := range defects {
-		d.plant(t, x.Path(x.Refs[i]))
-	}
+	planted := damage(t, x)
 	r := verify(t, x.Dir())
 	require.Equal(t, exitFindings, r.code)
-	files := map[string]bool{}
+	kinds := map[string][]string{}
 	for _, f := range r.findings {
-		files[f.str("path")] = true
+		kinds[f.str("path")] = append(kinds[f.str("path")], f.str("kind"))
 	}
-	require.Len(t, files, 20)
+	require.Len(t, kinds, 20)
+	for _, p := range planted {
+		require.Contains(t, kinds[p.Path], p.Finding, p.What)
+	}
 	require.Equal(t, int64(20), r.summary.num("files_error")+r.summary.num("files_partial")+r.summary.num("files_warning"))
-	// 40 chunks: four of the planted files are no chunks any more
+	// 40 chunks: three of the planted files are no chunks any more
 	require.Equal(t, int64(37), r.summary.num("chunks"))
 }
 
@@ -591,9 +573,7 @@ func TestVerifyUnreadable(t *testing.T) {
 // The text names every file and every kind that the JSON names.
 func TestVerifyText(t *testing.T) {
 	x := smallStore(t)
-	for i, d := range twentyDefects(x.Refs) {
-		d.plant(t, x.Path(x.Refs[i]))
-	}
+	damage(t, x)
 	j := verify(t, x.Dir())
 	r := run(t, "verify", "--settle", "0", x.Dir())
 	require.Equal(t, exitFindings, r.code)
