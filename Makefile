@@ -167,6 +167,8 @@ test-loki-subset: loki-src ## the part of it that CI would have time for
 
 EXPERIMENT = $(BUILD)/bench/experiment -unpatched $(BUILD)/bench/experiment-unpatched
 bench-programs: loki-src
+	@for t in fio=fio perf=linux-perf; do GO='$(GO)' CC='$(CC)' sh .ci/deps $$t || \
+		echo "bench: goes on without $${t%%=*}; the report says what is missing"; done
 	$(GO) build -modfile build/patched.mod -o $(BUILD)/bench/experiment ./bench/experiment
 	$(GO) build -o $(BUILD)/bench/experiment-unpatched ./bench/experiment
 	$(GO) build -o $(BUILD)/bench/mkreport ./bench/mkreport

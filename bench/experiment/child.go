@@ -50,7 +50,7 @@ func serve(ctx context.Context, cfg childConfig, in io.Reader, out io.Writer) er
 	c, err := newChild(cfg)
 	enc, dec := json.NewEncoder(out), json.NewDecoder(in)
 	if err != nil {
-		return enc.Encode(reply{Err: err.Error()})
+		return enc.Encode(reply{Err: err.Error(), Fell: errors.Is(err, peers.ErrBackend)})
 	}
 	defer c.peer.Stop()
 	if err := enc.Encode(reply{Backend: c.peer.Info().Backend}); err != nil {
@@ -159,8 +159,31 @@ func (c *child) settle(ctx context.Context, limit time.Duration) (time.Duration,
 			c.ballast[i] = 1
 		}
 	}
+	if !info.Floor {
+		touchHeap()
+	}
 	return c.warmUp(ctx, begin.Add(2*limit))
 }
+
+// touchHeap has Go's heap grow to where the next collection begins, and every page of it touched: garbage
+// that grows slowly would otherwise meet new pages all through the measurement.
+func touchHeap() {
+	const cycles, each, most = 2, 64 << 10, 4 << 30
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	for end, done := m.NumGC+cycles, 0; m.NumGC < end && done < most; runtime.ReadMemStats(&m) {
+		for range 64 {
+			touched = make([]byte, each) // zeroed, so touched
+			for i := 0; i < each; i += 4096 {
+				touched[i] = 1
+			}
+			done += each
+		}
+	}
+	touched = nil
+}
+
+var touched []byte // so that it is allocated on the heap
 
 // warmUp returns how long a GetChunks takes at the end.
 func (c *child) warmUp(ctx context.Context, until time.Time) (op time.Duration, err error) {

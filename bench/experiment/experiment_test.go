@@ -158,6 +158,27 @@ func TestTooNoisy(t *testing.T) {
 	require.Error(t, tooNoisy(result.Noise{CPU: steady, Memory: stats.Dist{P10: 1, P50: 1, P90: 1.5}}))
 }
 
+func TestNoisyPointsAreMeasuredAgain(t *testing.T) {
+	point := func(noise float64) *result.Point { return &result.Point{Noise: noise} }
+	calls := 0
+	again := func(noise float64) func() (*result.Point, error) {
+		return func() (*result.Point, error) { calls++; return point(noise), nil }
+	}
+	got, err := calmer(point(0.1), again(0))
+	require.NoError(t, err)
+	require.Equal(t, 0.1, got.Noise)
+	require.Zero(t, calls)
+	for first, second := range map[float64]float64{0.9: 0.4, 0.5: 0.7} {
+		got, err = calmer(point(first), again(second))
+		require.NoError(t, err)
+		require.Equal(t, min(first, second), got.Noise)
+	}
+	require.Equal(t, 2, calls)
+
+	require.NoError(t, noisyPoints([]result.Point{{Noise: 0.9}, {}, {}, {}}))
+	require.ErrorIs(t, noisyPoints([]result.Point{{Noise: 0.9}, {Noise: 0.9}, {}, {}}), errNoisy)
+}
+
 func TestCacheKeepsTheLast(t *testing.T) {
 	const size = cacheBytes / 4
 	var k cache

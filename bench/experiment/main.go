@@ -15,13 +15,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"regexp"
 	"runtime"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -49,6 +47,7 @@ type options struct {
 	baseline  string
 	update    bool
 	noisyOK   bool
+	resume    bool
 	cpus      int
 	cap       time.Duration
 	only      *regexp.Regexp
@@ -95,6 +94,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.baseline, "baseline", "bench/report/baseline.json", "`file` of the gate's ratios")
 	f.BoolVar(&o.update, "update", false, "with -mode check: write the baseline instead of comparing")
 	f.BoolVar(&o.noisyOK, "noisy-ok", false, "go on where the machine is too noisy; the results say so")
+	f.BoolVar(&o.resume, "resume", false, "go on with what an interrupted run left: MODE.part.json")
 	f.IntVar(&o.cpus, "cpus", min(2, runtime.NumCPU()), "CPUs for the readers, but where one is the point")
 	f.DurationVar(&o.cap, "cap", 0, "`time` for the rounds of each point instead of the planned; fewer than three rounds are no measure")
 	f.StringVar(&only, "only", "", "measure only points whose title matches this `regexp`")
@@ -133,7 +133,8 @@ func run(ctx context.Context, o options) error {
 	if !peers.Patched() {
 		return errors.New("built with an unmodified Loki: build it with -modfile build/patched.mod, as make bench does")
 	}
-	r := &result.Run{Mode: o.mode, Begin: time.Now().UTC().Truncate(time.Second), Machine: machine(ctx, o.dir), ColdHow: coldHow()}
+	d := &driver{begin: time.Now(), unpatched: o.unpatched}
+	r := &result.Run{Mode: o.mode, Begin: d.begin.UTC().Truncate(time.Second), Machine: machine(ctx, o.dir), ColdHow: coldHow()}
 	total, stolen := cpuTimes()
 	r.Noise = listen()
 	for tries := 1; tries < listenTries && tooNoisy(r.Noise) != nil; tries++ {
@@ -147,11 +148,10 @@ func run(ctx context.Context, o options) error {
 		fmt.Fprintln(os.Stderr, "experiment:", err)
 		r.Noise.Forced = true
 	}
-	exe, err := os.Executable()
-	if err != nil {
+	var err error
+	if d.exe, err = os.Executable(); err != nil {
 		return err
 	}
-	d := &driver{exe: exe, unpatched: o.unpatched}
 	r.CallsHow, d.calls = callsHow()
 	p := choosePlan(o)
 	if len(p) == 0 {
@@ -163,15 +163,25 @@ func run(ctx context.Context, o options) error {
 	if o.mode == "check" {
 		return d.check(ctx, o, p, r.Machine)
 	}
-	if err := d.measureAll(ctx, p, r); err != nil {
+	failed, err := d.measureAll(ctx, o, p, r)
+	if err != nil {
 		return err
 	}
 	r.Noise.During = stats.Of(d.noise)
 	if t, s := cpuTimes(); t > total {
 		r.Noise.Stolen = (s - stolen) / (t - total)
 	}
-	r.Minutes = time.Since(r.Begin).Minutes()
-	return write(o, r)
+	r.Minutes = time.Since(d.begin).Minutes()
+	if err := write(o, r); err != nil {
+		return err
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of %d points failed; the others are written", failed, len(p))
+	}
+	if err := os.RemoveAll(partName(o)); err != nil || o.noisyOK {
+		return err
+	}
+	return noisyPoints(r.Points)
 }
 
 func choosePlan(o options) plan {
@@ -193,76 +203,6 @@ func choosePlan(o options) plan {
 		}
 	}
 	return chosen
-}
-
-func (d *driver) measureAll(ctx context.Context, p plan, r *result.Run) error {
-	fio, err := exec.LookPath("fio")
-	if err != nil {
-		r.Left = append(r.Left, "fio: not installed, so the disk's own limit is missing")
-	}
-	if _, err := exec.LookPath("perf"); err != nil {
-		r.Left = append(r.Left, "time by stage: perf is not installed")
-	} else {
-		d.measureStages(ctx, p, r)
-	}
-	for i, s := range p {
-		if need, free := memoryNeed(s), memoryFree(); need > free {
-			r.Left = append(r.Left, fmt.Sprintf("%s: its readers need %d MB, %d are free", s.title(), need>>20, free>>20))
-			continue
-		}
-		point, err := d.point(ctx, s, fmt.Sprintf("%d/%d %s", i+1, len(p), s.title()))
-		if err != nil {
-			return fmt.Errorf("%s: %w", s.title(), err)
-		}
-		r.Points = append(r.Points, *point)
-		if s.cold && fio != "" {
-			disks, err := d.fio(ctx, s)
-			if err != nil {
-				r.Left = append(r.Left, fmt.Sprintf("the disk's own speed at %s: %v", s.title(), err))
-			}
-			r.Disk = append(r.Disk, disks...)
-		}
-	}
-	return nil
-}
-
-// measureStages profiles every reader at some of the plan's points.
-func (d *driver) measureStages(ctx context.Context, p plan, r *result.Run) {
-	at, each := []spec{{files: 100, size: 900_000}, {files: 100, size: 235_000}, {files: 100, size: 20_000}, {files: 1000, size: 4_000}}, 2*time.Second
-	if r.Mode == "quick" {
-		at, each = at[:1], time.Second
-	}
-	for _, s := range p {
-		if !s.plainly(at) {
-			continue
-		}
-		report.Progress("where the CPU time goes, by perf: " + s.title())
-		stages, err := d.stages(ctx, s, each)
-		if err != nil {
-			r.Left = append(r.Left, fmt.Sprintf("time by stage at %s: %v", s.title(), err))
-		}
-		r.Stages = append(r.Stages, stages...)
-	}
-}
-
-// memoryNeed is what the readers' processes will have at their peak, about: twice the live heap each.
-func memoryNeed(s *spec) int {
-	const process = 120 << 20
-	return len(s.peers) * (process + 2*(cacheBytes+s.files*s.size*s.callers))
-}
-
-func memoryFree() int {
-	b, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return 0
-	}
-	for _, line := range strings.Split(string(b), "\n") {
-		if value, ok := strings.CutPrefix(line, "MemAvailable:"); ok {
-			kb, _ := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(value), " kB"))
-			return kb << 10
-		}
-	}
-	return 0
 }
 
 // makeStores makes the stores, or finds them made, and reads them once: warm points want them in the page

@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/chunkring/chunkring/bench/internal/lokiproc"
-	"github.com/chunkring/chunkring/bench/internal/peers"
 	"github.com/chunkring/chunkring/bench/internal/report"
 	"github.com/chunkring/chunkring/bench/internal/result"
 	"github.com/chunkring/chunkring/bench/internal/stats"
@@ -32,12 +31,16 @@ const (
 	repeatsMax  = 3 // of a warm visit that read from the disk
 )
 
+// errDiffers is returned where a reader's chunks are not stock's: there is nothing to time then.
+var errDiffers = errors.New("returned other chunks than stock")
+
 // driver measures points.
 type driver struct {
 	exe       string // of this program
 	unpatched string // the same program with an unmodified Loki, or ""
 	stores    map[int]*chunkgen.Index
 	calls     bool // system calls can be counted
+	begin     time.Time
 	noise     []float64
 }
 
@@ -61,7 +64,7 @@ func (d *driver) point(ctx context.Context, s *spec, title string) (*result.Poin
 	if err != nil {
 		return nil, err
 	}
-	p := &result.Point{Groups: s.groups, Files: s.files, Size: s.size, Callers: s.callers, CPUs: s.cpus, Cold: s.cold}
+	p := s.point()
 	for _, r := range x.Refs[:s.files] {
 		p.FileBytes += float64(r.Size) / float64(s.files)
 	}
@@ -92,8 +95,8 @@ func (d *driver) open(ctx context.Context, s *spec, x *chunkgen.Index) ([]*reade
 	var readers []*reader
 	for _, name := range s.peers {
 		exe, cfg := d.exe, childConfig{Dir: x.Dir(), Peer: name, Files: s.files, Callers: s.callers}
-		if name == result.StockUnpatched {
-			exe, cfg.Peer = d.unpatched, peers.Stock
+		if peer, unpatched := strings.CutSuffix(name, result.Unpatched); unpatched {
+			exe, cfg.Peer = d.unpatched, peer
 		}
 		r, err := startReader(ctx, exe, name, cfg, s.cpus)
 		if err != nil {
@@ -117,7 +120,7 @@ func compare(s *spec, x *chunkgen.Index, readers []*reader) error {
 	}
 	for i, r := range readers {
 		if digests[i] != digests[0] && digests[i] != "" {
-			return fmt.Errorf("%s returned other chunks than stock", r.name)
+			return fmt.Errorf("%s: %w", r.name, errDiffers)
 		}
 	}
 	if digests[0] == "" {
@@ -154,8 +157,9 @@ func all[T any](readers []*reader, ask func(*reader) (T, error)) ([]T, error) {
 func (d *driver) rounds(s *spec, x *chunkgen.Index, readers []*reader, ops []int, p *result.Point, step func(done, total int)) ([][]visit, error) {
 	visits := make([][]visit, len(readers))
 	begin := time.Now()
+	var noise []float64
 	for p.Rounds < s.rounds[1] && (p.Rounds < s.rounds[0] || time.Since(begin) < s.cap) {
-		d.noise = append(d.noise, cpuLoop().Seconds())
+		noise = append(noise, cpuLoop().Seconds())
 		for _, i := range rand.New(rand.NewPCG(uint64(p.Rounds), uint64(s.files))).Perm(len(readers)) {
 			v, repeated, err := d.visit(s, x, readers[i], ops[i])
 			if err != nil {
@@ -169,6 +173,8 @@ func (d *driver) rounds(s *spec, x *chunkgen.Index, readers []*reader, ops []int
 		step(max(p.Rounds, min(bySpent, s.rounds[1]-1)), s.rounds[1])
 	}
 	step(s.rounds[1], s.rounds[1])
+	d.noise = append(d.noise, noise...)
+	p.Noise = stats.Of(noise).Spread()
 	return visits, nil
 }
 
@@ -262,6 +268,10 @@ func visitMedian(v visit) float64 {
 }
 
 func milliseconds(d time.Duration) float64 { return d.Seconds() * 1e3 }
+
+func (s *spec) point() *result.Point {
+	return &result.Point{Groups: s.groups, Files: s.files, Size: s.size, Callers: s.callers, CPUs: s.cpus, Cold: s.cold}
+}
 
 // title says what a point is.
 func (s *spec) title() string {

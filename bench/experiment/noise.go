@@ -24,6 +24,9 @@ const (
 	loops           = 40
 	listenTries     = 3
 	listenPause     = 5 * time.Second
+
+	pointSpreadMax = 0.30 // of the same loop between the rounds of a point, which is then measured once more
+	noisyShareMax  = 0.25 // of all points may stay noisy
 )
 
 var loopBytes = func() []byte {
@@ -97,6 +100,35 @@ func tooNoisy(n result.Noise) error {
 	}
 	return fmt.Errorf("the machine is too noisy: a fixed loop's time spreads by %.0f %% (at most %.0f), that of a copy in memory by %.0f %% (at most %.0f)",
 		100*n.CPU.Spread(), 100*cpuSpreadMax, 100*n.Memory.Spread(), 100*memorySpreadMax)
+}
+
+// calmer measures a noisy point once more and returns the calmer one. Its rounds are few and short, so the
+// loop before each of them tells whether something else had the CPUs meanwhile.
+func calmer(first *result.Point, again func() (*result.Point, error)) (*result.Point, error) {
+	if first.Noise <= pointSpreadMax {
+		return first, nil
+	}
+	fmt.Fprintf(os.Stderr, "experiment: the machine was noisy (a fixed loop's time spread by %.0f %%): once more\n", 100*first.Noise)
+	second, err := again()
+	if err != nil || second.Noise > first.Noise {
+		return first, err
+	}
+	return second, nil
+}
+
+// noisyPoints is an error where too many of a run's points stayed noisy to believe its figures.
+func noisyPoints(points []result.Point) error {
+	noisy := 0
+	for i := range points {
+		if points[i].Noise > pointSpreadMax {
+			noisy++
+		}
+	}
+	if float64(noisy) <= noisyShareMax*float64(len(points)) {
+		return nil
+	}
+	return fmt.Errorf("the machine was too noisy at %d of %d points: a fixed loop's time spread by more than %.0f %%; the results are written and say so; %w",
+		noisy, len(points), 100*pointSpreadMax, errNoisy)
 }
 
 // cpuTimes are all and the stolen ticks of /proc/stat.

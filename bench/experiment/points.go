@@ -49,6 +49,15 @@ func (p *plan) add(group string, s spec) {
 	*p = append(*p, &s)
 }
 
+// sweepPeers are for the published experiment's sweeps, where chunkring in an unmodified Loki is of interest.
+func sweepPeers(unpatched bool) []string {
+	names := slices.Clone(peers.Readers)
+	if unpatched {
+		names = append(names, result.ThreadsUnpatched, result.URingUnpatched)
+	}
+	return append(names, peers.Floors...)
+}
+
 func warmPeers() []string { return slices.Concat(peers.Readers, peers.Floors) }
 
 func coldPeers() []string { return slices.Concat(peers.Readers, []string{peers.FloorRotating}) }
@@ -57,7 +66,7 @@ func coldPeers() []string { return slices.Concat(peers.Readers, []string{peers.F
 func fullPlan(cpus int, unpatched bool) plan {
 	var p plan
 	warm := func(group string, files, size int) {
-		p.add(group, spec{files: files, size: size, cpus: cpus, peers: warmPeers(), cap: 6 * time.Second, rounds: [2]int{5, 31}})
+		p.add(group, spec{files: files, size: size, cpus: cpus, peers: sweepPeers(unpatched), cap: 6 * time.Second, rounds: [2]int{5, 31}})
 	}
 	for _, n := range fileCounts {
 		warm(result.GroupFiles, n, 900_000)
@@ -108,14 +117,14 @@ func quickPlan(cpus int, unpatched bool) plan {
 		{result.GroupOne, spec{files: 1, size: 235_000}},
 		{result.GroupCallers, spec{files: 50, size: 235_000, callers: 4}},
 	} {
-		s.cpus, s.peers, s.cap, s.rounds = cpus, warmPeers(), 7*time.Second, [2]int{5, 31}
+		s.cpus, s.peers, s.cap, s.rounds = cpus, sweepPeers(unpatched), 6*time.Second, [2]int{5, 31}
 		p.add(s.group, s.spec)
 	}
 	if unpatched {
 		p.control([]spec{{files: 100, size: 900_000}})
 	}
-	p.ablations(cpus, 100, []int{900_000}, 8*time.Second)
-	p.add(result.GroupCold, spec{files: 100, size: 900_000, cpus: cpus, cold: true, peers: coldPeers(), cap: 12 * time.Second, rounds: [2]int{3, 5}})
+	p.ablations(cpus, 100, []int{900_000}, 7*time.Second)
+	p.add(result.GroupCold, spec{files: 100, size: 900_000, cpus: cpus, cold: true, peers: coldPeers(), cap: 10 * time.Second, rounds: [2]int{3, 5}})
 	return p
 }
 
@@ -155,13 +164,13 @@ type ablationStep struct {
 // ablationAlone changes one thing of the stock shape at a time; checksums can be left out with the lean
 // decoder only, so those three are to be compared with each other.
 var ablationAlone = []ablationStep{
-	{"a reader of stock's shape", peers.StockShape},
-	{"not zeroed", peers.Switches{Buffers: "fresh", Goroutines: 150}},
-	{"recycled buffers", peers.Switches{Buffers: "recycled", Goroutines: 150}},
-	{"one goroutine a CPU", peers.Switches{Buffers: "zeroed"}},
-	{"io_uring", peers.Switches{Buffers: "zeroed", Goroutines: 150, URing: true}},
-	{"lean decoder, 2 CRC passes", peers.Switches{Buffers: "zeroed", Goroutines: 150, Lean: true, CRCPasses: 2}},
-	{"lean decoder, 1 CRC pass", peers.Switches{Buffers: "zeroed", Goroutines: 150, Lean: true, CRCPasses: 1}},
+	{result.StepShape, peers.StockShape},
+	{result.StepFresh, peers.Switches{Buffers: "fresh", Goroutines: 150}},
+	{result.StepRecycled, peers.Switches{Buffers: "recycled", Goroutines: 150}},
+	{result.StepWorkers, peers.Switches{Buffers: "zeroed"}},
+	{result.StepRing, peers.Switches{Buffers: "zeroed", Goroutines: 150, URing: true}},
+	{result.StepTwoCRCs, peers.Switches{Buffers: "zeroed", Goroutines: 150, Lean: true, CRCPasses: 2}},
+	{result.StepOneCRC, peers.Switches{Buffers: "zeroed", Goroutines: 150, Lean: true, CRCPasses: 1}},
 	{"lean decoder, no CRC", peers.Switches{Buffers: "zeroed", Goroutines: 150, Lean: true}},
 }
 

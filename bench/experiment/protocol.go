@@ -32,6 +32,7 @@ const (
 
 type reply struct {
 	Err     string
+	Fell    bool   // Err says that another back-end runs than the named one
 	Backend string // of the first reply
 	Digest  string
 	Op      time.Duration // of doSettle: about what one GetChunks takes

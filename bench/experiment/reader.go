@@ -14,6 +14,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/chunkring/chunkring/bench/internal/peers"
 )
 
 // reader is the driver's side of a child.
@@ -119,7 +121,10 @@ func (r *reader) receive(rep *reply) error {
 	if err := r.out.Decode(rep); err != nil {
 		return fmt.Errorf("the process of %s ended: %w", r.name, err)
 	}
-	if rep.Err != "" {
+	switch {
+	case rep.Fell:
+		return fmt.Errorf("%w: %s", peers.ErrBackend, rep.Err)
+	case rep.Err != "":
 		return fmt.Errorf("%s: %s", r.name, rep.Err)
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -65,7 +66,10 @@ const (
 func (d *driver) stages(ctx context.Context, s *spec, each time.Duration) ([]result.Stages, error) {
 	x := d.stores[s.size]
 	var all []result.Stages
-	for _, name := range peers.Readers {
+	for _, name := range s.peers {
+		if slices.Contains(peers.Floors, name) || name == result.StockUnpatched {
+			continue // a floor has one stage; stock's are the same
+		}
 		one := *s
 		one.peers = []string{name}
 		readers, err := d.open(ctx, &one, x)

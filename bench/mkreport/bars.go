@@ -24,8 +24,12 @@ var stageColors = map[string]color.RGBA{
 
 // stages stacks where each reader's CPU time goes.
 func stages(r *result.Run) (*figure, error) {
-	f := &figure{name: "stages", about: "CPU time of all threads for one chunk, by stage (sampled by perf, user and kernel side)",
-		legend: newLegend(), legendWidth: 150, height: 470}
+	if len(r.Stages) == 0 {
+		return nil, nil
+	}
+	f := &figure{name: "stages", finding: stagesFinding(r), about: "CPU time of all threads for one chunk, by stage (sampled by perf, user and kernel side)",
+		legend: newLegend(), legendWidth: 150, height: 490,
+		note: "CPU time of all threads, user and kernel side, sampled by perf; page cache warm"}
 	var keys []string
 	for _, s := range r.Stages {
 		if k := fmt.Sprintf("%d x %s", s.Files, sizeName(s.Size)); !slices.Contains(keys, k) {
@@ -33,7 +37,7 @@ func stages(r *result.Run) (*figure, error) {
 		}
 	}
 	for _, key := range keys {
-		p := newPlot(key, "", "us of CPU for each chunk")
+		p := newPlot(key, "", "µs of CPU for each chunk")
 		p.Y.Min = 0
 		p.X.Tick.Label.Rotation, p.X.Tick.Label.XAlign, p.X.Tick.Label.YAlign = 0.9, draw.XRight, draw.YCenter
 		var names []string
@@ -69,10 +73,7 @@ func stages(r *result.Run) (*figure, error) {
 		p.Y.Max *= 1.04
 		f.panels = append(f.panels, p)
 	}
-	f.width = vg.Length(150 + 235*len(f.panels) + 20)
-	if len(f.panels) == 0 {
-		return nil, nil
-	}
+	f.width = max(900, vg.Length(150+235*len(f.panels)+20))
 	return f, nil
 }
 
@@ -84,7 +85,11 @@ func short(peer string) string {
 // ablation shows what each part of a reader costs: switched alone from stock's shape, then one on the other.
 func ablation(r *result.Run) (*figure, error) {
 	ps := pick(r, in(result.GroupAblation), func(p *result.Point) float64 { return -p.FileBytes })
-	f := &figure{name: "ablation", about: "is it the IO or the memory allocation? Each part of a reader switched alone, then one after the other; warm, 100 files", legendWidth: 0, height: 470}
+	if len(ps) == 0 {
+		return nil, nil
+	}
+	f := &figure{name: "ablation", finding: ablationFinding(ps), about: "is it the IO or the memory allocation? Each part of a reader switched alone, then one after the other; warm, 100 files", legendWidth: 0, height: 490,
+		note: "page cache warm; blue: one change to a reader of stock's shape (the CRC passes: with a decoder that has none of its own); green: changes added one after the other"}
 	for i, pt := range ps {
 		p := newPlot(fmt.Sprintf("%d x %s", pt.Files, sizeName(pt.Size)), "time, % of Loki's client (median, and its 95 % interval)", "")
 		p.X.Min = 0
@@ -113,9 +118,6 @@ func ablation(r *result.Run) (*figure, error) {
 		p.NominalY(names...)
 		f.panels = append(f.panels, p)
 	}
-	if len(f.panels) == 0 {
-		return nil, nil
-	}
 	f.widths = []float64{1.9}
 	for range f.panels[1:] {
 		f.widths = append(f.widths, 1)
@@ -138,7 +140,7 @@ func percentBar(p *plot.Plot, row result.Row, at float64) error {
 	case strings.HasPrefix(row.Label, "+"):
 		bar.Color = green
 	default:
-		bar.Color = skyBlue
+		bar.Color = blue
 	}
 	low, high := 100/row.Ratio.High, 100/row.Ratio.Low
 	whisker, err := plotter.NewLine(plotter.XYs{{X: low, Y: at}, {X: high, Y: at}})
@@ -159,8 +161,12 @@ func percentBar(p *plot.Plot, row result.Row, at float64) error {
 // cold compares every reader's throughput from the disk with the disk's own.
 func cold(r *result.Run) (*figure, error) {
 	ps := pick(r, in(result.GroupCold), func(p *result.Point) float64 { return -p.FileBytes*1e6 - filesOf(p) })
-	f := &figure{name: "cold", about: "from the disk: what each reader reaches of what fio does (nothing in the page cache)", legend: newLegend(), legendWidth: 235, width: 1050, height: 420}
-	p := newPlot("page cache dropped before every batch", "", "GB/s (median; fio: best of 3)")
+	if len(ps) == 0 {
+		return nil, nil
+	}
+	f := &figure{name: "cold", finding: coldFinding(r, ps), about: "from the disk: what each reader reaches of what fio does (nothing in the page cache)", legend: newLegend(), legendWidth: 235, width: 1050, height: 440,
+		note: "nothing in the page cache before each batch"}
+	p := newPlot("", "", "GB/s (median; fio: best of 3)")
 	p.Y.Min = 0
 	p.Add(plotter.NewGrid())
 	shown := []string{result.Stock, result.StockPool, result.Published, result.GoDirect, result.Threads, result.URing, result.ThreadsReleased, result.URingReleased, result.FloorRotating}
@@ -171,9 +177,6 @@ func cold(r *result.Run) (*figure, error) {
 			if row := pt.Row(peer); row != nil && row.Wall.P50 > 0 {
 				v[j] = pt.Bytes() / 1e6 / row.Wall.P50
 			}
-		}
-		if len(v) == 0 {
-			return nil, nil
 		}
 		bars, err := plotter.NewBarChart(v, width)
 		if err != nil {
@@ -227,12 +230,12 @@ func overview(r *result.Run) (*figure, error) {
 		return nil, nil
 	}
 	slices.Reverse(ps) // the first at the top
-	p := newPlot("every point: times as fast as Loki's client", "stock's time / this time (median of the ratios within each round)", "")
+	p := newPlot("", "stock's time / this time (median of the ratios within each round)", "")
 	g := plotter.NewGrid()
 	g.Vertical.Color, g.Horizontal.Color = lightGrey, lightGrey
 	p.Add(g)
-	f := &figure{name: "overview", about: "every point: how many times as fast as Loki's client", legend: newLegend(), legendWidth: 235,
-		width: 950, height: vg.Length(100 + 17*len(ps)), panels: []*plot.Plot{p}}
+	f := &figure{name: "overview", finding: overviewFinding(ps), about: "every point: how many times as fast as Loki's client", legend: newLegend(), legendWidth: 235,
+		width: 950, height: vg.Length(120 + 17*len(ps)), note: "page cache warm and 2 CPUs where nothing else is said; unsafe: buffers are reused under live chunks", panels: []*plot.Plot{p}}
 	for _, l := range looks {
 		var xys plotter.XYs
 		for at, pt := range ps {

@@ -34,6 +34,7 @@ var (
 	vermillion = color.RGBA{R: 0xD5, G: 0x5E, A: 255}
 	purple     = color.RGBA{R: 0xCC, G: 0x79, B: 0xA7, A: 255}
 	grey       = color.RGBA{R: 0x80, G: 0x80, B: 0x80, A: 255}
+	darkGrey   = color.RGBA{R: 0x40, G: 0x40, B: 0x40, A: 255}
 	lightGrey  = color.RGBA{R: 0xD8, G: 0xD8, B: 0xD8, A: 255}
 )
 
@@ -54,9 +55,10 @@ var looks = []look{
 	{result.URing, "chunkring io_uring", blue, draw.BoxGlyph{}, nil},
 	{result.ThreadsReleased, "chunkring threads, released", green, draw.CircleGlyph{}, nil},
 	{result.URingReleased, "chunkring io_uring, released", darkGreen, draw.BoxGlyph{}, nil},
+	{result.URingUnpatched, "chunkring io_uring, unmodified Loki", blue, draw.RingGlyph{}, []vg.Length{3, 2}},
 	{result.FloorRotating, "floor: read into rotating memory", grey, draw.CrossGlyph{}, []vg.Length{1, 2}},
 	{result.FloorHot, "floor: read into one hot buffer", grey, draw.PlusGlyph{}, []vg.Length{1, 2}},
-	{result.FloorCopy, "floor: copy in memory", lightGrey, draw.RingGlyph{}, []vg.Length{1, 2}},
+	{result.FloorCopy, "floor: copy in memory", grey, draw.RingGlyph{}, []vg.Length{1, 2}},
 }
 
 func lookOf(peer string) look {
@@ -69,9 +71,11 @@ func lookOf(peer string) look {
 }
 
 const (
-	dpi       = 110
-	titleSize = vg.Length(13)
-	textSize  = vg.Length(11)
+	dpi         = 110
+	findingSize = vg.Length(14)
+	findingRoom = vg.Length(56)
+	titleSize   = vg.Length(12)
+	textSize    = vg.Length(11)
 )
 
 func newPlot(title, x, y string) *plot.Plot {
@@ -94,7 +98,9 @@ func grid(p *plot.Plot) {
 
 // figure is some plots beside each other, with one legend at their right or below.
 type figure struct {
-	name, about   string // file name without ending, and a sentence
+	name, about   string // file name without ending, and what is drawn
+	finding       string // the title: what it shows
+	note          string // below it: under which conditions
 	panels        []*plot.Plot
 	widths        []float64 // relative; nil: equal
 	legend        plot.Legend
@@ -106,7 +112,12 @@ func newLegend() plot.Legend { return newPlot("", "", "").Legend }
 
 func (f *figure) draw(c draw.Canvas) {
 	const gap = 14
-	inner := draw.Crop(c, 10, -10-f.legendWidth, 10, -10)
+	title := newPlot("", "", "").Title.TextStyle
+	title.Font.Size, title.XAlign, title.YAlign = findingSize, draw.XLeft, draw.YTop
+	c.FillText(title, vg.Point{X: c.Min.X + 14, Y: c.Max.Y - 10}, f.finding)
+	title.Font.Size, title.Color = textSize, darkGrey
+	c.FillText(title, vg.Point{X: c.Min.X + 14, Y: c.Max.Y - 30}, f.note)
+	inner := draw.Crop(c, 10, -10-f.legendWidth, 10, -findingRoom)
 	total, left := 0.0, 0.0
 	width := func(i int) float64 {
 		if f.widths == nil {
@@ -126,7 +137,7 @@ func (f *figure) draw(c draw.Canvas) {
 	}
 	if f.legendWidth > 0 {
 		f.legend.Left, f.legend.Top = true, true
-		f.legend.Draw(draw.Crop(c, c.Max.X-c.Min.X-f.legendWidth, -6, 10, -34))
+		f.legend.Draw(draw.Crop(c, c.Max.X-c.Min.X-f.legendWidth, -6, 10, -findingRoom-24))
 	}
 }
 

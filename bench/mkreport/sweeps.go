@@ -62,15 +62,16 @@ func series(p *plot.Plot, legend *plot.Legend, l look, c curve, bars bool) error
 }
 
 // sweep is one of the experiment's charts: time of a batch, and how many times faster than stock.
-func sweep(r *result.Run, name, title, xLabel string, ps []*result.Point, x func(*result.Point) float64) (*figure, error) {
+func sweep(name, about, xLabel string, ps []*result.Point, x func(*result.Point) float64) (*figure, error) {
 	if len(ps) < 2 {
 		return nil, nil
 	}
-	times := newPlot(title, xLabel, "ms for one GetChunks (median)")
+	times := newPlot("time", xLabel, "ms for one GetChunks (median)")
 	faster := newPlot("times as fast as Loki's client", xLabel, "stock's time / this time (median, and its 95 % interval)")
 	grid(times)
 	grid(faster)
-	f := &figure{name: name, about: title, panels: []*plot.Plot{times, faster}, legend: newLegend(), legendWidth: 235, width: 1050, height: 420}
+	f := &figure{name: name, about: about, finding: sweepFinding(about, ps),
+		note: "GetChunks of the whole batch, page cache warm, one caller; unsafe: buffers are reused under live chunks", panels: []*plot.Plot{times, faster}, legend: newLegend(), legendWidth: 235, width: 1050, height: 440}
 	for _, l := range looks {
 		var wall, ratio curve
 		for _, p := range ps {
@@ -107,12 +108,12 @@ func filesOf(p *result.Point) float64 { return float64(p.Files) }
 func kbOf(p *result.Point) float64    { return p.FileBytes / 1e3 }
 
 func fileSweep(r *result.Run) (*figure, error) {
-	return sweep(r, "files", "900 KB files, page cache warm", "files in a batch", pick(r, in(result.GroupFiles), filesOf), filesOf)
+	return sweep("files", "Warm files of 900 KB", "files in a batch", pick(r, in(result.GroupFiles), filesOf), filesOf)
 }
 
 func sizeSweep(r *result.Run, files int) (*figure, error) {
 	ps := pick(r, func(p *result.Point) bool { return in(result.GroupSizes)(p) && p.Files == files }, kbOf)
-	return sweep(r, fmt.Sprintf("sizes-%d", files), fmt.Sprintf("%d files, page cache warm", files), "size of each file, KB", ps, kbOf)
+	return sweep(fmt.Sprintf("sizes-%d", files), fmt.Sprintf("%d warm files of 235 KB-1.65 MB", files), "size of each file, KB", ps, kbOf)
 }
 
 // cost shows on logarithmic axes what a batch costs by number of files and a file by its size.
@@ -121,9 +122,9 @@ func cost(r *result.Run) (*figure, error) {
 		return !p.Cold && p.Callers == 1 && !in(result.GroupAblation)(p) && !in(result.GroupOneCPU)(p)
 	}
 	byFiles := newPlot("a batch, by number of files", "files in a batch", "ms for one GetChunks (median)")
-	bySize := newPlot("a file, by its size (batches of 100)", "size of each file, KB", "us for each file (median)")
+	bySize := newPlot("a file, by its size (batches of 100)", "size of each file, KB", "µs for each file (median)")
 	f := &figure{name: "cost", about: "cost against number and size of files, logarithmic; where a line is parallel to the dotted ones the cost is linear",
-		panels: []*plot.Plot{byFiles, bySize}, legend: newLegend(), legendWidth: 260, width: 1050, height: 430}
+		finding: costFinding(r), note: "page cache warm, one caller, logarithmic axes: lines parallel to the dotted one are linear", panels: []*plot.Plot{byFiles, bySize}, legend: newLegend(), legendWidth: 260, width: 1050, height: 450}
 	for _, p := range f.panels {
 		grid(p)
 		logAxis(&p.X)

@@ -88,11 +88,13 @@ func head(b *bytes.Buffer, r *result.Run) {
 	b.WriteString("\nEvery reader runs in a process of its own that keeps 100 MB of chunks, as Loki's cache does, or as much other memory; " +
 		"they read in turns, in another order each round. Before timing, all that each returns was compared with stock's. " +
 		"Times are medians of single GetChunks; `stock/this` is the median of the ratios within each round. " +
-		"Readers marked unsafe reuse buffers under live chunks: nobody may do that. Rows that begin with floor only move bytes.\n")
+		"Readers marked unsafe reuse buffers under live chunks: nobody may do that. Rows that begin with floor only move bytes.\n\n" +
+		"The rows threads and uring, released or not, are chunkring in a Loki that lokifork patched (DecodeVerified: one checksum pass, in C); " +
+		"those that end in -unpatched are chunkring in an unmodified Loki, whose Decode checksums every byte twice more.\n")
 }
 
 func pointTable(b *bytes.Buffer, p *result.Point) {
-	fmt.Fprintf(b, "\n**%s** (%d rounds, %.1f MB)\n\n", pointName(p), p.Rounds, p.Bytes()/1e6)
+	fmt.Fprintf(b, "\n**%s** (%d rounds, %.1f MB, a fixed loop's spread meanwhile %.0f %%)\n\n", pointName(p), p.Rounds, p.Bytes()/1e6, 100*p.Noise)
 	b.WriteString("| reader | ms | p95 | 10-90 % | stock/this | 10-90 % | CPU ms | KB allocated/chunk | allocs/chunk | page faults/chunk | system calls/chunk | switches/chunk | peak MB |\n")
 	b.WriteString("|---|---|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, row := range p.Rows {

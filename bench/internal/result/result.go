@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/chunkring/chunkring/bench/internal/stats"
@@ -60,13 +61,13 @@ type Point struct {
 	Cold      bool     `json:"cold"`
 	Rounds    int      `json:"rounds"`
 	Repeated  int      `json:"repeated"` // warm visits that read from the disk all the same, and were made again
+	Noise     float64  `json:"noise"`    // spread of the fixed loop's time, before each round
 	Rows      []Row    `json:"rows"`
 }
 
 // The names of the readers.
 const (
 	Stock           = "stock"
-	StockUnpatched  = "stock-unpatched" // in a program with an unmodified Loki
 	StockPool       = "stock+sync.Pool"
 	Published       = "published-io_uring"
 	GoDirect        = "go-2-workers"
@@ -77,6 +78,13 @@ const (
 	FloorHot        = "floor-pread-hot"
 	FloorRotating   = "floor-pread-rotating"
 	FloorCopy       = "floor-memcpy"
+
+	// Unpatched ends the name of a reader that runs in a program with an unmodified Loki. All others
+	// run in one that lokifork patched, where chunkring decodes by DecodeVerified.
+	Unpatched        = "-unpatched"
+	StockUnpatched   = Stock + Unpatched
+	ThreadsUnpatched = Threads + Unpatched
+	URingUnpatched   = URing + Unpatched
 )
 
 // The groups of points.
@@ -89,6 +97,17 @@ const (
 	GroupOneCPU   = "one-cpu"  // on one CPU
 	GroupCold     = "cold"     // from the disk
 	GroupAblation = "ablation" // the parts of a reader, one by one
+)
+
+// The labels of the ablation's steps that a finding is made of.
+const (
+	StepShape    = "a reader of stock's shape"
+	StepFresh    = "not zeroed"
+	StepRecycled = "recycled buffers"
+	StepWorkers  = "one goroutine a CPU"
+	StepRing     = "io_uring"
+	StepTwoCRCs  = "lean decoder, 2 CRC passes"
+	StepOneCRC   = "lean decoder, 1 CRC pass"
 )
 
 // Row is one reader at one point.
@@ -126,6 +145,12 @@ func (p *Point) Name() string {
 		cache = "cold"
 	}
 	return fmt.Sprintf("files=%d/size=%d/callers=%d/cache=%s/cpus=%d", p.Files, p.Size, p.Callers, cache, p.CPUs)
+}
+
+// Same reports whether q measured what p is for: only the ablation has a point with others' parameters.
+func (p *Point) Same(q *Point) bool {
+	ablation := func(p *Point) bool { return slices.Contains(p.Groups, GroupAblation) }
+	return p.Name() == q.Name() && ablation(p) == ablation(q)
 }
 
 // Bytes is how much one GetChunks reads.
@@ -193,5 +218,9 @@ func Save(name string, v any) error {
 	b = numberLists.ReplaceAllFunc(b, func(list []byte) []byte {
 		return bytes.Join(bytes.Fields(list), nil)
 	})
-	return os.WriteFile(name, append(b, '\n'), 0o644)
+	// A program that is stopped halfway leaves the old file.
+	if err := os.WriteFile(name+".tmp", append(b, '\n'), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(name+".tmp", name)
 }
