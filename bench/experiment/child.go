@@ -159,28 +159,33 @@ func (c *child) settle(ctx context.Context, limit time.Duration) (time.Duration,
 			c.ballast[i] = 1
 		}
 	}
-	if !info.Floor {
-		touchHeap()
+	switch {
+	case keeps:
+		touchHeap(2 * (cacheBytes + batch))
+	case !info.Floor:
+		touchHeap(2 * cacheBytes)
 	}
 	return c.warmUp(ctx, begin.Add(2*limit))
 }
 
-// touchHeap has Go's heap grow to where the next collection begins, and every page of it touched: garbage
-// that grows slowly would otherwise meet new pages all through the measurement.
-func touchHeap() {
-	const cycles, each, most = 2, 64 << 10, 4 << 30
+// touchHeap grows Go's heap to what it will have between two collections, with every page of it touched.
+// Where the guest's page tables are shadowed a first touch takes about 8 us, ten times what reading the
+// page takes; a heap that grows slowly would meet such pages all through the measurement.
+func touchHeap(bytes int) {
+	const each = 64 << 10
+	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	for end, done := m.NumGC+cycles, 0; m.NumGC < end && done < most; runtime.ReadMemStats(&m) {
-		for range 64 {
-			touched = make([]byte, each) // zeroed, so touched
-			for i := 0; i < each; i += 4096 {
-				touched[i] = 1
-			}
-			done += each
+	percent := debug.SetGCPercent(-1)
+	for have := int(m.HeapAlloc); have < bytes; have += each {
+		touched = make([]byte, each)
+		for i := 0; i < each; i += os.Getpagesize() {
+			touched[i] = 1
 		}
 	}
 	touched = nil
+	debug.SetGCPercent(percent)
+	runtime.GC()
 }
 
 var touched []byte // so that it is allocated on the heap

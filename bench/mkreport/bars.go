@@ -264,7 +264,8 @@ func overview(r *result.Run) (*figure, error) {
 	}
 	p.Add(one)
 	p.NominalY(names...)
-	p.X.Min = 0
+	logAxis(&p.X)
+	p.X.Min, p.X.Max = min(0.5, p.X.Min/1.1), max(4, p.X.Max*1.1)
 	return f, nil
 }
 
