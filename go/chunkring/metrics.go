@@ -39,8 +39,8 @@ type operation struct {
 const (
 	stageOpen   = "open"   // open and size all files
 	stageAlloc  = "alloc"  // make the buffers
-	stageRead   = "read"   // read, checksum and close
-	stageDecode = "decode" // check and decode
+	stageRead   = "read"   // read, checksum and close; in an unmodified Loki, decode large chunks too
+	stageDecode = "decode" // check and decode the others
 	stageGet    = "get"    // all of GetChunks
 	stagePut    = "put"    // one PutChunks
 	stageDelete = "delete" // one DeleteChunk
@@ -111,7 +111,7 @@ func (m *metrics) newBatchMetrics(reg prometheus.Registerer, errs *[]error) {
 	}, []string{"operation"}))
 	seconds := register(reg, errs, prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: "chunkring", Name: "stage_duration_seconds",
-		Help:                            "Seconds a batch spent in a stage: open, alloc, read and decode are the steps of get; get, put and delete are whole calls.",
+		Help:                            "Seconds a batch spent in a stage: open, alloc, read and decode are the steps of get (in an unmodified Loki large chunks are decoded within read); get, put and delete are whole calls.",
 		Buckets:                         prometheus.ExponentialBuckets(0.0001, 4, 9), // 0.1 ms to 6.5 s, for who scrapes no native ones
 		NativeHistogramBucketFactor:     1.1,
 		NativeHistogramMaxBucketNumber:  100,
