@@ -38,7 +38,7 @@ HEADERS  := $(wildcard c/include/*.h c/src/*.h c/test/*.h)
 # the package, so that a new archive means a new link.
 LIB_ID   := go/internal/core/libchunkring_id.h
 
-C_TESTS  := $(patsubst c/test/%.c,$(BUILD)/test/%,$(filter-out $(SKIP:%=c/test/%.c),$(wildcard c/test/test_*.c)))
+C_TESTS  := $(patsubst c/test/%.c,$(BUILD)/test/%,$(wildcard c/test/test_*.c))
 
 .PHONY: chunkctl install-chunkctl test-chunkctl test-chunkctl-asan fuzz sim test-fuzz-saved help deps lib run genstore loki loki-src loki-stock test-e2e test-loki test-loki-subset bench bench-programs bench-quick bench-check bench-e2e soak test test-c test-go test-nocgo test-loki-src asan tsan \
 	valgrind lint clean
@@ -300,12 +300,11 @@ sim: deps $(BUILD)/test/test_sim ## the core over a simulated kernel, SEEDS=1000
 asan: ## C tests under AddressSanitizer and UndefinedBehaviorSanitizer, debug build
 	$(MAKE) test-c BUILD=build/asan SANITIZE=address,undefined DEBUG=1
 
-# Not test_sim: its simulated kernel is not written for ThreadSanitizer yet.
 tsan: ## C tests under ThreadSanitizer
-	$(MAKE) test-c BUILD=build/tsan SANITIZE=thread DEBUG=1 SKIP=test_sim
+	CR_SIM_SEEDS=$${CR_SIM_SEEDS:-500} $(MAKE) test-c BUILD=build/tsan SANITIZE=thread DEBUG=1
 
 valgrind: ## C tests under valgrind (slow; threads and fault back-ends where it does not know io_uring)
-	CR_TEST_BACKENDS=threads,fault $(MAKE) test-c BUILD=build/valgrind DEBUG=1 \
+	CR_TEST_BACKENDS=threads,fault CR_SIM_SEEDS=100 $(MAKE) test-c BUILD=build/valgrind DEBUG=1 \
 		TEST_WRAPPER="valgrind -q --error-exitcode=9 --leak-check=full"
 
 # ---- static analysis, other compilers, another architecture ----

@@ -48,7 +48,6 @@ struct caller {
 	uint32_t         *sums[BATCHES_MAX]; /* of buffers, taken when their batch returned */
 	uint32_t          n_batches;
 	uint64_t          random;
-	_Atomic(struct fx_batch *) running;
 };
 
 enum give { GIVE_ALL, GIVE_NONE_TO_SOME, GIVE_LITTLE_TO_SOME, GIVE_ERROR };
@@ -331,37 +330,68 @@ static bool allowed(const struct caller *c, const struct cr_req *req, const stru
 
 /* ---- Batches ---- */
 
-static int give_less(struct fx_batch *b, uint32_t first, uint32_t n)
+/* Which buffers may be written to, and for which request. Not looked up in the batches themselves:
+ * those of other callers are being changed. */
+static struct live {
+	const uint8_t         *start;
+	size_t                 bytes;
+	const struct cr_req   *req;
+	const struct fx_batch *batch;
+} live[SIM_FILES_MAX];
+static uint32_t n_live;
+static pthread_mutex_t live_mu = PTHREAD_MUTEX_INITIALIZER;
+
+static void live_add(const struct fx_batch *b, const struct cr_req *req)
 {
-	if (giving == GIVE_ERROR)
-		return -1;
-	for (uint32_t i = first; i < first + n; i++) {
-		if (b->reqs[i].status != CR_PENDING || i % 5)
-			continue;
-		if (giving == GIVE_NONE_TO_SOME)
-			b->reqs[i].buf = NULL;
-		else if (giving == GIVE_LITTLE_TO_SOME)
-			b->reqs[i].cap_bytes--;
-	}
-	return 0;
+	pthread_mutex_lock(&live_mu);
+	FX_CHECK(n_live < SIM_FILES_MAX);
+	live[n_live++] = (struct live){ req->buf, req->cap_bytes, req, b };
+	pthread_mutex_unlock(&live_mu);
+}
+
+static void live_end(const struct fx_batch *b)
+{
+	uint32_t kept = 0;
+
+	pthread_mutex_lock(&live_mu);
+	for (uint32_t i = 0; i < n_live; i++)
+		if (live[i].batch != b)
+			live[kept++] = live[i];
+	n_live = kept;
+	pthread_mutex_unlock(&live_mu);
 }
 
 static bool buffer_live(const void *buf, size_t bytes)
 {
 	const uint8_t *at = buf;
+	const struct cr_req *req = NULL;
 
-	for (uint32_t c = 0; c < n_callers; c++) {
-		const struct fx_batch *b = callers[c].running;
+	pthread_mutex_lock(&live_mu);
+	for (uint32_t i = 0; i < n_live && !req; i++)
+		if (at >= live[i].start && bytes <= live[i].bytes &&
+		    (size_t)(at - live[i].start) <= live[i].bytes - bytes)
+			req = live[i].req;
+	pthread_mutex_unlock(&live_mu);
+	return req && req->status == CR_PENDING;
+}
 
-		for (uint32_t i = 0; b && i < b->n; i++) {
-			const uint8_t *start = b->mem[i] ? b->mem[i] + FX_GUARD_BYTES : NULL;
+static int give_less(struct fx_batch *b, uint32_t first, uint32_t n)
+{
+	if (giving == GIVE_ERROR)
+		return -1;
+	for (uint32_t i = first; i < first + n; i++) {
+		struct cr_req *req = &b->reqs[i];
 
-			if (start && at >= start && bytes <= b->mem_bytes[i] &&
-			    (size_t)(at - start) <= b->mem_bytes[i] - bytes)
-				return b->reqs[i].status == CR_PENDING;
-		}
+		if (req->status != CR_PENDING)
+			continue;
+		if (i % 5 == 0 && giving == GIVE_NONE_TO_SOME)
+			req->buf = NULL;
+		else if (i % 5 == 0 && giving == GIVE_LITTLE_TO_SOME)
+			req->cap_bytes--;
+		if (req->buf)
+			live_add(b, req);
 	}
-	return false;
+	return 0;
 }
 
 /* Each file once: how often it fails is counted. The whole list or a part of it. */
@@ -427,9 +457,8 @@ static void *run_caller(void *arg)
 
 		for (uint32_t i = 0; i < b->n; i++)
 			times[i] = c->files[first + i].times;
-		c->running = b;
 		fx_read(c->fx, b); /* one final status, one callback, guards */
-		c->running = NULL;
+		live_end(b);
 		for (uint32_t i = 0; i < b->n; i++) {
 			const struct sim_file *f = &c->files[first + i];
 
