@@ -117,13 +117,19 @@ static void chunk_release(struct merge *m, struct chunk_open *c)
 	free(c);
 }
 
-static void run_free(struct merge *m, struct run *r)
+static void run_free(struct run *r)
 {
-	if (--r->chunk->runs == 0)
-		chunk_release(m, r->chunk);
 	entries_end(&r->reader);
 	bytes_free(&r->raw);
 	free(r);
+}
+
+/* A run that was in the heap; with its last run a chunk goes too. */
+static void run_end(struct merge *m, struct run *r)
+{
+	if (--r->chunk->runs == 0)
+		chunk_release(m, r->chunk);
+	run_free(r);
 }
 
 /* The next block of the run that can be read. */
@@ -184,11 +190,12 @@ static void run_start(struct merge *m, struct chunk_open *c, uint32_t from, uint
 	r->end_block = to;
 	r->order = from;
 	r->raw.max = RAW_BYTES_MAX + 1;
-	c->runs++;
-	if (next_block(m, r) && advance(m, r))
+	if (next_block(m, r) && advance(m, r)) {
+		c->runs++;
 		push(m, r);
-	else
-		run_free(m, r);
+	} else {
+		run_free(r);
+	}
 }
 
 static bool in_order(const struct block_list *blocks)
@@ -252,7 +259,6 @@ static void chunk_start(struct merge *m, const struct merge_chunk *mc)
 	c->path = mc->path;
 	c->order = m->opened++;
 	c->file.max = FILE_BYTES_MAX + 1;
-	c->runs = 1; /* our own, until all are started */
 	if (chunk_load(m, c)) {
 		if (in_order(&c->blocks)) {
 			run_start(m, c, 0, c->blocks.n);
@@ -261,7 +267,7 @@ static void chunk_start(struct merge *m, const struct merge_chunk *mc)
 				run_start(m, c, i, i + 1);
 		}
 	}
-	if (--c->runs == 0)
+	if (c->runs == 0)
 		chunk_release(m, c);
 	if (m->bytes > MERGE_BYTES_MAX)
 		die("chunks of more than 2 GiB overlap in time; narrow them with --match, --tenant, "
@@ -305,7 +311,7 @@ bool merge_next(struct merge *m, struct merged *out)
 			m->heap[0] = m->heap[--m->runs];
 			if (m->runs)
 				sift_down(m, 0);
-			run_free(m, r);
+			run_end(m, r);
 		}
 	}
 	while (m->next < m->n && !stopped() &&
@@ -327,7 +333,7 @@ uint64_t merge_damaged(const struct merge *m, uint64_t *trouble)
 void merge_close(struct merge *m)
 {
 	for (size_t i = 0; i < m->runs; i++)
-		run_free(m, m->heap[i]);
+		run_end(m, m->heap[i]);
 	scratch_put(m->scratch);
 	free(m->heap);
 	free(m);

@@ -262,12 +262,11 @@ static void batch_prepare(struct scan *s)
 /* Files that got no buffer are the start of the next batch. */
 static void batch_finish(struct scan *s)
 {
-	uint64_t bytes = 0, files = 0;
+	uint64_t bytes = 0, mean;
 	uint32_t left = 0;
 
 	for (uint32_t i = 0; i < s->n; i++) {
 		bytes += s->reqs[i].size_bytes;
-		files++;
 		if (s->reqs[i].status == CR_NO_BUFFER) {
 			s->items[left] = s->items[i];
 			if (s->items[left].found.key)
@@ -277,9 +276,10 @@ static void batch_finish(struct scan *s)
 			tell(s, i);
 		}
 	}
-	s->average = (s->average * (AVERAGE_WEIGHT - 1) + bytes / files) / AVERAGE_WEIGHT;
-	if (bytes / files > s->average)
-		s->average = bytes / files;
+	mean = s->n ? bytes / s->n : 0;
+	s->average = (s->average * (AVERAGE_WEIGHT - 1) + mean) / AVERAGE_WEIGHT;
+	if (mean > s->average)
+		s->average = mean;
 	s->want = (uint32_t)(s->slab_bytes / (s->average + ALIGN));
 	if (s->want < 1)
 		s->want = 1;

@@ -46,7 +46,7 @@ func TestCatGoodCorpus(t *testing.T) {
 // Whole stores, merged: all entries of all chunks, each chunk's in its order, the times ascending.
 func TestCatStores(t *testing.T) {
 	for _, codec := range []string{"none", "gzip", "lz4", "snappy", "flate", "zstd"} {
-		x := generate(t, chunkgen.Options{Count: 30, Size: 30000, Tenants: 2, Streams: 3, Block: 8192, Codec: codec})
+		x := generate(t, chunkgen.Options{Count: 12, Size: 20000, Tenants: 2, Streams: 3, Block: 8192, Codec: codec})
 		var want []entry
 		for _, r := range x.Refs {
 			want = append(want, lokiEntries(t, r, read(t, x.Path(r)))...)

@@ -22,29 +22,32 @@ import (
 
 // Every codec, format and layout that Loki writes is sound, to the last entry.
 func TestVerifyLokisOwnStores(t *testing.T) {
-	codecs := []string{"none", "gzip", "lz4-64k", "lz4-256k", "lz4-1M", "lz4", "snappy", "flate", "zstd"}
-	for _, schema := range []string{"v9", "v11", "v12", "v13"} {
-		for format := 1; format <= 4; format++ {
-			for _, codec := range codecs {
-				if format == 1 && codec != "gzip" {
-					continue // the first format knows nothing else
-				}
-				t.Run(fmt.Sprintf("%s/%d/%s", schema, format, codec), func(t *testing.T) {
-					x := generate(t, chunkgen.Options{Count: 6, Size: 9000, Tenants: 2, Streams: 2,
-						Block: 4096, Schema: schema, Format: format, Codec: codec})
-					entries := int64(0)
-					for _, r := range x.Refs {
-						entries += int64(r.Entries)
-					}
-					r := verify(t, "--deep", x.Dir())
-					require.Empty(t, r.findings)
-					require.Equal(t, exitSound, r.code)
-					require.Equal(t, int64(len(x.Refs)), r.summary.num("chunks"))
-					require.Equal(t, x.Bytes(), r.summary.num("bytes"))
-					require.Equal(t, entries, r.summary.num("entries"))
-					require.Equal(t, int64(1), r.summary.num("other_files"), "the generator's index")
-				})
+	sound := func(schema string, format int, codec string) {
+		t.Run(fmt.Sprintf("%s/%d/%s", schema, format, codec), func(t *testing.T) {
+			x := generate(t, chunkgen.Options{Count: 3, Size: 9000, Tenants: 2, Streams: 2, Block: 4096,
+				Schema: schema, Format: format, Codec: codec})
+			entries := int64(0)
+			for _, r := range x.Refs {
+				entries += int64(r.Entries)
 			}
+			r := verify(t, "--deep", x.Dir())
+			require.Empty(t, r.findings)
+			require.Equal(t, exitSound, r.code)
+			require.Equal(t, int64(len(x.Refs)), r.summary.num("chunks"))
+			require.Equal(t, x.Bytes(), r.summary.num("bytes"))
+			require.Equal(t, entries, r.summary.num("entries"))
+			require.Equal(t, int64(1), r.summary.num("other_files"), "the generator's index")
+		})
+	}
+	sound("v13", 1, "gzip") // the first format knows nothing else
+	for format := 2; format <= 4; format++ {
+		for _, codec := range []string{"none", "gzip", "lz4-64k", "lz4-256k", "lz4-1M", "lz4", "snappy", "flate", "zstd"} {
+			sound("v13", format, codec)
+		}
+	}
+	for _, schema := range []string{"v9", "v10", "v11", "v12"} { // a schema is a layout of names only
+		for format := 1; format <= 4; format++ {
+			sound(schema, format, "gzip")
 		}
 	}
 }
