@@ -332,7 +332,8 @@ reproducible: deps ## the archive twice, from two directories: the same bytes
 
 ARM64 := $(BUILD)/arm64
 test-arm64: deps ## cross-built for arm64, C tests under qemu-user (no io_uring there)
-	@GO='$(GO)' CC='$(CC)' sh .ci/deps aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu qemu-aarch64=qemu-user
+	@GO='$(GO)' CC='$(CC)' sh .ci/deps aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu \
+		/usr/aarch64-linux-gnu/include/stdio.h=libc6-dev-arm64-cross qemu-aarch64=qemu-user
 	@sh .ci/arm64-libs $(ARM64)
 	CR_TEST_BACKENDS=threads,fault PKG_CONFIG_LIBDIR=$(CURDIR)/$(ARM64)/root/usr/lib/aarch64-linux-gnu/pkgconfig \
 		LD_LIBRARY_PATH= $(MAKE) test-c NO_DEPS=1 BUILD=$(ARM64) CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar \

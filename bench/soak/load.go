@@ -25,7 +25,6 @@ import (
 type seat struct {
 	cfg    chunkring.Config
 	client atomic.Pointer[chunkring.Client]
-	stops  sync.Mutex
 }
 
 // load is everything that runs at the same time.

@@ -268,7 +268,7 @@ static const struct {
 /* Tenants that stock would store so, too. */
 static const char *const odd_tenants[] = {
 	"\xff\xfe", "a\nb", " ", "...", "..a", ".hidden", "-rf", "*", "a;b", "\x01\x7f", "%00",
-	"\xe2\x80\xae" "abc", "con", "a\\b", "'\"`$(x)", "\xc0\xaf\xc0\xae",
+	("\xe2\x80\xae" "abc"), "con", "a\\b", "'\"`$(x)", "\xc0\xaf\xc0\xae",
 };
 
 #define ATTACKS (sizeof(attacks) / sizeof(attacks[0]))

@@ -199,7 +199,7 @@ static void read_singly(struct bench *b, struct cr_ctx *ctx, struct cr_pool *poo
 
 static void measure(struct bench *b, struct cr_ctx *ctx, struct cr_pool *pool, struct measure *m)
 {
-	double seconds[ROUNDS_MAX], cpu[ROUNDS_MAX];
+	double seconds[ROUNDS_MAX] = { 0 }, cpu[ROUNDS_MAX] = { 0 };
 	size_t done = 0;
 
 	if (!m->cold)
