@@ -242,7 +242,7 @@ fuzz: deps $(BUILD)/fuzz-seeds ## libFuzzer on every target of c/fuzz, SECONDS=6
 # Everything that is in testdata, and what once found something (testdata/fuzz/<target>/).
 test-fuzz-saved: $(FUZZ_C:%=$(BUILD)/replay/%) $(BUILD)/fuzz-seeds
 	@rm -rf $(BUILD)/replay/seeds && mkdir -p $(BUILD)/replay/seeds
-	@$(BUILD)/fuzz-seeds $(BUILD)/replay/seeds testdata/good/*.chunk testdata/bad/*.chunk
+	@$(TEST_WRAPPER) $(BUILD)/fuzz-seeds $(BUILD)/replay/seeds testdata/good/*.chunk testdata/bad/*.chunk
 	@for t in $(FUZZ_C); do t=$(BUILD)/replay/$$t; echo "== $$t"; \
 		$(TEST_WRAPPER) $$t $$(ls -d $(BUILD)/replay/seeds/$${t##*/} $(BUILD)/replay/seeds/snappy \
 			testdata/fuzz/$${t##*/} 2>/dev/null) >$$t.log 2>&1 || { cat $$t.log; echo "FAILED: $$t"; exit 1; }; \
