@@ -124,9 +124,15 @@ func patience(ctx context.Context, r *rand.Rand) (context.Context, context.Cance
 // batch picks what to read: mostly few chunks, sometimes many; one may come twice.
 func (l *load) batch(r *rand.Rand) (picked []*slot, refs []chunk.Chunk, before []uint64) {
 	n := 1 + r.IntN([]int{1, 8, 50, 50, 150}[r.IntN(5)])
+	seen := map[*slot]uint64{}
 	for range n {
 		s := l.slots[r.IntN(len(l.slots))]
-		picked, refs, before = append(picked, s), append(refs, s.ref), append(before, s.now.Load())
+		now, twice := seen[s]
+		if !twice { // one answer about it is as good as the other: they are not told apart
+			now = s.now.Load()
+			seen[s] = now
+		}
+		picked, refs, before = append(picked, s), append(refs, s.ref), append(before, now)
 	}
 	return picked, refs, before
 }
@@ -212,27 +218,58 @@ func (l *load) check(op string, picked []*slot, before []uint64, out []chunk.Chu
 		l.fail("%s: %d chunks and %d failures for %d requested", op, len(out), len(failed), len(picked))
 		return
 	}
+	read := whichWereRead(picked, out, failed)
+	if read == nil {
+		l.fail("%s: of %d requested chunks one is missing or out of order", op, len(picked))
+		return
+	}
 	how := map[string]int64{}
 	for i, s := range picked {
 		now, sure := settled(before[i], s.now.Load())
 		if !sure {
 			l.unsettled.Add(1)
 		}
-		switch {
-		case len(out) > 0 && out[0].ChunkRef == s.ref.ChunkRef:
+		if read[i] {
 			how[l.good(op, s, &out[0], now, sure)]++
 			out = out[1:]
-		case len(failed) > 0 && failed[0].Key == s.key:
+		} else {
 			how[l.bad(op, s, failed[0], now, sure)]++
 			failed = failed[1:]
-		default:
-			l.fail("%s: chunk %d of %d is missing or out of order: %s", op, i, len(picked), s.key)
-			return
 		}
 	}
 	for name, n := range how {
 		l.outcome(op, name, n)
 	}
+}
+
+// whichWereRead says which of picked out answers, where failed answers all others and both are in the order
+// of the request; nil if they can't be that. A chunk that was requested twice may have been read once, before
+// or after it changed: which time it was, the chunks around it decide. failed has what out has not.
+func whichWereRead(picked []*slot, out []chunk.Chunk, failed []*chunkring.ChunkError) []bool {
+	wasRead := func(i, j int) bool { return j < len(out) && out[j].ChunkRef == picked[i].ref.ChunkRef }
+	wasNot := func(i, j int) bool { return i-j < len(failed) && failed[i-j].Key == picked[i].key }
+	// fits[i][j]: out[j:] and the failures after the first i-j answer picked[i:].
+	fits := make([][]bool, len(picked)+1)
+	for i := len(picked); i >= 0; i-- {
+		fits[i] = make([]bool, i+1)
+		for j := range fits[i] {
+			if i == len(picked) {
+				fits[i][j] = j == len(out)
+			} else {
+				fits[i][j] = fits[i+1][j+1] && wasRead(i, j) || fits[i+1][j] && wasNot(i, j)
+			}
+		}
+	}
+	if !fits[0][0] {
+		return nil
+	}
+	read, j := make([]bool, len(picked)), 0
+	for i := range picked {
+		if read[i] = fits[i+1][j+1] && wasRead(i, j); read[i] {
+			j++
+		}
+	}
+	return read
 }
 
 func (l *load) good(op string, s *slot, c *chunk.Chunk, now state, sure bool) string {

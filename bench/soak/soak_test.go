@@ -81,6 +81,26 @@ func TestSoakSeesWhatIsWrong(t *testing.T) {
 		require.Equal(t, c.wrong, l.wrongN > 0, "%s: %v", name, l.wrong)
 	}
 
+	// A chunk that was requested twice and arrived in between: the answers fit in one way only.
+	c := slots[2]
+	for _, x := range []struct {
+		picked []*slot
+		out    []chunk.Chunk
+		failed []*slot
+		want   []bool
+	}{
+		{[]*slot{a, b, a}, []chunk.Chunk{good(a)}, []*slot{a, b}, []bool{false, false, true}},
+		{[]*slot{a, b, a}, []chunk.Chunk{good(a)}, []*slot{b, a}, []bool{true, false, false}},
+		{[]*slot{a, b, c, a}, []chunk.Chunk{good(b), good(a)}, []*slot{a, c}, []bool{false, true, false, true}},
+		{[]*slot{a, a}, []chunk.Chunk{good(a), good(a)}, nil, []bool{true, true}},
+		{[]*slot{a, b, a}, []chunk.Chunk{good(a)}, []*slot{a, c}, nil},
+		{[]*slot{a, b, a}, []chunk.Chunk{good(a), good(b)}, []*slot{b}, nil},
+	} {
+		var batch *chunkring.BatchError
+		require.ErrorAs(t, failed(os.ErrNotExist, x.failed...), &batch)
+		require.Equal(t, x.want, whichWereRead(x.picked, x.out, batch.Failed), "%v", x.want)
+	}
+
 	l := &load{slots: slots, counts: map[string]int64{}}
 	l.again(kept{a, raw})
 	require.EqualValues(t, 1, l.wrongN, "changed under a live chunk")
