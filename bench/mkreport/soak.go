@@ -5,6 +5,9 @@ package main
 import (
 	"fmt"
 	"image/color"
+	"maps"
+	"slices"
+	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -12,11 +15,14 @@ import (
 	"github.com/chunkring/chunkring/bench/internal/result"
 )
 
-// overTime adds one quantity of a soak to a plot as a line.
+// overTime adds one quantity of a soak to a plot as a line. What is zero could not be read: sampling needs
+// a descriptor, too.
 func overTime(p *plot.Plot, s *result.Soak, name string, c color.RGBA, dashed bool, of func(*result.SoakSample) float64) error {
 	var xy plotter.XYs
 	for i := range s.Samples {
-		xy = append(xy, plotter.XY{X: s.Samples[i].Seconds / 60, Y: of(&s.Samples[i])})
+		if y := of(&s.Samples[i]); y > 0 {
+			xy = append(xy, plotter.XY{X: s.Samples[i].Seconds / 60, Y: y})
+		}
 	}
 	line, err := plotter.NewLine(xy)
 	if err != nil {
@@ -37,7 +43,9 @@ func soakPlot(s *result.Soak) (*figure, error) {
 	counts := newPlot("descriptors, threads, goroutines", "minutes", "")
 	latency := newPlot("one call: median and 99th percentile", "minutes", "ms")
 	logAxis(&latency.Y)
-	f := &figure{name: "soak", about: "soak over time", panels: []*plot.Plot{memory, counts, latency}, width: 1150, height: 400}
+	f := &figure{name: "soak", about: "soak over time",
+		finding: fmt.Sprintf("%.0f minutes of everything at once: %d GB compared byte by byte, %d wrong", s.Seconds/60, s.Counts.Bytes/1e9, s.WrongN),
+		note:    fmt.Sprintf("%s, %s; %s", s.Machine, s.Go, strings.Join(slices.Sorted(maps.Values(s.Limits)), ", ")), panels: []*plot.Plot{memory, counts, latency}, width: 1150, height: 400}
 	for _, p := range f.panels {
 		grid(p)
 		p.Legend.Top = true
@@ -60,11 +68,10 @@ func soakPlot(s *result.Soak) (*figure, error) {
 		curves = append(curves, curve{memory, "control group, with page cache", grey, false, func(x *result.SoakSample) float64 { return x.GroupMB }})
 	}
 	colors := map[string]color.RGBA{"get": blue, "get pooled": green, "put": orange, "delete": purple}
-	const least = 0.001 // what a logarithm can take: nothing was done in this interval
 	for _, op := range result.SoakOps {
 		curves = append(curves,
-			curve{latency, op, colors[op], false, func(x *result.SoakSample) float64 { return max(x.Ops[op].P50, least) }},
-			curve{latency, op + ", p99", colors[op], true, func(x *result.SoakSample) float64 { return max(x.Ops[op].P99, least) }})
+			curve{latency, op, colors[op], false, func(x *result.SoakSample) float64 { return x.Ops[op].P50 }},
+			curve{latency, op + ", p99", colors[op], true, func(x *result.SoakSample) float64 { return x.Ops[op].P99 }})
 	}
 	for _, c := range curves {
 		if err := overTime(c.on, s, c.name, c.color, c.dashed, c.of); err != nil {
@@ -74,7 +81,7 @@ func soakPlot(s *result.Soak) (*figure, error) {
 	for _, p := range []*plot.Plot{memory, counts} {
 		p.Y.Min, p.Y.Max = 0, p.Y.Max*1.3 // room for the legend
 	}
-	latency.Y.Max *= 30
+	latency.Y.Max *= 1000
 	return f, nil
 }
 
