@@ -11,6 +11,7 @@ import (
 
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
 
+	"github.com/chunkring/chunkring/go/internal/blockread"
 	"github.com/chunkring/chunkring/go/internal/chunkcheck"
 )
 
@@ -93,6 +94,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		Namespace: "chunkring", Name: "backend_info",
 		Help: "1 for the back-end in use; fallback_reason says why it is not io_uring.",
 	}, []string{"backend", "fallback_reason"}))
+	register(reg, &errs, blockread.Collector) // the process's: it is there once, whoever asks
 	return m, errors.Join(errs...)
 }
 

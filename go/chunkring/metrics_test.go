@@ -7,17 +7,24 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/stretchr/testify/require"
 
+	"github.com/grafana/loki/v3/pkg/chunkenc"
+	"github.com/grafana/loki/v3/pkg/compression"
+	"github.com/grafana/loki/v3/pkg/logproto"
+	"github.com/grafana/loki/v3/pkg/logql/log"
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
 
 	"github.com/chunkring/chunkring/go/chunkring"
@@ -26,7 +33,7 @@ import (
 )
 
 // samples are the values of a registry: counters and gauges as in "name{label}" or "name{label,label}"
-// (the labels' values), without those that are 0.
+// (the labels' values), without those that are 0 and those of blocks, which are the process's.
 func samples(t testing.TB, reg prometheus.Gatherer) map[string]float64 {
 	t.Helper()
 	all := map[string]float64{}
@@ -55,6 +62,9 @@ func eachSample(t testing.TB, reg prometheus.Gatherer, do func(name string, m *d
 	families, err := reg.Gather()
 	require.NoError(t, err)
 	for _, f := range families {
+		if aboutBlocks.MatchString(f.GetName()) {
+			continue
+		}
 		for _, m := range f.Metric {
 			var labels []string
 			for _, l := range m.Label { // sorted by name
@@ -64,6 +74,8 @@ func eachSample(t testing.TB, reg prometheus.Gatherer, do func(name string, m *d
 		}
 	}
 }
+
+var aboutBlocks = regexp.MustCompile(`^chunkring_(block_|blocks_(decoded|iterated|left)_total)`)
 
 // only are the samples of one metric.
 func only(all map[string]float64, metric string) map[string]float64 {
@@ -111,6 +123,68 @@ func TestMetricsStartAtZero(t *testing.T) {
 	for _, name := range []string{"chunkring_chunks_total{put,error}", "chunkring_corrupt_chunks_total{checksum}",
 		"chunkring_corrupt_chunks_total{metas_range}", "chunkring_stage_duration_seconds{delete}"} {
 		require.Contains(t, series, name)
+	}
+}
+
+// What is on and what it did is in Loki's registry, for every codec; in an unmodified Loki nothing is on.
+func TestBlockMetrics(t *testing.T) {
+	_, patched := any(compression.GZIP).(interface {
+		SetReaderPool(p compression.ReaderPool)
+	})
+	on := func(yes bool) float64 {
+		if yes && patched {
+			return 1
+		}
+		return 0
+	}
+	value := func(reg prometheus.Gatherer, metric, label string) (v float64) {
+		families, err := reg.Gather()
+		require.NoError(t, err)
+		for _, f := range families {
+			for _, m := range f.Metric {
+				for _, l := range m.Label {
+					if f.GetName() == metric && l.GetValue() == label {
+						v += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+					}
+				}
+			}
+		}
+		return v
+	}
+	dir := t.TempDir()
+	s := sampleNamed(t, "v4-gzip")
+	place(t, dir, v13, s.ref, s.bytes)
+	for _, flat := range []bool{true, false} {
+		cfg, reg := chunkring.Config{Directory: dir}, prometheus.NewRegistry()
+		if !flat {
+			require.NoError(t, cfg.FlatIteration.Set("false"))
+		}
+		c, err := chunkring.New(cfg, v13, nil, reg)
+		require.NoError(t, err)
+		for _, codec := range []string{"gzip", "snappy", "zstd", "lz4-64k", "none"} {
+			require.Equal(t, on(true), value(reg, "chunkring_block_decoder_enabled", codec), codec)
+		}
+		require.Equal(t, on(flat), value(reg, "chunkring_block_iteration_enabled", "in_place"))
+		require.Equal(t, on(flat), value(reg, "chunkring_block_iteration_enabled", "push_down"))
+
+		decoded, lines := value(reg, "chunkring_blocks_decoded_total", "gzip"), value(reg, "chunkring_block_lines_total", "gzip")
+		out, err := c.GetChunks(context.Background(), []chunk.Chunk{s.ref})
+		require.NoError(t, err)
+		facade := out[0].Data.(*chunkenc.Facade)
+		it, err := facade.LokiChunk().Iterator(context.Background(), time.Unix(0, 0), time.Unix(1<<33, 0), logproto.FORWARD,
+			log.NewNoopPipeline().ForStream(labels.EmptyLabels()))
+		require.NoError(t, err)
+		n := 0
+		for it.Next() {
+			n++
+		}
+		require.NoError(t, it.Err())
+		require.NoError(t, it.Close())
+		require.Positive(t, n)
+		require.Equal(t, patched, value(reg, "chunkring_blocks_decoded_total", "gzip") > decoded)
+		require.Equal(t, on(flat)*float64(n), value(reg, "chunkring_block_lines_total", "gzip")-lines)
+		c.Stop()
+		require.Zero(t, value(reg, "chunkring_block_decoder_enabled", "gzip"), "as Loki has it")
 	}
 }
 
