@@ -165,7 +165,8 @@ func (t *test) setBuilds() {
 		return
 	}
 	t.oursLoki = lokiproc.Build{Name: "ours", Bin: t.ours, Backend: "any", Args: strings.Fields(t.lokiArgs)}
-	t.threadsLoki = lokiproc.Build{Name: "threads", Bin: t.ours, Backend: "threads", Args: []string{"-local.chunkring.backend=threads"}}
+	t.threadsLoki = lokiproc.Build{Name: "threads", Bin: t.ours, Backend: "threads",
+		Args: []string{"-local.chunkring.backend=threads", "-local.chunkring.push-down-filters=false"}}
 	t.offLoki = lokiproc.Build{Name: "off", Bin: t.ours, Args: []string{"-local.chunkring.enabled=false"}}
 }
 

@@ -91,7 +91,8 @@ type pass struct {
 	all     []string // tenants for which all Lokis are asked, not just stock and ours
 }
 
-// read lets four Lokis answer queries over the store: stock, ours, ours on threads, ours switched off.
+// read lets four Lokis answer queries over the store: stock; ours; ours on threads, whose pipelines see every
+// line; ours switched off.
 func (t *test) read(ctx context.Context, cacheMB int) error {
 	cache := "no chunk cache"
 	some := []string{t.tenants[0], t.tenants[1], mixedTenant}
@@ -123,6 +124,13 @@ func (t *test) read(ctx context.Context, cacheMB int) error {
 		}
 	}
 	for _, p := range readers {
+		m, err := p.Metrics(ctx)
+		if err != nil {
+			return err
+		}
+		if err := lokiproc.CheckBlocks(p.Build, m, true); err != nil {
+			return err
+		}
 		if err := p.Stop(); err != nil {
 			return err
 		}

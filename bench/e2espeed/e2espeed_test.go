@@ -17,6 +17,7 @@ import (
 
 	"github.com/chunkring/chunkring/bench/internal/loglines"
 	"github.com/chunkring/chunkring/bench/internal/lokiproc"
+	"github.com/chunkring/chunkring/bench/internal/result"
 )
 
 // collect returns what a store of busy streams would get: lines by stream, and every time stamp once.
@@ -173,18 +174,18 @@ func TestRatiosAreThoseOfPairs(t *testing.T) {
 	side := func(name string, wall ...float64) *contender {
 		c := &contender{Proc: &lokiproc.Proc{Build: lokiproc.Build{Name: name}}}
 		for _, w := range wall {
-			c.samples = append(c.samples, sample{WallMs: w, CPUMs: 2 * w})
+			c.samples = append(c.samples, result.E2ESample{WallMs: w, CPUMs: 2 * w})
 		}
 		return c
 	}
-	var r results
-	r.addRow(side("stock", 10, 30, 60), side("ours", 10, 10, 30), row{Store: "s"})
+	var r result.E2E
+	addRow(&r, side("stock", 10, 30, 60), side("ours", 10, 10, 30), result.E2ERow{Store: "s"})
 	require.Len(t, r.Rows, 1)
 	require.Equal(t, "ours", r.Rows[0].Contender)
 	require.Equal(t, 3, r.Rows[0].Pairs)
-	require.Equal(t, spread{2, 1, 3}, r.Rows[0].WallRatio)
-	require.Equal(t, spread{30, 10, 60}, r.Rows[0].Stock.WallMs)
-	require.Equal(t, spread{20, 20, 60}, r.Rows[0].Other.CPUMs)
+	require.Equal(t, result.Spread{P50: 2, P10: 1, P90: 3}, r.Rows[0].WallRatio)
+	require.Equal(t, result.Spread{P50: 30, P10: 10, P90: 60}, r.Rows[0].Stock.WallMs)
+	require.Equal(t, result.Spread{P50: 20, P10: 20, P90: 60}, r.Rows[0].Other.CPUMs)
 }
 
 func TestWrongFlagsAreRefused(t *testing.T) {

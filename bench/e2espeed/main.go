@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/chunkring/chunkring/bench/internal/lokiproc"
+	"github.com/chunkring/chunkring/bench/internal/result"
 )
 
 // Exit codes, as -help documents them.
@@ -179,8 +180,7 @@ func (o *options) contenders() []lokiproc.Build {
 type bench struct {
 	options
 	lokiproc.Fleet
-	results
-	names []string // of the stores
+	result.E2E
 }
 
 func run(ctx context.Context, o options) error {
@@ -201,9 +201,6 @@ func run(ctx context.Context, o options) error {
 	if err != nil || o.makeOnly {
 		return err
 	}
-	for _, s := range stores {
-		b.names = append(b.names, s.name)
-	}
 	if b.Header, err = b.header(ctx, stores); err != nil {
 		return err
 	}
@@ -211,9 +208,9 @@ func run(ctx context.Context, o options) error {
 	if len(b.Rows) == 0 {
 		return err
 	}
-	b.print(os.Stdout) // what there is, even if something failed later
+	b.Markdown(os.Stdout) // what there is, even if something failed later
 	if o.jsonFile != "" {
-		err = errors.Join(err, b.writeJSON(o.jsonFile))
+		err = errors.Join(err, result.SaveE2E(o.jsonFile, &b.E2E))
 	}
 	return err
 }

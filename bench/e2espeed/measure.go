@@ -10,6 +10,7 @@ import (
 
 	"github.com/chunkring/chunkring/bench/internal/lokiproc"
 	"github.com/chunkring/chunkring/bench/internal/report"
+	"github.com/chunkring/chunkring/bench/internal/result"
 )
 
 const (
@@ -21,19 +22,11 @@ const (
 	settleMax   = 300 * time.Millisecond
 )
 
-// sample is one answer's cost.
-type sample struct {
-	WallMs  float64
-	CPUMs   float64
-	FetchMs float64 // in GetChunks, all parts of the query together, as Loki counts
-	wall    time.Duration
-}
-
 // contender is a Loki under test, and what was measured of one query.
 type contender struct {
 	*lokiproc.Proc
 	tally   lokiproc.Tally
-	samples []sample
+	samples []result.E2ESample
 	peak    int64         // RSS in this query
 	peakAll int64         // and in all of this store
 	idleCPU time.Duration // spent while others were asked
@@ -83,6 +76,13 @@ func (b *bench) measureStore(ctx context.Context, s store) error {
 	}
 	c.reportMemory()
 	for _, p := range c.contenders {
+		m, err := p.Metrics(ctx)
+		if err != nil {
+			return err
+		}
+		if err := lokiproc.CheckBlocks(p.Build, m, false); err != nil {
+			return err
+		}
 		if err := p.Stop(); err != nil {
 			return err
 		}
@@ -164,7 +164,7 @@ func (c *course) measure(ctx context.Context, sh shape, cold bool) error {
 			}
 			if round >= warmUps {
 				p.samples = append(p.samples, s)
-			} else if i == 0 && round == warmUps-1 && s.wall >= slowQuery {
+			} else if i == 0 && round == warmUps-1 && got.Wall >= slowQuery {
 				rounds = c.bench.slowPairs
 			}
 		}
@@ -195,37 +195,37 @@ func (c *course) finish(ctx context.Context, sh shape, cold bool, a lokiproc.Ans
 		p.peakAll = max(p.peakAll, p.peak)
 	}
 	for _, p := range c.contenders[1:] {
-		c.bench.addRow(c.contenders[0], p, row{Store: c.name, Query: sh.Name, State: stateName(cold), Chunks: a.Downloaded})
+		addRow(&c.bench.E2E, c.contenders[0], p, result.E2ERow{Store: c.name, Query: sh.Name, State: stateName(cold), Chunks: a.Downloaded})
 	}
 	return nil
 }
 
 // turn asks one Loki. Its CPU time counts until it has come to rest, so that a collection of garbage that
 // goes on after the answer is its own and no burden to the next one.
-func (c *course) turn(ctx context.Context, p *contender, sh shape, cold bool) (lokiproc.Answer, sample, error) {
+func (c *course) turn(ctx context.Context, p *contender, sh shape, cold bool) (lokiproc.Answer, result.E2ESample, error) {
 	if cold {
 		if err := drop(c.bench.drop, c.files); err != nil {
-			return lokiproc.Answer{}, sample{}, err
+			return lokiproc.Answer{}, result.E2ESample{}, err
 		}
 	}
 	before, err := c.cpuTimes()
 	if err != nil {
-		return lokiproc.Answer{}, sample{}, err
+		return lokiproc.Answer{}, result.E2ESample{}, err
 	}
 	begin := time.Now()
 	a, err := lokiproc.Ask(ctx, p.Proc, tenant, sh.Query)
 	if err != nil {
-		return a, sample{}, err
+		return a, result.E2ESample{}, err
 	}
 	if err := settle(p); err != nil {
-		return a, sample{}, err
+		return a, result.E2ESample{}, err
 	}
 	after, err := c.cpuTimes()
 	if err != nil {
-		return a, sample{}, err
+		return a, result.E2ESample{}, err
 	}
 	p.tally.Add(a)
-	s := sample{WallMs: ms(a.Wall), FetchMs: ms(a.Fetching), wall: a.Wall}
+	s := result.E2ESample{WallMs: ms(a.Wall), FetchMs: ms(a.Fetching)}
 	for i, other := range c.contenders {
 		spent := after[i] - before[i]
 		if other == p {
@@ -268,7 +268,7 @@ func settle(p *contender) error {
 
 // reportMemory notes the peaks of this store's processes.
 func (c *course) reportMemory() {
-	m := memory{Store: c.name, PeakMB: map[string]float64{}, IdleCPUPercent: map[string]float64{}}
+	m := result.E2EMemory{Store: c.name, PeakMB: map[string]float64{}, IdleCPUPercent: map[string]float64{}}
 	for _, p := range c.contenders {
 		m.PeakMB[p.Name] = float64(p.peakAll) / 1e6
 		m.IdleCPUPercent[p.Name] = 100 * p.idleCPU.Seconds() / max(p.idle.Seconds(), 1e-3)

@@ -56,14 +56,14 @@ func shapes(s store) []shape {
 }
 
 // result is the part of an answer that has the values.
-func result[T any](a lokiproc.Answer) ([]T, error) {
+func values[T any](a lokiproc.Answer) ([]T, error) {
 	var doc struct{ Data struct{ Result []T } }
 	err := json.Unmarshal(a.Text, &doc)
 	return doc.Data.Result, err
 }
 
 func checkNeedles(a lokiproc.Answer, w written) error {
-	streams, err := result[struct{ Values []any }](a)
+	streams, err := values[struct{ Values []any }](a)
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func checkNeedles(a lokiproc.Answer, w written) error {
 // checkCount: every line is in exactly one of the steps, as these are as long as the range, but for those
 // that Loki's alignment of the splits leaves out at the start.
 func checkCount(a lokiproc.Answer, w written) error {
-	series, err := result[struct{ Values [][2]any }](a)
+	series, err := values[struct{ Values [][2]any }](a)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command mkreport makes tables (Markdown, CSV) and plots (SVG, PNG) of a run of bench/experiment, or
-// the plot of one of bench/soak.
+// Command mkreport makes tables (Markdown, CSV) and plots (SVG, PNG) of a run of bench/experiment, of
+// runs of bench/e2espeed, or the plot of one of bench/soak.
 package main
 
 import (
@@ -17,8 +17,12 @@ func main() {
 	in := flag.String("in", "build/bench/full.json", "`file` that experiment left")
 	out := flag.String("out", "bench/report", "`directory` for the report")
 	soak := flag.String("soak", "", "`file` that bench/soak left: makes its plot and nothing else")
+	e2e := flag.String("e2e", "", "`files`, comma-separated, that bench/e2espeed left: makes their report and nothing else")
 	flag.Parse()
 	do := run
+	if *e2e != "" {
+		*in, do = *e2e, reportE2E
+	}
 	if *soak != "" {
 		*in, do = *soak, reportSoak
 	}
@@ -40,7 +44,11 @@ func run(in, out string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(out, "report.md"), markdown(r, made), 0o644); err != nil {
+	text := markdown(r, made)
+	if _, err := os.Stat(filepath.Join(out, "e2e.md")); err == nil {
+		text = append(text, "\n## Whole Lokis\n\n[e2e.md](e2e.md), of a run of its own.\n"...)
+	}
+	if err := os.WriteFile(filepath.Join(out, "report.md"), text, 0o644); err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(out, "results.csv"), csvTable(r), 0o644); err != nil {

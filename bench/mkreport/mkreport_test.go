@@ -92,6 +92,47 @@ func TestReportOfARun(t *testing.T) {
 	require.Equal(t, made(), again)
 }
 
+func TestReportOfWholeLokis(t *testing.T) {
+	dir := t.TempDir()
+	spread := func(v float64) result.Spread { return result.Spread{P50: v, P10: v * 0.9, P90: v * 1.1} }
+	row := func(store, query, state, who string) result.E2ERow {
+		return result.E2ERow{Store: store, Query: query, State: state, Contender: who, Pairs: 21, Chunks: 7,
+			Stock: result.E2ECost{WallMs: spread(200), CPUMs: spread(300), PeakMB: 411}, Other: result.E2ECost{WallMs: spread(100), CPUMs: spread(120)},
+			WallRatio: spread(2), CPURatio: spread(2.5)}
+	}
+	e := &result.E2E{
+		Header: result.E2EHeader{Backend: "uring", Lokis: []result.E2ELoki{{Name: "stock", Version: "loki 1"}, {Name: "ours", Version: "loki 2"}},
+			Stores: []result.E2EStore{{Name: "full-gzip", Codec: "gzip", Lines: 5, Chunks: 2, Bytes: 3e6, ChunkBytes: 4e3}}},
+		Rows: []result.E2ERow{row("full-gzip", "needle", "warm", "ours"), row("full-gzip", "needle", "cold", "ours"),
+			row("full-gzip", "needle", "warm", "disabled"), row("full-gzip", "count", "warm", "ours")},
+		Memory: []result.E2EMemory{{Store: "full-gzip", PeakMB: map[string]float64{"stock": 500, "ours": 400}}},
+	}
+	one, two := filepath.Join(dir, "1.json"), filepath.Join(dir, "2.json")
+	require.NoError(t, result.SaveE2E(one, e))
+	e.Rows[0].Store = "tiny"
+	require.NoError(t, result.SaveE2E(two, e))
+	require.NoError(t, reportE2E(one+","+two, dir))
+	md, err := os.ReadFile(filepath.Join(dir, "e2e.md"))
+	require.NoError(t, err)
+	for _, want := range []string{"(e2e.svg)", "## Run 2", "- ours: loki 2", "- store full-gzip: gzip, 5 lines, 3 MB of them, in 2 chunks of 2.0 KB",
+		"| full-gzip | needle | warm | 7 | 21 | 200 [180..220] | ours | 100 [90..110] | 2.00 [1.80..2.20] | 300 [270..330] | 120 [108..132] | 2.50 [2.25..2.75] |",
+		"| tiny | needle | warm |", "| largest | stock | 500 | |"} {
+		require.Contains(t, string(md), want)
+	}
+	svg, err := os.ReadFile(filepath.Join(dir, "e2e.svg"))
+	require.NoError(t, err)
+	for _, want := range []string{"gzip: needle", "gzip: count", "tiny: needle", "page cache cold"} {
+		require.Contains(t, string(svg), want)
+	}
+	again, err := result.LoadE2E(filepath.Join(dir, "e2e-2.json"))
+	require.NoError(t, err)
+	require.Equal(t, e, again)
+
+	e.Rows = e.Rows[2:3]
+	require.NoError(t, result.SaveE2E(one, e))
+	require.ErrorContains(t, reportE2E(one, dir), "ours")
+}
+
 func TestTicks(t *testing.T) {
 	labels := func(ticks []string) string { return strings.Join(ticks, " ") }
 	var got []string

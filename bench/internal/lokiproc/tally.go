@@ -5,6 +5,7 @@ package lokiproc
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // Tally checks who really read the chunks.
@@ -70,6 +71,25 @@ func CheckPuts(b Build, m Metrics) error {
 		return fmt.Errorf("%s wrote %v chunks with chunkring", b.Name, put)
 	case b.Backend != "" && (put == 0 || put != flushed):
 		return fmt.Errorf("%s flushed %v chunks, chunkring wrote %v", b.Name, flushed, put)
+	}
+	return nil
+}
+
+// CheckBlocks: the blocks that queries read were iterated in place, or not, as the flags say. filtered: among
+// the queries was one with a line filter that can be pushed down.
+func CheckBlocks(b Build, m Metrics, filtered bool) error {
+	off := func(flag string) bool { return slices.Contains(b.Args, "-local.chunkring."+flag+"=false") }
+	inPlace := b.Backend != "" && !off("decode-blocks") && !off("flat-iteration")
+	pushDown := inPlace && !off("push-down-filters")
+	blocks, dropped := m.Sum("chunkring_blocks_iterated_total"), m.Sum("chunkring_block_lines_dropped_total")
+	left := m.Sum("chunkring_blocks_left_total") + m.Sum("chunkring_block_fallbacks_total")
+	switch {
+	case inPlace != (blocks > 0):
+		return fmt.Errorf("%s iterated %v blocks in place (switched on: %v)", b.Name, blocks, inPlace)
+	case dropped > 0 && !pushDown, dropped == 0 && pushDown && filtered:
+		return fmt.Errorf("%s dropped %v lines before the pipeline (switched on: %v)", b.Name, dropped, pushDown)
+	case left > 0:
+		return fmt.Errorf("%s left %v sound blocks to Loki's own readers", b.Name, left)
 	}
 	return nil
 }

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/chunkring/chunkring/bench/internal/report"
+	"github.com/chunkring/chunkring/bench/internal/result"
+)
+
+func wallOf(s result.E2ESample) float64  { return s.WallMs }
+func cpuOf(s result.E2ESample) float64   { return s.CPUMs }
+func fetchOf(s result.E2ESample) float64 { return s.FetchMs }
+
+func costOf(p *contender) result.E2ECost {
+	values := func(of func(result.E2ESample) float64) (v []float64) {
+		for _, s := range p.samples {
+			v = append(v, of(s))
+		}
+		return v
+	}
+	return result.E2ECost{WallMs: result.SpreadOf(values(wallOf)), CPUMs: result.SpreadOf(values(cpuOf)), FetchMs: result.SpreadOf(values(fetchOf)),
+		PeakMB: float64(p.peak) / 1e6, Samples: slices.Clone(p.samples)}
+}
+
+// addRow adds what other needed beside stock.
+func addRow(r *result.E2E, stock, other *contender, add result.E2ERow) {
+	ratios := func(of func(result.E2ESample) float64) (v []float64) {
+		for i := range stock.samples {
+			v = append(v, of(stock.samples[i])/of(other.samples[i]))
+		}
+		return v
+	}
+	add.Contender, add.Pairs = other.Name, len(other.samples)
+	add.Stock, add.Other = costOf(stock), costOf(other)
+	add.WallRatio, add.CPURatio = result.SpreadOf(ratios(wallOf)), result.SpreadOf(ratios(cpuOf))
+	r.Rows = append(r.Rows, add)
+}
+
+func (b *bench) header(ctx context.Context, stores []store) (result.E2EHeader, error) {
+	h := result.E2EHeader{
+		Time: time.Now().UTC().Format(time.RFC3339), Machine: report.Machine(), Backend: b.backend, Flags: b.commandWords,
+		CacheMB: b.cacheMB, Cold: describeDrop(b.drop),
+	}
+	for _, c := range b.contenders() {
+		v, err := version(ctx, c.Bin)
+		if err != nil {
+			return h, err
+		}
+		h.Lokis = append(h.Lokis, result.E2ELoki{Name: c.Name, Version: v, Args: c.Args})
+	}
+	for _, s := range stores {
+		h.Stores = append(h.Stores, result.E2EStore{Name: s.name, Codec: s.Codec, Lines: s.Written.Lines, Chunks: s.Chunks,
+			Bytes: int64(s.Written.Bytes), ChunkBytes: s.ChunkBytes})
+	}
+	return h, nil
+}
+
+// version is a Loki's, and the Go's that compiled it.
+func version(ctx context.Context, bin string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, bin, "-version").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s -version: %w: %s", bin, err, out)
+	}
+	first, rest, _ := strings.Cut(string(out), "\n")
+	for line := range strings.Lines(rest) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "go version" {
+			return first + ", " + strings.TrimSpace(value), nil
+		}
+	}
+	return first, nil
+}
