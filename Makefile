@@ -40,7 +40,7 @@ LIB_ID   := go/internal/core/libchunkring_id.h
 
 C_TESTS  := $(patsubst c/test/%.c,$(BUILD)/test/%,$(wildcard c/test/test_*.c))
 
-.PHONY: chunkctl install-chunkctl test-chunkctl test-chunkctl-asan fuzz sim test-fuzz-saved help deps lib run genstore loki loki-src loki-stock test-e2e test-loki test-loki-subset bench bench-programs bench-quick bench-check bench-e2e soak test test-c test-go test-nocgo test-loki-src asan tsan \
+.PHONY: chunkctl install-chunkctl test-chunkctl test-chunkctl-asan fuzz fuzz-c fuzz-go sim test-fuzz-saved help deps lib run genstore loki loki-src loki-stock test-e2e test-loki test-loki-subset bench bench-programs bench-quick bench-check bench-e2e bench-verify soak test test-c test-go test-nocgo test-loki-src asan tsan \
 	valgrind lint clean
 .DEFAULT_GOAL := help
 
@@ -184,9 +184,21 @@ bench-quick: bench-programs ## a handful of its points, below 3 minutes; writes 
 bench-check: bench-programs ## has a ratio to stock fallen below bench/report/baseline.json?
 	$(EXPERIMENT) -mode check $(ARGS)
 
-bench-e2e: loki loki-stock ## whole Lokis over the same store, stock and ours in turns (ARGS=-help)
-	$(GO) build -o $(BUILD)/e2espeed ./bench/e2espeed
-	$(BUILD)/e2espeed $(ARGS)
+bench-e2e: loki loki-stock ## whole Lokis over the same store, stock and ours in turns (ARGS=-help); build/bench/e2e
+	$(GO) build -o $(BUILD)/bench/e2espeed ./bench/e2espeed
+	$(GO) build -o $(BUILD)/bench/mkreport ./bench/mkreport
+	@mkdir -p $(BUILD)/bench/e2e
+	$(BUILD)/bench/e2espeed -json $(BUILD)/bench/e2e/run.json $(ARGS)
+	$(BUILD)/bench/mkreport -e2e $(BUILD)/bench/e2e/run.json -out $(BUILD)/bench/e2e
+
+bench-verify: chunkctl genstore ## chunkctl verify against Loki's packages, sha1sum and fio; needs 1 GB of disk
+	@GO='$(GO)' CC='$(CC)' sh .ci/deps fio=fio
+	$(GO) build -o $(BUILD)/bench/verifypeer ./bench/verifypeer
+	$(GO) build -o $(BUILD)/bench/verifyspeed ./bench/verifyspeed
+	$(BUILD)/genstore -dir $(BUILD)/bench/stores/verify-large -count 400 -size 900000
+	$(BUILD)/genstore -dir $(BUILD)/bench/stores/verify-small -count 100000 -size 4000
+	$(BUILD)/bench/verifyspeed $(ARGS) $(BUILD)/bench/stores/verify-large
+	$(BUILD)/bench/verifyspeed -fio=false $(ARGS) $(BUILD)/bench/stores/verify-small
 
 MINUTES ?= 30
 soak: loki-src ## everything at once, MINUTES=30, every byte compared; few descriptors, little memory; build/soak
@@ -232,12 +244,24 @@ $(FUZZ_C:%=$(BUILD)/replay/%): $(BUILD)/replay/%: $(LIB) c/fuzz/replay.c $(wildc
 	@echo "  CC $@"
 	$(Q)$(CC) $(CFLAGS_ALL) -Ic/src $(FUZZ_DEF_$*) $(call fuzz_src,$*) c/fuzz/replay.c -o $@ $(LIB) $(LDLIBS_ALL)
 
-fuzz: deps $(BUILD)/fuzz-seeds ## libFuzzer on every target of c/fuzz, SECONDS=60 each (clang); FUZZ_C="chunk path" picks
+fuzz: fuzz-c fuzz-go ## every fuzz target, C's and Go's, SECONDS=60 each
+
+fuzz-c: deps $(BUILD)/fuzz-seeds ## libFuzzer on every target of c/fuzz, SECONDS=60 each (clang); FUZZ_C="chunk path" picks
 	@GO='$(GO)' CC='$(CC)' sh .ci/deps $(FUZZ_CC)=clang
 	@$(MAKE) --no-print-directory $(FUZZ_C:%=$(FUZZ_DIR)/%)
 	@mkdir -p $(FUZZ_DIR)/corpus
 	@$(BUILD)/fuzz-seeds $(FUZZ_DIR)/corpus testdata/good/*.chunk testdata/bad/*.chunk
 	@c/fuzz/run $(FUZZ_DIR) $(SECONDS) $(FUZZ_C)
+
+# Where they are and what they are called; the last one is in the patched Loki.
+FUZZ_GO      := go/chunkring:FuzzClientAgainstStock go/chunkring:FuzzKeys \
+	go/internal/chunkcheck:FuzzCheckAgainstStock go/internal/blockread:FuzzSame
+FUZZ_GO_ARGS  = -run '^$$' -fuzztime $(SECONDS)s -parallel 2
+fuzz-go: loki-src ## Go's fuzz targets, which compare with Loki's own code, SECONDS=60 each
+	@for t in $(FUZZ_GO); do echo "== $${t#*:}"; \
+		$(GO) test ./$${t%:*} $(FUZZ_GO_ARGS) -fuzz "^$${t#*:}$$" || exit 1; done
+	@echo "== FuzzChunkringBlock"
+	@$(GO) test -C build/loki-src -modfile ../loki.mod ./pkg/chunkenc $(FUZZ_GO_ARGS) -fuzz '^FuzzChunkringBlock$$'
 
 # Everything that is in testdata, and what once found something (testdata/fuzz/<target>/).
 test-fuzz-saved: $(FUZZ_C:%=$(BUILD)/replay/%) $(BUILD)/fuzz-seeds

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command verifyspeed measures `chunkctl verify` over a store against what does the same work: Loki's own
+// packages on all CPUs (bench/verifypeer), sha1sum on all CPUs, which looks at bytes and understands
+// nothing, and fio, which is what the disk gives. They take turns; each is a process of its own.
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/chunkring/chunkring/bench/internal/report"
+	"github.com/chunkring/chunkring/bench/internal/result"
+)
+
+// tool is a command that reads every file of a store.
+type tool struct {
+	name     string
+	args     []string
+	coldOnly bool
+	runs     []cost
+}
+
+type cost struct{ seconds, cpu, peakMB float64 }
+
+func main() {
+	chunkctl := flag.String("chunkctl", "build/chunkctl", "`binary`")
+	peer := flag.String("peer", "build/bench/verifypeer", "`binary` of bench/verifypeer")
+	rounds := flag.Int("rounds", 7, "of each, warm and cold")
+	states := flag.String("states", "warm,cold", "of the page cache; cold needs root")
+	withFio := flag.Bool("fio", true, "measure fio, too (cold; stores of few, large files)")
+	deep := flag.Bool("deep", false, "chunkctl and the peer decompress every block, too")
+	flag.Parse()
+	if flag.NArg() != 1 || *rounds < 1 {
+		fmt.Fprintln(os.Stderr, "usage: verifyspeed [flags] STORE")
+		os.Exit(2)
+	}
+	tools := toolsFor(flag.Arg(0), *chunkctl, *peer, *deep, *withFio)
+	fmt.Printf("%s; %s; medians [10 %%..90 %%] of %d rounds, in turns\n\n", report.Machine(), runtime.Version(), *rounds)
+	fmt.Printf("| page cache | tool | s | CPU s | peak RSS MB | time / chunkctl's |\n|---|---|---|---|---|---|\n")
+	for _, state := range strings.Split(*states, ",") {
+		if err := compare(tools, state, *rounds); err != nil {
+			fmt.Fprintln(os.Stderr, "verifyspeed:", err)
+			os.Exit(1)
+		}
+	}
+}
+
+func toolsFor(store, chunkctl, peer string, deep, withFio bool) []*tool {
+	verify, check := []string{chunkctl, "verify", store}, []string{peer}
+	if deep {
+		verify, check = []string{chunkctl, "verify", "--deep", store}, append(check, "-deep")
+	}
+	tools := []*tool{
+		{name: "chunkctl verify", args: verify},
+		{name: "Go on Loki's packages", args: append(check, store)},
+		{name: "find | xargs sha1sum", args: []string{"sh", "-c",
+			fmt.Sprintf("find \"$1\" -type f -print0 | xargs -0 -n 100 -P %d sha1sum >/dev/null", runtime.NumCPU()), "sh", store}},
+	}
+	if withFio {
+		tools = append(tools, &tool{name: "fio, O_DIRECT, depth 64", coldOnly: true, args: []string{"fio", "--name=cold", "--readonly", "--rw=read",
+			"--file_service_type=sequential", "--bs=128k", "--direct=1", "--ioengine=io_uring", "--iodepth=64", "--output-format=json", "--opendir=" + store}})
+	}
+	return tools
+}
+
+// compare prints a row for each tool.
+func compare(tools []*tool, state string, rounds int) error {
+	var in []*tool
+	for _, t := range tools {
+		if !t.coldOnly || state == "cold" {
+			t.runs = nil
+			in = append(in, t)
+		}
+	}
+	step := report.Progress(state)
+	for round := range rounds + 1 { // the first one only warms up
+		for i := range in {
+			t := in[(i+round)%len(in)]
+			if state == "cold" {
+				if err := dropCaches(); err != nil {
+					return err
+				}
+			}
+			c, err := t.run()
+			if err != nil {
+				return err
+			}
+			if round > 0 {
+				t.runs = append(t.runs, c)
+			}
+		}
+		step(round+1, rounds+1)
+	}
+	for _, t := range in {
+		fmt.Printf("| %s | %s | %s | %s | %.0f | %s |\n", state, t.name, t.spread(func(i int) float64 { return t.runs[i].seconds }),
+			t.spread(func(i int) float64 { return t.runs[i].cpu }), t.spread(func(i int) float64 { return t.runs[i].peakMB }).P50,
+			t.spread(func(i int) float64 { return t.runs[i].seconds / in[0].runs[i].seconds }))
+	}
+	return nil
+}
+
+func (t *tool) spread(of func(i int) float64) result.Spread {
+	var v []float64
+	for i := range t.runs {
+		v = append(v, of(i))
+	}
+	return result.SpreadOf(v)
+}
+
+// run takes the time of one run. fio's start takes longer than its reading of few files: its own figure counts.
+func (t *tool) run() (cost, error) {
+	cmd := exec.Command(t.args[0], t.args[1:]...)
+	var complaint strings.Builder
+	cmd.Stderr = &complaint
+	begin := time.Now()
+	out, err := cmd.Output()
+	seconds := time.Since(begin).Seconds()
+	if err != nil {
+		return cost{}, fmt.Errorf("%s: %w: %s", strings.Join(t.args, " "), err, complaint.String())
+	}
+	if t.args[0] == "fio" {
+		if seconds, err = fioSeconds(string(out)); err != nil {
+			return cost{}, err
+		}
+	}
+	u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	if !ok {
+		return cost{}, errors.New("no resource usage of a child")
+	}
+	return cost{seconds, (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds(), float64(u.Maxrss) / 1e3}, nil
+}
+
+func fioSeconds(out string) (float64, error) {
+	if i := strings.IndexByte(out, '{'); i > 0 { // notes before its JSON
+		out = out[i:]
+	}
+	var doc struct {
+		Jobs []struct {
+			Error int
+			Read  struct {
+				Runtime float64 // ms
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &doc); err != nil {
+		return 0, fmt.Errorf("fio's output: %w", err)
+	}
+	if len(doc.Jobs) != 1 || doc.Jobs[0].Error != 0 || doc.Jobs[0].Read.Runtime <= 0 {
+		return 0, fmt.Errorf("fio failed: %s", out)
+	}
+	return doc.Jobs[0].Read.Runtime / 1e3, nil
+}
+
+func dropCaches() error {
+	unix.Sync()
+	if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0); err != nil {
+		return fmt.Errorf("cold: %w (root can; -states warm measures the rest)", err)
+	}
+	return nil
+}
