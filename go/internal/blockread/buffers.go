@@ -22,7 +22,7 @@ const (
 	heldBytesMax = 256 << 20
 
 	// keptBytesMax bounds the buffers that wait for reuse: as many as usual queries have open at a time.
-	keptBytesMax = 64 << 20
+	keptBytesMax = 16 << 20
 
 	classBytesMin = 4 << 10
 	classes       = 4*12 + 1 // four per power of two up to rawBytesMax
