@@ -191,14 +191,14 @@ bench-e2e: loki loki-stock ## whole Lokis over the same store, stock and ours in
 	$(BUILD)/bench/e2espeed -json $(BUILD)/bench/e2e/run.json $(ARGS)
 	$(BUILD)/bench/mkreport -e2e $(BUILD)/bench/e2e/run.json -out $(BUILD)/bench/e2e
 
-bench-verify: chunkctl genstore ## chunkctl verify against Loki's packages, sha1sum and fio; needs 1 GB of disk
+bench-verify: chunkctl genstore ## chunkctl verify against Loki's packages, sha1sum and fio; needs 5 GB of disk
 	@GO='$(GO)' CC='$(CC)' sh .ci/deps fio=fio
 	$(GO) build -o $(BUILD)/bench/verifypeer ./bench/verifypeer
 	$(GO) build -o $(BUILD)/bench/verifyspeed ./bench/verifyspeed
-	$(BUILD)/genstore -dir $(BUILD)/bench/stores/verify-large -count 400 -size 900000
+	$(BUILD)/genstore -dir $(BUILD)/bench/stores/verify-large -count 4000 -size 900000
 	$(BUILD)/genstore -dir $(BUILD)/bench/stores/verify-small -count 100000 -size 4000
 	$(BUILD)/bench/verifyspeed $(ARGS) $(BUILD)/bench/stores/verify-large
-	$(BUILD)/bench/verifyspeed -fio=false $(ARGS) $(BUILD)/bench/stores/verify-small
+	$(BUILD)/bench/verifyspeed -only 'bypass|Go|sha1sum' $(ARGS) $(BUILD)/bench/stores/verify-small
 
 MINUTES ?= 30
 soak: loki-src ## everything at once, MINUTES=30, every byte compared; few descriptors, little memory; build/soak

@@ -10,9 +10,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -28,6 +32,7 @@ type tool struct {
 	name     string
 	args     []string
 	coldOnly bool
+	bytes    int64 // of the store
 	runs     []cost
 }
 
@@ -38,15 +43,26 @@ func main() {
 	peer := flag.String("peer", "build/bench/verifypeer", "`binary` of bench/verifypeer")
 	rounds := flag.Int("rounds", 7, "of each, warm and cold")
 	states := flag.String("states", "warm,cold", "of the page cache; cold needs root")
-	withFio := flag.Bool("fio", true, "measure fio, too (cold; stores of few, large files)")
+	only := flag.String("only", "", "measure the tools whose name matches this `regexp`; chunkctl always")
 	deep := flag.Bool("deep", false, "chunkctl and the peer decompress every block, too")
 	flag.Parse()
 	if flag.NArg() != 1 || *rounds < 1 {
 		fmt.Fprintln(os.Stderr, "usage: verifyspeed [flags] STORE")
 		os.Exit(2)
 	}
-	tools := toolsFor(flag.Arg(0), *chunkctl, *peer, *deep, *withFio)
-	fmt.Printf("%s; %s; medians [10 %%..90 %%] of %d rounds, in turns\n\n", report.Machine(), runtime.Version(), *rounds)
+	wanted, err := regexp.Compile(*only)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "verifyspeed: -only:", err)
+		os.Exit(2)
+	}
+	files, size, err := sizeOf(flag.Arg(0))
+	if err != nil || files == 0 {
+		fmt.Fprintln(os.Stderr, "verifyspeed: no files:", err)
+		os.Exit(1)
+	}
+	tools := toolsFor(flag.Arg(0), *chunkctl, *peer, *deep, files, size)
+	tools = slices.DeleteFunc(tools, func(t *tool) bool { return t != tools[0] && !wanted.MatchString(t.name) })
+	fmt.Printf("%d files, %.1f MB; %s; %s; medians [10 %%..90 %%] of %d rounds, in turns\n\n", files, float64(size)/1e6, report.Machine(), runtime.Version(), *rounds)
 	fmt.Printf("| page cache | tool | s | CPU s | peak RSS MB | time / chunkctl's |\n|---|---|---|---|---|---|\n")
 	for _, state := range strings.Split(*states, ",") {
 		if err := compare(tools, state, *rounds); err != nil {
@@ -56,22 +72,43 @@ func main() {
 	}
 }
 
-func toolsFor(store, chunkctl, peer string, deep, withFio bool) []*tool {
+// sizeOf counts the chunks of a store, not its index.
+func sizeOf(store string) (files, size int64, err error) {
+	err = filepath.WalkDir(store, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() || filepath.Dir(path) == filepath.Clean(store) {
+			return err
+		}
+		fi, err := e.Info()
+		if err == nil {
+			files, size = files+1, size+fi.Size()
+		}
+		return err
+	})
+	return files, size, err
+}
+
+// fioBlock is the block of about 128 KB of which a file of this size has a whole number, nearly: fio leaves out
+// what is less than a block at the end of a file.
+func fioBlock(size int64) int64 {
+	const most, page = 128 << 10, 4096
+	return max(page, size/((size+most-1)/most)/page*page)
+}
+
+func toolsFor(store, chunkctl, peer string, deep bool, files, size int64) []*tool {
 	verify, check := []string{chunkctl, "verify", store}, []string{peer}
 	if deep {
 		verify, check = []string{chunkctl, "verify", "--deep", store}, append(check, "-deep")
 	}
-	tools := []*tool{
+	return []*tool{
 		{name: "chunkctl verify", args: verify},
+		{name: "chunkctl verify --bypass-cache", args: append(slices.Clone(verify), "--bypass-cache")},
 		{name: "Go on Loki's packages", args: append(check, store)},
-		{name: "find | xargs sha1sum", args: []string{"sh", "-c",
+		{name: "find, xargs, sha1sum", args: []string{"sh", "-c",
 			fmt.Sprintf("find \"$1\" -type f -print0 | xargs -0 -n 100 -P %d sha1sum >/dev/null", runtime.NumCPU()), "sh", store}},
+		{name: "fio, O_DIRECT, depth 64", coldOnly: true, bytes: size, args: []string{"fio", "--name=cold", "--readonly", "--rw=read",
+			"--file_service_type=sequential", fmt.Sprintf("--bs=%d", fioBlock(size/files)), "--direct=1", "--ioengine=io_uring", "--iodepth=64", "--openfiles=64",
+			"--output-format=json", "--opendir=" + store}},
 	}
-	if withFio {
-		tools = append(tools, &tool{name: "fio, O_DIRECT, depth 64", coldOnly: true, args: []string{"fio", "--name=cold", "--readonly", "--rw=read",
-			"--file_service_type=sequential", "--bs=128k", "--direct=1", "--ioengine=io_uring", "--iodepth=64", "--output-format=json", "--opendir=" + store}})
-	}
-	return tools
 }
 
 // compare prints a row for each tool.
@@ -118,7 +155,8 @@ func (t *tool) spread(of func(i int) float64) result.Spread {
 	return result.SpreadOf(v)
 }
 
-// run takes the time of one run. fio's start takes longer than its reading of few files: its own figure counts.
+// run takes the time of one run. fio's start takes longer than its reading of few files, and it leaves out their
+// ends: what it would take for all bytes counts.
 func (t *tool) run() (cost, error) {
 	cmd := exec.Command(t.args[0], t.args[1:]...)
 	var complaint strings.Builder
@@ -130,9 +168,11 @@ func (t *tool) run() (cost, error) {
 		return cost{}, fmt.Errorf("%s: %w: %s", strings.Join(t.args, " "), err, complaint.String())
 	}
 	if t.args[0] == "fio" {
-		if seconds, err = fioSeconds(string(out)); err != nil {
+		bandwidth, err := fioBandwidth(string(out))
+		if err != nil {
 			return cost{}, err
 		}
+		seconds = float64(t.bytes) / bandwidth
 	}
 	u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	if !ok {
@@ -141,7 +181,7 @@ func (t *tool) run() (cost, error) {
 	return cost{seconds, (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds(), float64(u.Maxrss) / 1e3}, nil
 }
 
-func fioSeconds(out string) (float64, error) {
+func fioBandwidth(out string) (bytesPerSecond float64, err error) {
 	if i := strings.IndexByte(out, '{'); i > 0 { // notes before its JSON
 		out = out[i:]
 	}
@@ -149,17 +189,17 @@ func fioSeconds(out string) (float64, error) {
 		Jobs []struct {
 			Error int
 			Read  struct {
-				Runtime float64 // ms
+				Bandwidth float64 `json:"bw_bytes"`
 			}
 		}
 	}
 	if err := json.Unmarshal([]byte(out), &doc); err != nil {
 		return 0, fmt.Errorf("fio's output: %w", err)
 	}
-	if len(doc.Jobs) != 1 || doc.Jobs[0].Error != 0 || doc.Jobs[0].Read.Runtime <= 0 {
+	if len(doc.Jobs) != 1 || doc.Jobs[0].Error != 0 || doc.Jobs[0].Read.Bandwidth <= 0 {
 		return 0, fmt.Errorf("fio failed: %s", out)
 	}
-	return doc.Jobs[0].Read.Runtime / 1e3, nil
+	return doc.Jobs[0].Read.Bandwidth, nil
 }
 
 func dropCaches() error {
