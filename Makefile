@@ -188,10 +188,11 @@ bench-e2e: loki loki-stock ## whole Lokis over the same store, stock and ours in
 	$(GO) build -o $(BUILD)/bench/e2espeed ./bench/e2espeed
 	$(GO) build -o $(BUILD)/bench/mkreport ./bench/mkreport
 	@mkdir -p $(BUILD)/bench/e2e
+	@rm -f $(BUILD)/bench/e2e/run.json # -help and -make-only write none
 	$(BUILD)/bench/e2espeed -json $(BUILD)/bench/e2e/run.json $(ARGS)
-	$(BUILD)/bench/mkreport -e2e $(BUILD)/bench/e2e/run.json -out $(BUILD)/bench/e2e
+	@[ ! -e $(BUILD)/bench/e2e/run.json ] || $(BUILD)/bench/mkreport -e2e $(BUILD)/bench/e2e/run.json -out $(BUILD)/bench/e2e
 
-bench-verify: chunkctl genstore ## chunkctl verify against Loki's packages, sha1sum and fio; needs 5 GB of disk
+bench-verify: chunkctl genstore ## chunkctl verify against Loki's packages, sha1sum and fio; root, 5 GB of disk
 	@GO='$(GO)' CC='$(CC)' sh .ci/deps fio=fio
 	$(GO) build -o $(BUILD)/bench/verifypeer ./bench/verifypeer
 	$(GO) build -o $(BUILD)/bench/verifyspeed ./bench/verifyspeed
@@ -253,13 +254,15 @@ fuzz-c: deps $(BUILD)/fuzz-seeds ## libFuzzer on every target of c/fuzz, SECONDS
 	@$(BUILD)/fuzz-seeds $(FUZZ_DIR)/corpus testdata/good/*.chunk testdata/bad/*.chunk
 	@c/fuzz/run $(FUZZ_DIR) $(SECONDS) $(FUZZ_C)
 
-# Where they are and what they are called; the last one is in the patched Loki.
+# Where they are and what they are called; two more are in the patched Loki.
 FUZZ_GO      := go/chunkring:FuzzClientAgainstStock go/chunkring:FuzzKeys \
 	go/internal/chunkcheck:FuzzCheckAgainstStock go/internal/blockread:FuzzSame
 FUZZ_GO_ARGS  = -run '^$$' -fuzztime $(SECONDS)s -parallel 2
 fuzz-go: loki-src ## Go's fuzz targets, which compare with Loki's own code, SECONDS=60 each
 	@for t in $(FUZZ_GO); do echo "== $${t#*:}"; \
 		$(GO) test ./$${t%:*} $(FUZZ_GO_ARGS) -fuzz "^$${t#*:}$$" || exit 1; done
+	@echo "== FuzzParseMetadata"
+	@$(GO) test -C build/loki-src -modfile ../loki.mod ./pkg/storage/chunk $(FUZZ_GO_ARGS) -fuzz '^FuzzParseMetadata$$'
 	@echo "== FuzzChunkringBlock"
 	@$(GO) test -C build/loki-src -modfile ../loki.mod ./pkg/chunkenc $(FUZZ_GO_ARGS) -fuzz '^FuzzChunkringBlock$$'
 

@@ -210,7 +210,7 @@ func run(ctx context.Context, o options) error {
 	}
 	b.Markdown(os.Stdout) // what there is, even if something failed later
 	if o.jsonFile != "" {
-		err = errors.Join(err, result.SaveE2E(o.jsonFile, &b.E2E))
+		err = errors.Join(err, result.Save(o.jsonFile, &b.E2E))
 	}
 	return err
 }

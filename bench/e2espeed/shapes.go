@@ -55,7 +55,7 @@ func shapes(s store) []shape {
 	)
 }
 
-// result is the part of an answer that has the values.
+// values are the part of an answer that has them.
 func values[T any](a lokiproc.Answer) ([]T, error) {
 	var doc struct{ Data struct{ Result []T } }
 	err := json.Unmarshal(a.Text, &doc)

@@ -4,14 +4,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 
+	"github.com/chunkring/chunkring/bench/internal/fio"
 	"github.com/chunkring/chunkring/bench/internal/result"
 )
 
@@ -44,13 +43,13 @@ func (d *driver) fio(ctx context.Context, s *spec) (disks []result.Disk, err err
 		}
 	}
 	for _, run := range fioRuns {
-		args := append([]string{"--name=cold", "--readonly", "--rw=read", "--file_service_type=sequential", "--output-format=json", fmt.Sprintf("--bs=%d", fioBlock(smallest))}, run.args...)
+		args := append([]string{"--name=cold", "--readonly", "--rw=read", "--file_service_type=sequential", "--output-format=json", fmt.Sprintf("--bs=%d", fio.Block(smallest))}, run.args...)
 		disk := result.Disk{Name: run.name, Command: "fio " + strings.Join(args, " ") + " --opendir=FILES", Files: s.files, Size: s.size}
 		for range fioTries {
 			if err := makeCold(x); err != nil {
 				return nil, err
 			}
-			mbps, err := runFio(ctx, append(args, "--opendir="+links))
+			mbps, err := fio.Run(ctx, append(args, "--opendir="+links))
 			if err != nil {
 				return nil, err
 			}
@@ -59,48 +58,4 @@ func (d *driver) fio(ctx context.Context, s *spec) (disks []result.Disk, err err
 		disks = append(disks, disk)
 	}
 	return disks, nil
-}
-
-// fioBlock is a block of about 128 KB at most of which a file has a whole number, nearly: fio leaves out
-// what is less than a block at the end of a file. (A disk of 4096-byte sectors refuses the smallest.)
-func fioBlock(size int) int {
-	const most, page, sector = 128 << 10, 4096, 512
-	block := size / ((size + most - 1) / most)
-	if block >= 8*page {
-		return block / page * page
-	}
-	return max(sector, block/sector*sector)
-}
-
-func runFio(ctx context.Context, args []string) (mbps float64, err error) {
-	cmd := exec.CommandContext(ctx, "fio", args...)
-	var complaint strings.Builder
-	cmd.Stderr = &complaint
-	out, err := cmd.Output()
-	if err != nil {
-		return 0, fmt.Errorf("fio: %w: %s", err, complaint.String())
-	}
-	return parseFio(out)
-}
-
-func parseFio(out []byte) (mbps float64, err error) {
-	var doc struct {
-		Jobs []struct {
-			Error int
-			Read  struct {
-				Bandwidth float64 `json:"bw_bytes"`
-			}
-		}
-	}
-	// fio may print notes before its JSON.
-	if i := strings.IndexByte(string(out), '{'); i > 0 {
-		out = out[i:]
-	}
-	if err := json.Unmarshal(out, &doc); err != nil {
-		return 0, fmt.Errorf("fio's output: %w", err)
-	}
-	if len(doc.Jobs) != 1 || doc.Jobs[0].Error != 0 || doc.Jobs[0].Read.Bandwidth <= 0 {
-		return 0, fmt.Errorf("fio failed: %s", out)
-	}
-	return doc.Jobs[0].Read.Bandwidth / 1e6, nil
 }

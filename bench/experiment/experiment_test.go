@@ -101,22 +101,6 @@ func TestCountStagesReadsPerfScript(t *testing.T) {
 	require.Equal(t, map[string]int{result.StageRead: 1, result.StageOther: 2}, counts)
 }
 
-func TestParseFio(t *testing.T) {
-	mbps, err := parseFio([]byte("note: something\n{\"jobs\": [{\"error\": 0, \"read\": {\"bw_bytes\": 1500000000}}]}"))
-	require.NoError(t, err)
-	require.Equal(t, 1500.0, mbps)
-	for _, bad := range []string{"", "{}", `{"jobs": [{"error": 5, "read": {"bw_bytes": 1}}]}`} {
-		_, err := parseFio([]byte(bad))
-		require.Error(t, err, bad)
-	}
-}
-
-func TestFioBlockCoversFiles(t *testing.T) {
-	for size, want := range map[int]int{900_000: 126_976, 235_000: 114_688, 1_650_000: 122_880, 20_000: 19_968, 4_000: 3_584, 300: 512} {
-		require.Equal(t, want, fioBlock(size), size)
-	}
-}
-
 func TestPlansMeasureEachPointOnce(t *testing.T) {
 	for name, p := range map[string]plan{"full": fullPlan(2, true), "quick": quickPlan(2, true), "check": checkPlan(2)} {
 		seen := map[string]bool{}

@@ -116,7 +116,7 @@ func e2ePlot(runs []*result.E2E) (*figure, error) {
 func reportE2E(in, out string) error {
 	var runs []*result.E2E
 	var text bytes.Buffer
-	text.WriteString("# Whole Lokis\n\nMade by `make bench-e2e`; [what is measured and how](../README.md#whole-lokis).\n\n![every query](e2e.svg)\n")
+	text.WriteString("# Whole Lokis\n\nMade of runs of bench/e2espeed; [what is measured and how](../README.md#whole-lokis).\n\n![every query](e2e.svg)\n")
 	for i, file := range strings.Split(in, ",") {
 		e, err := result.LoadE2E(file)
 		if err != nil {
@@ -129,7 +129,7 @@ func reportE2E(in, out string) error {
 		if i > 0 {
 			name = fmt.Sprintf("e2e-%d.json", i+1)
 		}
-		if err := result.SaveE2E(filepath.Join(out, name), e); err != nil {
+		if err := result.Save(filepath.Join(out, name), e); err != nil {
 			return err
 		}
 	}

@@ -108,9 +108,9 @@ func TestReportOfWholeLokis(t *testing.T) {
 		Memory: []result.E2EMemory{{Store: "full-gzip", PeakMB: map[string]float64{"stock": 500, "ours": 400}}},
 	}
 	one, two := filepath.Join(dir, "1.json"), filepath.Join(dir, "2.json")
-	require.NoError(t, result.SaveE2E(one, e))
+	require.NoError(t, result.Save(one, e))
 	e.Rows[0].Store = "tiny"
-	require.NoError(t, result.SaveE2E(two, e))
+	require.NoError(t, result.Save(two, e))
 	require.NoError(t, reportE2E(one+","+two, dir))
 	md, err := os.ReadFile(filepath.Join(dir, "e2e.md"))
 	require.NoError(t, err)
@@ -129,7 +129,7 @@ func TestReportOfWholeLokis(t *testing.T) {
 	require.Equal(t, e, again)
 
 	e.Rows = e.Rows[2:3]
-	require.NoError(t, result.SaveE2E(one, e))
+	require.NoError(t, result.Save(one, e))
 	require.ErrorContains(t, reportE2E(one, dir), "ours")
 }
 

@@ -15,8 +15,8 @@ import (
 	"github.com/chunkring/chunkring/bench/internal/result"
 )
 
-// overTime adds one quantity of a soak to a plot as a line. What is zero could not be read: sampling needs
-// a descriptor, too.
+// overTime adds one quantity of a soak to a plot as a line. What is zero could not be read, as sampling
+// needs a descriptor, too, or is the time of an operation that there was none of.
 func overTime(p *plot.Plot, s *result.Soak, name string, c color.RGBA, dashed bool, of func(*result.SoakSample) float64) error {
 	var xy plotter.XYs
 	for i := range s.Samples {

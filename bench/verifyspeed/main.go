@@ -6,7 +6,7 @@
 package main
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -23,6 +23,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/chunkring/chunkring/bench/internal/fio"
 	"github.com/chunkring/chunkring/bench/internal/report"
 	"github.com/chunkring/chunkring/bench/internal/result"
 )
@@ -32,7 +33,7 @@ type tool struct {
 	name     string
 	args     []string
 	coldOnly bool
-	bytes    int64 // of the store
+	bytes    int64 // of the store: this one is fio, and says its speed itself
 	runs     []cost
 }
 
@@ -56,8 +57,11 @@ func main() {
 		os.Exit(2)
 	}
 	files, size, err := sizeOf(flag.Arg(0))
-	if err != nil || files == 0 {
-		fmt.Fprintln(os.Stderr, "verifyspeed: no files:", err)
+	if err == nil && files == 0 {
+		err = fmt.Errorf("%s holds no chunks (of v12 or later: those of v11 are not told apart from the index)", flag.Arg(0))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "verifyspeed:", err)
 		os.Exit(1)
 	}
 	tools := toolsFor(flag.Arg(0), *chunkctl, *peer, *deep, files, size)
@@ -87,13 +91,6 @@ func sizeOf(store string) (files, size int64, err error) {
 	return files, size, err
 }
 
-// fioBlock is the block of about 128 KB of which a file of this size has a whole number, nearly: fio leaves out
-// what is less than a block at the end of a file.
-func fioBlock(size int64) int64 {
-	const most, page = 128 << 10, 4096
-	return max(page, size/((size+most-1)/most)/page*page)
-}
-
 func toolsFor(store, chunkctl, peer string, deep bool, files, size int64) []*tool {
 	verify, check := []string{chunkctl, "verify", store}, []string{peer}
 	if deep {
@@ -105,8 +102,8 @@ func toolsFor(store, chunkctl, peer string, deep bool, files, size int64) []*too
 		{name: "Go on Loki's packages", args: append(check, store)},
 		{name: "find, xargs, sha1sum", args: []string{"sh", "-c",
 			fmt.Sprintf("find \"$1\" -type f -print0 | xargs -0 -n 100 -P %d sha1sum >/dev/null", runtime.NumCPU()), "sh", store}},
-		{name: "fio, O_DIRECT, depth 64", coldOnly: true, bytes: size, args: []string{"fio", "--name=cold", "--readonly", "--rw=read",
-			"--file_service_type=sequential", fmt.Sprintf("--bs=%d", fioBlock(size/files)), "--direct=1", "--ioengine=io_uring", "--iodepth=64", "--openfiles=64",
+		{name: "fio, O_DIRECT, depth 64", coldOnly: true, bytes: size, args: []string{"--name=cold", "--readonly", "--rw=read",
+			"--file_service_type=sequential", fmt.Sprintf("--bs=%d", fio.Block(int(size/files))), "--direct=1", "--ioengine=io_uring", "--iodepth=64", "--openfiles=64",
 			"--output-format=json", "--opendir=" + store}},
 	}
 }
@@ -157,49 +154,26 @@ func (t *tool) spread(of func(i int) float64) result.Spread {
 
 // run takes the time of one run. fio's start takes longer than its reading of few files, and it leaves out their
 // ends: what it would take for all bytes counts.
-func (t *tool) run() (cost, error) {
+func (t *tool) run() (c cost, err error) {
+	if t.bytes > 0 {
+		mbps, err := fio.Run(context.Background(), t.args)
+		return cost{seconds: float64(t.bytes) / 1e6 / max(mbps, 1e-3)}, err
+	}
 	cmd := exec.Command(t.args[0], t.args[1:]...)
 	var complaint strings.Builder
 	cmd.Stderr = &complaint
 	begin := time.Now()
-	out, err := cmd.Output()
-	seconds := time.Since(begin).Seconds()
-	if err != nil {
-		return cost{}, fmt.Errorf("%s: %w: %s", strings.Join(t.args, " "), err, complaint.String())
+	if err := cmd.Run(); err != nil {
+		return c, fmt.Errorf("%s: %w: %s", strings.Join(t.args, " "), err, complaint.String())
 	}
-	if t.args[0] == "fio" {
-		bandwidth, err := fioBandwidth(string(out))
-		if err != nil {
-			return cost{}, err
-		}
-		seconds = float64(t.bytes) / bandwidth
-	}
+	c.seconds = time.Since(begin).Seconds()
+	c.cpu = (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
 	u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	if !ok {
-		return cost{}, errors.New("no resource usage of a child")
+		return c, errors.New("no resource usage of a child")
 	}
-	return cost{seconds, (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds(), float64(u.Maxrss) / 1e3}, nil
-}
-
-func fioBandwidth(out string) (bytesPerSecond float64, err error) {
-	if i := strings.IndexByte(out, '{'); i > 0 { // notes before its JSON
-		out = out[i:]
-	}
-	var doc struct {
-		Jobs []struct {
-			Error int
-			Read  struct {
-				Bandwidth float64 `json:"bw_bytes"`
-			}
-		}
-	}
-	if err := json.Unmarshal([]byte(out), &doc); err != nil {
-		return 0, fmt.Errorf("fio's output: %w", err)
-	}
-	if len(doc.Jobs) != 1 || doc.Jobs[0].Error != 0 || doc.Jobs[0].Read.Bandwidth <= 0 {
-		return 0, fmt.Errorf("fio failed: %s", out)
-	}
-	return doc.Jobs[0].Read.Bandwidth, nil
+	c.peakMB = float64(u.Maxrss) / 1e3
+	return c, nil
 }
 
 func dropCaches() error {

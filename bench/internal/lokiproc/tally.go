@@ -75,14 +75,17 @@ func CheckPuts(b Build, m Metrics) error {
 	return nil
 }
 
-// CheckBlocks: the blocks that queries read were iterated in place, or not, as the flags say. filtered: among
+// CheckBlocks: the blocks that queries read, of which there are some, were iterated in place, or not, as the flags say. filtered: among
 // the queries was one with a line filter that can be pushed down.
 func CheckBlocks(b Build, m Metrics, filtered bool) error {
 	off := func(flag string) bool { return slices.Contains(b.Args, "-local.chunkring."+flag+"=false") }
 	inPlace := b.Backend != "" && !off("decode-blocks") && !off("flat-iteration")
 	pushDown := inPlace && !off("push-down-filters")
 	blocks, dropped := m.Sum("chunkring_blocks_iterated_total"), m.Sum("chunkring_block_lines_dropped_total")
-	left := m.Sum("chunkring_blocks_left_total") + m.Sum("chunkring_block_fallbacks_total")
+	left := m.Sum("chunkring_blocks_left_total")
+	for _, reason := range []string{"damaged", "unsure"} { // the others are what a limit is for
+		left += m.Sum("chunkring_block_fallbacks_total", `reason="`+reason+`"`)
+	}
 	switch {
 	case inPlace != (blocks > 0):
 		return fmt.Errorf("%s iterated %v blocks in place (switched on: %v)", b.Name, blocks, inPlace)

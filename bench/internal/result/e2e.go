@@ -94,23 +94,17 @@ func (s Spread) String() string {
 	return fmt.Sprintf(format, s.P50, s.P10, s.P90)
 }
 
-// SaveE2E writes a run.
-func SaveE2E(file string, e *E2E) error {
-	b, err := json.MarshalIndent(e, "", " ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(file, append(b, '\n'), 0o644)
-}
-
-// LoadE2E reads what SaveE2E wrote.
+// LoadE2E reads what Save wrote of one.
 func LoadE2E(file string) (*E2E, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
 	e := &E2E{}
-	return e, json.Unmarshal(b, e)
+	if err := json.Unmarshal(b, e); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return e, nil
 }
 
 // Markdown writes all of it but the samples.

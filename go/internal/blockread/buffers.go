@@ -21,7 +21,8 @@ const (
 	// has a block of each open; beyond this Loki's own readers, which hold 50 to 150 KiB each, take over.
 	heldBytesMax = 256 << 20
 
-	// keptBytesMax bounds the buffers that wait for reuse: as many as usual queries have open at a time.
+	// keptBytesMax bounds the buffers that wait for reuse. Four times as much gained no speed, and what is kept
+	// counts twice in Go's heap.
 	keptBytesMax = 16 << 20
 
 	classBytesMin = 4 << 10
