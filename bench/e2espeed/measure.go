@@ -77,11 +77,11 @@ func (b *bench) measureStore(ctx context.Context, s store) error {
 	}
 	c.reportMemory()
 	for _, p := range c.contenders {
-		m, err := p.Metrics(ctx)
-		if err != nil {
-			return err
-		}
 		if p.readChunks {
+			m, err := p.Metrics(ctx)
+			if err != nil {
+				return err
+			}
 			if err := lokiproc.CheckBlocks(p.Build, m, false); err != nil {
 				return err
 			}

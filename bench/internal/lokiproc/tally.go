@@ -75,8 +75,8 @@ func CheckPuts(b Build, m Metrics) error {
 	return nil
 }
 
-// CheckBlocks: the blocks that queries read, of which there are some, were iterated in place, or not, as the flags say. filtered: among
-// the queries was one with a line filter that can be pushed down.
+// CheckBlocks: the blocks that queries read, of which there are some, were iterated in place, or not, as the
+// flags say. filtered: among the queries was one with a line filter that can be pushed down.
 func CheckBlocks(b Build, m Metrics, filtered bool) error {
 	off := func(flag string) bool { return slices.Contains(b.Args, "-local.chunkring."+flag+"=false") }
 	inPlace := b.Backend != "" && !off("decode-blocks") && !off("flat-iteration")

@@ -3,10 +3,8 @@
 package result
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/chunkring/chunkring/bench/internal/report"
@@ -96,15 +94,7 @@ func (s Spread) String() string {
 
 // LoadE2E reads what Save wrote of one.
 func LoadE2E(file string) (*E2E, error) {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	e := &E2E{}
-	if err := json.Unmarshal(b, e); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	return e, nil
+	return load[E2E](file)
 }
 
 // Markdown writes all of it but the samples.

@@ -198,15 +198,19 @@ var numberLists = regexp.MustCompile(`\[[-+0-9.e,\s]+\]`)
 
 // Load reads a run.
 func Load(name string) (*Run, error) {
+	return load[Run](name)
+}
+
+func load[T any](name string) (*T, error) {
 	b, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}
-	r := &Run{}
-	if err := json.Unmarshal(b, r); err != nil {
+	v := new(T)
+	if err := json.Unmarshal(b, v); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return r, nil
+	return v, nil
 }
 
 // Save writes v as JSON.

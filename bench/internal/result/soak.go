@@ -89,12 +89,7 @@ func SaveSoak(dir string, s *Soak) error {
 
 // LoadSoak reads what SaveSoak wrote.
 func LoadSoak(file string) (*Soak, error) {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	s := &Soak{}
-	return s, json.Unmarshal(b, s)
+	return load[Soak](file)
 }
 
 func (s *Soak) csv() ([]byte, error) {
