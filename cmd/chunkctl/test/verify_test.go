@@ -213,6 +213,7 @@ var badFindings = map[string]string{
 	"inner-uncompressed-huge":      "raw_size",
 	"inner-symbols-":               "symbols",
 	"inner-symbols-crc":            "symbols_crc",
+	"inner-symbols-empty-tree":     "symbols",
 	"inner-symbols-empty":          "symbol_ref",
 	"inner-symbols-num-2to60":      "symbols_format",
 	"inner-symbols-num-2to33":      "symbols_format",

@@ -4,6 +4,8 @@ package chunkcheck
 
 import (
 	"bytes"
+	"compress/flate"
+	"compress/gzip"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -79,13 +81,14 @@ type scanState struct {
 	scanner symbolScanner
 	src     bytes.Buffer
 	scratch [scratchBytes]byte
+	gzip    *gzip.Reader
+	flate   io.ReadCloser
 }
 
 var scanStates = sync.Pool{New: func() any { return new(scanState) }}
 
-// inflateSymbols scans the symbols with the decompressor that Decode uses, so that both accept the
-// same. A panic in it (Decode would have panicked as well) becomes a refusal; the reader is then
-// not put back.
+// inflateSymbols scans the symbols as Decode will read them. A panic in the decompressor (Decode would
+// have panicked as well) becomes a refusal; the reader is then not put back.
 func inflateSymbols(codec compression.Codec, b []byte, count int) (detail string) {
 	state := scanStates.Get().(*scanState)
 	defer func() {
@@ -105,9 +108,7 @@ func inflateSymbols(codec compression.Codec, b []byte, count int) (detail string
 		src = new(bytes.Buffer)
 	}
 	*src = *bytes.NewBuffer(b)
-	// Not GetReaderPool, which may be decoders in C: a batch makes one call into C, whatever it holds.
-	pool := compression.GetPool(codec).(compression.ReaderPool)
-	reader, err := pool.GetReader(src)
+	reader, pool, err := state.open(codec, src)
 	if err != nil {
 		return "the structured metadata does not open: " + err.Error()
 	}
@@ -116,8 +117,37 @@ func inflateSymbols(codec compression.Codec, b []byte, count int) (detail string
 	if codec == compression.Zstd {
 		stopReadAhead(reader)
 	}
-	pool.PutReader(reader) // Decode puts it back after errors as well
+	if pool != nil {
+		pool.PutReader(reader) // Decode puts it back after errors as well
+	}
 	return detail
+}
+
+// open returns the decompressor that Decode uses, so that both accept the same, and the pool that wants it
+// back; but for deflate.
+//
+// There a stream may use a Huffman tree that it says is empty. The standard library refuses it;
+// klauspost's (v1.18.7, huffmanDecoder.init), which Loki uses, goes on with the tables of whichever
+// stream that pooled reader read before. What Decode would then find, symbols of any length among
+// it, nobody can know before.
+func (s *scanState) open(codec compression.Codec, src *bytes.Buffer) (io.Reader, compression.ReaderPool, error) {
+	switch codec {
+	case compression.GZIP:
+		if s.gzip == nil {
+			s.gzip = new(gzip.Reader)
+		}
+		return s.gzip, nil, s.gzip.Reset(src)
+	case compression.Flate:
+		if s.flate == nil {
+			s.flate = flate.NewReader(src)
+			return s.flate, nil, nil
+		}
+		return s.flate, nil, s.flate.(flate.Resetter).Reset(src, nil)
+	}
+	// Not GetReaderPool, which may be decoders in C: a batch makes one call into C, whatever it holds.
+	pool := compression.GetPool(codec).(compression.ReaderPool)
+	reader, err := pool.GetReader(src)
+	return reader, pool, err
 }
 
 // stopReadAhead ends the goroutines of a zstd reader that streams, so that it does not hold the

@@ -223,6 +223,9 @@ func TestBadFilesAreWhatTheIndexSays(t *testing.T) {
 		if f.Name() == "inner-num-2to24-v4" || f.Name() == "inner-num-2to24-v3" {
 			continue // harmless, but 1 GiB
 		}
+		if strings.Contains(f.Name(), SymbolsEmptyTree) {
+			continue // it depends on what that pooled reader read before
+		}
 		_, got := DecodeStock(f.Ref, b)
 		require.Equal(t, f.Stock.Decode, got.Decode, f.Name())
 	}
