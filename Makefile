@@ -40,7 +40,7 @@ LIB_ID   := go/internal/core/libchunkring_id.h
 
 C_TESTS  := $(patsubst c/test/%.c,$(BUILD)/test/%,$(wildcard c/test/test_*.c))
 
-.PHONY: chunkctl install-chunkctl test-chunkctl test-chunkctl-asan fuzz fuzz-c fuzz-go sim test-fuzz-saved help deps lib run genstore loki loki-src loki-stock test-e2e test-loki test-loki-subset bench bench-programs bench-quick bench-check bench-e2e bench-verify soak test test-c test-go test-nocgo test-loki-src asan tsan \
+.PHONY: test-planted chunkctl install-chunkctl test-chunkctl test-chunkctl-asan fuzz fuzz-c fuzz-go sim test-fuzz-saved help deps lib run genstore loki loki-src loki-stock test-e2e test-loki test-loki-subset bench bench-programs bench-quick bench-check bench-e2e bench-verify soak test test-c test-go test-nocgo test-loki-src asan tsan \
 	valgrind lint clean
 .DEFAULT_GOAL := help
 
@@ -257,7 +257,8 @@ fuzz-c: deps $(BUILD)/fuzz-seeds ## libFuzzer on every target of c/fuzz, SECONDS
 # Where they are and what they are called; two more are in the patched Loki.
 FUZZ_GO      := go/chunkring:FuzzClientAgainstStock go/chunkring:FuzzKeys \
 	go/internal/chunkcheck:FuzzCheckAgainstStock go/internal/blockread:FuzzSame
-FUZZ_GO_ARGS  = -run '^$$' -fuzztime $(SECONDS)s -parallel 2
+# Go would spend up to 60 s on making each new input smaller, most of the time that there is.
+FUZZ_GO_ARGS  = -run '^$$' -fuzztime $(SECONDS)s -fuzzminimizetime 200x -parallel 2
 fuzz-go: loki-src ## Go's fuzz targets, which compare with Loki's own code, SECONDS=60 each
 	@for t in $(FUZZ_GO); do echo "== $${t#*:}"; \
 		$(GO) test ./$${t%:*} $(FUZZ_GO_ARGS) -fuzz "^$${t#*:}$$" || exit 1; done
@@ -323,6 +324,26 @@ test-loki-src: loki-src ## the client over the patched Loki, and tests of what l
 SEEDS ?= 100000
 sim: deps $(BUILD)/test/test_sim ## the core over a simulated kernel, SEEDS=100000 runs in which things go wrong
 	CR_SIM_SEEDS=$(SEEDS) $(BUILD)/test/test_sim
+
+# Does it find what is wrong? Each patch of c/test/planted breaks the library in one way; its second line
+# says as what the simulation must catch that.
+PLANTED := $(patsubst c/test/planted/%.patch,%,$(wildcard c/test/planted/*.patch))
+planted_c = $$(sed -n 's,^+++ b/,$(1)/,p' $(2))
+
+$(BUILD)/planted/sim.o: c/test/test_sim.c $(TEST_COMMON) c/test/sim_kernel.c $(HEADERS)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) -Ic/src -r -nostdlib $(filter %.c,$^) -o $@
+
+$(PLANTED:%=$(BUILD)/planted/%/test_sim): $(BUILD)/planted/%/test_sim: c/test/planted/%.patch $(BUILD)/planted/sim.o $(PARTS)
+	@rm -rf $(@D) && mkdir -p $(@D)/c && cp -r c/src $(@D)/c/
+	@git apply --directory=$(@D) $< || { echo "$< does not fit the source any more: plant its defect anew"; exit 1; }
+	@echo "  CC $@"
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $(call planted_c,$(@D),$<) $(BUILD)/planted/sim.o $(WRAP_test_sim) $(PARTS) \
+		$(LDLIBS_ALL) -lcmocka
+
+test-planted: deps ## defects planted into the core, each of which the simulation must find
+	@$(MAKE) --no-print-directory -j2 $(PLANTED:%=$(BUILD)/planted/%/test_sim)
+	@c/test/planted/run $(BUILD)/planted $(PLANTED)
 
 asan: ## C tests under AddressSanitizer and UndefinedBehaviorSanitizer, debug build
 	$(MAKE) test-c BUILD=build/asan SANITIZE=address,undefined DEBUG=1

@@ -688,9 +688,18 @@ static uint32_t take_sqes(struct ring *r)
 	return n;
 }
 
-static int submit(struct io_uring *user, bool wait)
+/* 0, or the errno that io_uring_enter fails with. */
+static int refusal(uint64_t round)
 {
 	static const int errs[] = { EAGAIN, EBUSY, ENOMEM, EINTR };
+
+	if (round >= sim_plan.refuses_from && round - sim_plan.refuses_from < sim_plan.refuses_rounds)
+		return errs[draw(16, round, 0) % 3]; /* a signal would begin its patience anew */
+	return chance(sim_plan.refused, 15, round, 0) ? errs[draw(16, round, 0) % 4] : 0;
+}
+
+static int submit(struct io_uring *user, bool wait)
+{
 	struct ring *r;
 	uint32_t n;
 	int err;
@@ -701,8 +710,8 @@ static int submit(struct io_uring *user, bool wait)
 	if (wait && !r->n_pending && !r->n_overflow && r->cq_head == r->cq_tail &&
 	    user->sq.sqe_tail == r->sq_head)
 		fx_fail(__FILE__, __LINE__, "waits for a completion that nothing can bring");
-	if (chance(sim_plan.refused, 15, r->rounds++, 0)) {
-		err = errs[draw(16, r->rounds, 0) % 4];
+	err = refusal(r->rounds++);
+	if (err) {
 		flush_overflow(r);
 		pthread_mutex_unlock(&mu);
 		return -err;

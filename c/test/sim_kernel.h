@@ -49,6 +49,7 @@ struct sim_plan {
 	uint32_t short_read, eintr, eagain, canceled, close_fails;
 	uint32_t late;            /* a completion waits for a later round */
 	uint32_t refused;         /* io_uring_enter: EAGAIN, EBUSY, ENOMEM, EINTR */
+	uint32_t refuses_from, refuses_rounds; /* ... and these rounds of each ring, in a row */
 	uint32_t part;            /* ... takes only some */
 	uint32_t cq_entries;      /* 0: as the kernel does. Fewer overflow sooner */
 	uint32_t uncached;        /* openat2(RESOLVE_CACHED), preadv2(RWF_NOWAIT) say EAGAIN */
