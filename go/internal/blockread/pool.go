@@ -10,6 +10,7 @@ import (
 
 	"github.com/grafana/loki/v3/pkg/compression"
 
+	"github.com/chunkring/chunkring/go/internal/chunkcheck"
 	"github.com/chunkring/chunkring/go/internal/core"
 )
 
@@ -67,7 +68,8 @@ func (p *pool) GetReaderSize(src io.Reader, uncompressedSize int) (io.Reader, er
 }
 
 // streamed hides that there is a *bytes.Buffer: what is in one of less than 128 KiB, Loki's zstd reader
-// decompresses whole, however much it is.
+// decompresses whole, however much it is, and first makes room for as much as the frame announces, which
+// may be 64 GiB in a block of 20 bytes.
 type streamed struct{ io.Reader }
 
 // PutReader implements Loki's compression.ReaderPool. It takes what GetReader of this pool returned, and
@@ -95,6 +97,10 @@ func (p *pool) decompress(block []byte, uncompressedSize int) (*reader, reason) 
 		return r, 0
 	}
 	if len(block) > rawBytesMax {
+		return nil, tooLarge
+	}
+	// Also of a block that will turn out damaged: Loki's reader believes what a frame announces.
+	if p.codec == compression.Zstd && chunkcheck.ZstdBound(block, rawBytesMax) != "" {
 		return nil, tooLarge
 	}
 	d := p.decoders.get()

@@ -4,8 +4,10 @@ package blockread
 
 import (
 	"bytes"
+	"encoding/binary"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -32,8 +34,8 @@ func TestBombs(t *testing.T) {
 	const size = 64 << 20
 	zeros := make([]byte, 1<<20)
 	for _, codec := range codecs {
-		if codec == compression.None || codec == compression.Zstd && core.Built != "cgo" {
-			continue // without C a zstd block costs the memory that it does in Loki
+		if codec == compression.None {
+			continue
 		}
 		t.Run(codec.String(), func(t *testing.T) {
 			var b bytes.Buffer
@@ -64,6 +66,37 @@ func TestBombs(t *testing.T) {
 			require.EqualValues(t, 3, p.fallbacks[tooLarge].Load())
 		})
 	}
+}
+
+// TestLyingZstd: blocks that announce what they don't have, and are damaged, in the first frame or in a later
+// one, cost no memory either. Loki's reader would have made room for it all.
+func TestLyingZstd(t *testing.T) {
+	good := compressed(t, compression.Zstd, []byte("some lines"))
+	for name, block := range map[string][]byte{
+		"damaged":         zstdSays(3<<30, []byte("\x12\x01garbage")),
+		"nothing":         zstdSays(60<<30, nil),
+		"the next frame":  slices.Concat(good, zstdSays(1<<40, nil)),
+		"small, then big": slices.Concat(zstdSays(10, []byte{0x51, 0, 0, '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'}), zstdSays(50<<30, nil)),
+	} {
+		p := testPool(compression.Zstd)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		r, err := p.GetReader(bytes.NewBuffer(block))
+		if err == nil {
+			_, err = io.Copy(io.Discard, r)
+			p.PutReader(r)
+		}
+		runtime.ReadMemStats(&after)
+		require.Error(t, err, name)
+		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(16<<20), name)
+		require.EqualValues(t, 1, p.fallbacks[tooLarge].Load(), name)
+	}
+}
+
+// zstdSays is a zstd frame with a window of 1 KiB that announces size bytes.
+func zstdSays(size uint64, blocks []byte) []byte {
+	b := []byte{0x28, 0xb5, 0x2f, 0xfd, 0xc0, 0}
+	return append(binary.LittleEndian.AppendUint64(b, size), blocks...)
 }
 
 // TestLimit: rawBytesMax itself is decompressed here, one byte more is not.

@@ -14,6 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/grafana/loki/v3/pkg/compression"
+
+	"github.com/chunkring/chunkring/go/internal/chunkcheck"
 )
 
 var codecs = []compression.Codec{compression.None, compression.GZIP, compression.LZ4_64k, compression.Snappy,
@@ -129,6 +131,14 @@ func (u unused) GetReader(src io.Reader) (io.Reader, error) {
 // was decompressed here.
 func requireSame(t testing.TB, p *pool, block []byte, what ...any) (own bool) {
 	t.Helper()
+	if p.codec == compression.Zstd && chunkcheck.ZstdBound(block, rawBytesMax) != "" {
+		// Loki's reader might take all memory.
+		if r, err := p.GetReader(bytes.NewBuffer(block)); err == nil {
+			_, _ = io.CopyN(io.Discard, r, rawBytesMax)
+			p.PutReader(r)
+		}
+		return false
+	}
 	want, _ := read(p.stock, block)
 	got, opened := read(p, block)
 	_, own = opened.(*reader)

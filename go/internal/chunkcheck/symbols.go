@@ -57,7 +57,7 @@ func (c *parts) checkSymbols() *Error {
 func checkSymbolStream(codec compression.Codec, b []byte, count int) string {
 	// Before count: opening a zstd stream of up to 128 KiB inflates all of it.
 	if codec == compression.Zstd {
-		if detail := zstdBound(b); detail != "" {
+		if detail := ZstdBound(b, symbolsBytesMax); detail != "" {
 			return detail
 		}
 	}

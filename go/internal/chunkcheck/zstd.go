@@ -15,14 +15,14 @@ const (
 	zstdBlockHdrBytes = 3
 )
 
-// zstdBound returns what is wrong with a zstd stream by its headers alone, or "": a window or an
-// inflated size over our limits. klauspost's decoder allocates a frame's content size before it
+// ZstdBound returns what is wrong with a zstd stream by its headers alone, or "": too large a window, too
+// many frames, or that it inflates to more than rawMax bytes. klauspost's decoder allocates a frame's content size before it
 // reads the frame, and inflates a small stream in full when it is opened, where every four bytes
 // may be a block of 128 KiB.
 //
 // It steps like that decoder and stops where the decoder would stop with an error: what follows is
 // out of reach then, and Decode may well succeed with what came before.
-func zstdBound(b []byte) string {
+func ZstdBound(b []byte, rawMax uint64) string {
 	total := uint64(0)
 	for frames := 1; ; frames++ {
 		frame, ok := readZstdFrame(b)
@@ -37,7 +37,7 @@ func zstdBound(b []byte) string {
 		}
 		if frame.sized {
 			total += frame.contents // below 2^64: see the limit
-			if frame.contents > symbolsBytesMax || total > symbolsBytesMax {
+			if frame.contents > rawMax || total > rawMax {
 				return "zstd frames inflate to too much"
 			}
 		}
@@ -51,7 +51,7 @@ func zstdBound(b []byte) string {
 			if !frame.sized {
 				total += raw
 			}
-			if total > symbolsBytesMax {
+			if total > rawMax {
 				return "zstd blocks inflate to too much"
 			}
 		}
