@@ -36,6 +36,7 @@ const (
 	retriesMax          = 1000                 // CR_RETRIES_MAX
 	starvedWait         = 2 * time.Second      // CR_STARVED_WAIT_MS
 	starvedNap          = 5 * time.Millisecond // CR_STARVED_NAP_MS
+	staleTries          = 3                    // STALE_TRIES in c/src/batch.c
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -47,6 +48,7 @@ type Reader struct {
 	maxBytes  int64
 	openFiles chan struct{} // a token per descriptor that all batches together may hold
 	noOpenat2 atomic.Bool
+	pread     func(fd int, p []byte, off int64) (int, error) // pread(2); tests have another
 }
 
 // Open opens dir. Only plain system calls are available without cgo: see Fallback.
@@ -63,7 +65,7 @@ func Open(dir string, o Options) (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open chunk directory %s: %w", dir, err)
 	}
-	r := &Reader{dir: fd, workers: o.Workers, maxBytes: int64(o.MaxFileBytes)}
+	r := &Reader{dir: fd, workers: o.Workers, maxBytes: int64(o.MaxFileBytes), pread: unix.Pread}
 	if r.workers == 0 {
 		r.workers = max(goroutinesMin, runtime.GOMAXPROCS(0))
 	}
@@ -103,7 +105,7 @@ func (r *Reader) Read(b Batch) (Times, error) {
 	var next, starved atomic.Int64
 	work := func() {
 		for i := next.Add(1) - 1; i < int64(len(files)); i = next.Add(1) - 1 {
-			r.readFile(&files[i], b.Check, b.Alloc, b.Cancel, &starved)
+			r.readFresh(&files[i], b.Check, b.Alloc, b.Cancel, &starved)
 		}
 	}
 	var wg sync.WaitGroup
@@ -113,6 +115,17 @@ func (r *Reader) Read(b Batch) (Times, error) {
 	work()
 	wg.Wait()
 	return Times{Read: time.Since(begin)}, nil // the steps are not apart here
+}
+
+// readFresh reads a file whose handle may have turned stale, which is when NFS wants the path walked again.
+func (r *Reader) readFresh(f *File, check Check, alloc func(size int) []byte, cancel *uint32, starved *atomic.Int64) {
+	for tries := 0; ; tries++ {
+		r.readFile(f, check, alloc, cancel, starved)
+		if f.Status != IO || f.Errno != syscall.ESTALE || tries == staleTries ||
+			cancel != nil && atomic.LoadUint32(cancel) != 0 {
+			return
+		}
+	}
 }
 
 func (r *Reader) readFile(f *File, check Check, alloc func(size int) []byte, cancel *uint32, starved *atomic.Int64) {
@@ -155,7 +168,7 @@ func (r *Reader) readFile(f *File, check Check, alloc func(size int) []byte, can
 			f.Buf, f.Status = nil, NoBuffer
 			return
 		}
-		if err := readFull(fd, f.Buf); err != nil {
+		if err := r.readFull(fd, f.Buf); err != nil {
 			f.Buf = nil
 			f.fail(err)
 			return
@@ -191,9 +204,9 @@ func (f *File) fail(err error) {
 	errors.As(err, &f.Errno)
 }
 
-func readFull(fd int, buf []byte) error {
+func (r *Reader) readFull(fd int, buf []byte) error {
 	for got, tries := 0, 0; got < len(buf); {
-		n, err := unix.Pread(fd, buf[got:], int64(got))
+		n, err := r.pread(fd, buf[got:], int64(got))
 		switch {
 		case err == unix.EINTR || err == unix.EAGAIN:
 			if tries++; tries > retriesMax {
