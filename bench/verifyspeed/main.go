@@ -56,6 +56,12 @@ func main() {
 		fmt.Fprintln(os.Stderr, "verifyspeed: -only:", err)
 		os.Exit(2)
 	}
+	for _, state := range strings.Split(*states, ",") {
+		if state != "warm" && state != "cold" {
+			fmt.Fprintf(os.Stderr, "verifyspeed: -states: %q is neither warm nor cold\n", state)
+			os.Exit(2)
+		}
+	}
 	files, size, err := sizeOf(flag.Arg(0))
 	if err == nil && files == 0 {
 		err = fmt.Errorf("%s holds no chunks (of v12 or later: those of v11 are not told apart from the index)", flag.Arg(0))
