@@ -336,14 +336,14 @@ $(BUILD)/planted/sim.o: c/test/test_sim.c $(TEST_COMMON) c/test/sim_kernel.c $(H
 
 $(PLANTED:%=$(BUILD)/planted/%/test_sim): $(BUILD)/planted/%/test_sim: c/test/planted/%.patch $(BUILD)/planted/sim.o $(PARTS)
 	@rm -rf $(@D) && mkdir -p $(@D)/c && cp -r c/src $(@D)/c/
-	@git apply --directory=$(@D) $< || { echo "$< does not fit the source any more: plant its defect anew"; exit 1; }
+	@cd $(@D) && GIT_CEILING_DIRECTORIES='$(abspath $(@D)/..)' git apply '$(abspath $<)' || { echo "$< does not fit the source any more: plant its defect anew"; exit 1; }
 	@echo "  CC $@"
 	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $(call planted_c,$(@D),$<) $(BUILD)/planted/sim.o $(WRAP_test_sim) $(PARTS) \
 		$(LDLIBS_ALL) -lcmocka
 
 test-planted: deps ## defects planted into the core, each of which the simulation must find
-	@$(MAKE) --no-print-directory -j2 $(PLANTED:%=$(BUILD)/planted/%/test_sim)
-	@c/test/planted/run $(BUILD)/planted $(PLANTED)
+	@$(MAKE) --no-print-directory -j2 $(PLANTED:%=$(BUILD)/planted/%/test_sim) $(BUILD)/test/test_sim
+	@c/test/planted/run $(BUILD)/test/test_sim $(BUILD)/planted $(PLANTED)
 
 asan: ## C tests under AddressSanitizer and UndefinedBehaviorSanitizer, debug build
 	$(MAKE) test-c BUILD=build/asan SANITIZE=address,undefined DEBUG=1

@@ -533,6 +533,13 @@ static void run_callers(bool parallel)
 		pthread_join(threads[i], NULL);
 }
 
+static uint64_t number_from(const char *name, uint64_t otherwise)
+{
+	const char *text = getenv(name);
+
+	return text && *text ? strtoull(text, NULL, 10) : otherwise;
+}
+
 static void run_seed(uint64_t number, uint32_t duplicate)
 {
 	uint64_t random = number * 0x9e3779b97f4a7c15u + 1;
@@ -542,6 +549,7 @@ static void run_seed(uint64_t number, uint32_t duplicate)
 	bool parallel;
 
 	seed = number;
+	alarm((unsigned int)number_from("CR_SIM_HANG_SECONDS", HANG_SECONDS)); /* of each seed */
 	fx_random(&random);
 	stops = starves = false;
 	cancel_word = 0;
@@ -570,13 +578,6 @@ static void run_seed(uint64_t number, uint32_t duplicate)
 	sim_end();
 }
 
-static uint64_t number_from(const char *name, uint64_t otherwise)
-{
-	const char *text = getenv(name);
-
-	return text && *text ? strtoull(text, NULL, 10) : otherwise;
-}
-
 static void every_seed(void **state)
 {
 	uint64_t only = number_from("CR_SIM_SEED", 0);
@@ -585,11 +586,9 @@ static void every_seed(void **state)
 	(void)state;
 	set_signals(on_signal);
 	for (uint64_t n = only ? only : 1; n <= (only ? only : seeds); n++) {
-		alarm((unsigned int)number_from("CR_SIM_HANG_SECONDS", HANG_SECONDS)); /* each, not all */
 		run_seed(n, 0);
 		calls += sim_calls();
 	}
-	alarm(0);
 	print_message("%llu seeds, %llu calls\n", (unsigned long long)(only ? 1 : seeds),
 		      (unsigned long long)calls);
 }
