@@ -4,7 +4,9 @@ package blockread
 
 import (
 	"bytes"
+	"fmt"
 	"io"
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -61,15 +63,36 @@ func (p *pool) GetReaderSize(src io.Reader, uncompressedSize int) (io.Reader, er
 		return r, nil
 	}
 	p.fallbacks[why].Add(1)
-	if why == tooLarge {
-		src = streamed{src}
+	if p.codec == compression.Zstd {
+		return p.stockZstd(block)
 	}
 	return p.stock.GetReader(src)
 }
 
-// streamed hides that there is a *bytes.Buffer: what is in one of less than 128 KiB, Loki's zstd reader
-// decompresses whole, however much it is, and first makes room for as much as the frame announces, which
-// may be 64 GiB in a block of 20 bytes.
+// zstdWholeBelow is the size below which Loki's zstd reader decompresses a *bytes.Buffer as a whole
+// (WithDecodeBuffersBelow in klauspost/compress v1.18.7, the default).
+const zstdWholeBelow = 128 << 10
+
+var (
+	// As a whole: what comes out is in memory at once, and room is made for as much as the frames announce
+	// before they are looked at, up to 64 GiB for a block of 20 bytes. The window costs nothing.
+	zstdWhole = chunkcheck.ZstdLimits{Frames: 64, Window: math.MaxUint64, Raw: rawBytesMax}
+	// As a stream: a history of the window's size, 8 MiB in what Loki writes. The reader would go to 512.
+	zstdStream = chunkcheck.ZstdLimits{Frames: math.MaxInt, Window: 32 << 20, Raw: math.MaxUint64}
+)
+
+// stockZstd has Loki's own reader decompress a block in bounded memory.
+func (p *pool) stockZstd(block *bytes.Buffer) (io.Reader, error) {
+	if block.Len() < zstdWholeBelow && chunkcheck.ZstdBound(block.Bytes(), zstdWhole) == "" {
+		return p.stock.GetReader(block)
+	}
+	if wrong := chunkcheck.ZstdBound(block.Bytes(), zstdStream); wrong != "" {
+		return nil, fmt.Errorf("block of %d bytes refused: %s", block.Len(), wrong)
+	}
+	return p.stock.GetReader(streamed{block})
+}
+
+// streamed hides that there is a *bytes.Buffer.
 type streamed struct{ io.Reader }
 
 // PutReader implements Loki's compression.ReaderPool. It takes what GetReader of this pool returned, and
@@ -78,6 +101,9 @@ func (p *pool) PutReader(r io.Reader) {
 	own, ok := r.(*reader)
 	switch {
 	case !ok:
+		if p.codec == compression.Zstd {
+			chunkcheck.StopReadAhead(r) // the chunk's bytes may be used again after this
+		}
 		p.stock.PutReader(r)
 	case p.codec == compression.None:
 		*own = reader{}
@@ -99,8 +125,7 @@ func (p *pool) decompress(block []byte, uncompressedSize int) (*reader, reason) 
 	if len(block) > rawBytesMax {
 		return nil, tooLarge
 	}
-	// Also of a block that will turn out damaged: Loki's reader believes what a frame announces.
-	if p.codec == compression.Zstd && chunkcheck.ZstdBound(block, rawBytesMax) != "" {
+	if p.codec == compression.Zstd && chunkcheck.ZstdBound(block, zstdWhole) != "" {
 		return nil, tooLarge
 	}
 	d := p.decoders.get()

@@ -72,24 +72,36 @@ func TestBombs(t *testing.T) {
 // one, cost no memory either. Loki's reader would have made room for it all.
 func TestLyingZstd(t *testing.T) {
 	good := compressed(t, compression.Zstd, []byte("some lines"))
-	for name, block := range map[string][]byte{
-		"damaged":         zstdSays(3<<30, []byte("\x12\x01garbage")),
-		"nothing":         zstdSays(60<<30, nil),
-		"the next frame":  slices.Concat(good, zstdSays(1<<40, nil)),
-		"small, then big": slices.Concat(zstdSays(10, []byte{0x51, 0, 0, '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'}), zstdSays(50<<30, nil)),
+	raw := []byte{0x51, 0, 0, '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'} // a last block of ten bytes
+	for name, c := range map[string]struct {
+		block   []byte
+		max     uint64 // bytes allocated
+		refused bool   // at once
+		content string
+	}{
+		"damaged":         {block: zstdSays(3<<30, []byte("\x12\x01garbage")), max: 4 << 20},
+		"nothing":         {block: zstdSays(60<<30, nil), max: 4 << 20},
+		"the next frame":  {block: slices.Concat(good, zstdSays(1<<40, nil)), max: 16 << 20, content: "some lines"},
+		"small, then big": {block: slices.Concat(zstdSays(10, raw), zstdSays(50<<30, nil)), max: 4 << 20, content: "0123456789"},
+		"large window":    {block: slices.Concat([]byte{0x28, 0xb5, 0x2f, 0xfd, 0, 0x98}, raw), max: 4 << 20, content: "0123456789"},
+		"and damaged":     {block: slices.Concat([]byte{0x28, 0xb5, 0x2f, 0xfd, 0, 0x98}, raw[:9]), max: 4 << 20},
+		"one segment":     {block: binary.LittleEndian.AppendUint32([]byte{0x28, 0xb5, 0x2f, 0xfd, 0xa0}, 400<<20), max: 4 << 20, refused: true},
+		"both":            {block: binary.LittleEndian.AppendUint32([]byte{0x28, 0xb5, 0x2f, 0xfd, 0x80, 0x98}, 400<<20), max: 4 << 20, refused: true},
 	} {
 		p := testPool(compression.Zstd)
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		r, err := p.GetReader(bytes.NewBuffer(block))
+		var content []byte
+		r, err := p.GetReader(bytes.NewBuffer(c.block))
+		require.Equal(t, c.refused, err != nil, name)
 		if err == nil {
-			_, err = io.Copy(io.Discard, r)
+			content, err = io.ReadAll(r)
 			p.PutReader(r)
 		}
 		runtime.ReadMemStats(&after)
-		require.Error(t, err, name)
-		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(16<<20), name)
-		require.EqualValues(t, 1, p.fallbacks[tooLarge].Load(), name)
+		require.Equal(t, name == "large window", err == nil, "%s: %v", name, err)
+		require.Less(t, after.TotalAlloc-before.TotalAlloc, c.max, name)
+		require.Equal(t, c.content, string(content), name)
 	}
 }
 

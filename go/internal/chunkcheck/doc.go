@@ -16,6 +16,8 @@
 //     a chunk whose JSON names no encoding (Decode returns a dummy and leaves the data alone)
 //     but whose data is no sound MemChunk;
 //     legacy LZ4 frames, and LZ4 matches that reach before their frame (see lz4Check);
+//     deflate streams with an empty Huffman tree, where what Decode says depends on what it read before
+//     (see scanState.open);
 //     anything over a limit below.
 //
 // Nothing here is about block contents: Loki inflates blocks when they are read, not in Decode.

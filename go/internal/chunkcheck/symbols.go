@@ -53,11 +53,13 @@ func (c *parts) checkSymbols() *Error {
 	return nil
 }
 
+var zstdSymbols = ZstdLimits{Frames: zstdFramesMax, Window: zstdWindowMax, Raw: symbolsBytesMax}
+
 // checkSymbolStream returns what is wrong with the compressed symbols, or "".
 func checkSymbolStream(codec compression.Codec, b []byte, count int) string {
 	// Before count: opening a zstd stream of up to 128 KiB inflates all of it.
 	if codec == compression.Zstd {
-		if detail := ZstdBound(b, symbolsBytesMax); detail != "" {
+		if detail := ZstdBound(b, zstdSymbols); detail != "" {
 			return detail
 		}
 	}
@@ -87,8 +89,9 @@ type scanState struct {
 
 var scanStates = sync.Pool{New: func() any { return new(scanState) }}
 
-// inflateSymbols scans the symbols as Decode will read them. A panic in the decompressor (Decode would
-// have panicked as well) becomes a refusal; the reader is then not put back.
+// inflateSymbols scans the symbols. Where it finds nothing wrong, Decode either reads the same bytes or stops
+// with an error. A panic in the decompressor (Decode would have panicked as well) becomes a refusal; the
+// reader is then not put back.
 func inflateSymbols(codec compression.Codec, b []byte, count int) (detail string) {
 	state := scanStates.Get().(*scanState)
 	defer func() {
@@ -115,7 +118,7 @@ func inflateSymbols(codec compression.Codec, b []byte, count int) (detail string
 	state.scanner = symbolScanner{src: reader, buf: state.scratch[:]}
 	detail = state.scanner.scan(count)
 	if codec == compression.Zstd {
-		stopReadAhead(reader)
+		StopReadAhead(reader)
 	}
 	if pool != nil {
 		pool.PutReader(reader) // Decode puts it back after errors as well
@@ -150,9 +153,9 @@ func (s *scanState) open(codec compression.Codec, src *bytes.Buffer) (io.Reader,
 	return reader, pool, err
 }
 
-// stopReadAhead ends the goroutines of a zstd reader that streams, so that it does not hold the
+// StopReadAhead ends the goroutines of a zstd reader that streams, so that it does not hold, or read, the
 // file while it waits in the pool. The pool resets it again before the next use.
-func stopReadAhead(reader io.Reader) {
+func StopReadAhead(reader io.Reader) {
 	if r, ok := reader.(interface{ Reset(io.Reader) error }); ok {
 		_ = r.Reset(nil)
 	}

@@ -15,31 +15,38 @@ const (
 	zstdBlockHdrBytes = 3
 )
 
-// ZstdBound returns what is wrong with a zstd stream by its headers alone, or "": too large a window, too
-// many frames, or that it inflates to more than rawMax bytes. klauspost's decoder allocates a frame's content size before it
-// reads the frame, and inflates a small stream in full when it is opened, where every four bytes
-// may be a block of 128 KiB.
+// ZstdLimits are what a zstd stream may announce.
+type ZstdLimits struct {
+	Frames int
+	Window uint64 // bytes; of a frame in a single segment, its contents
+	Raw    uint64 // bytes that come out, of all frames
+}
+
+// ZstdBound returns what is wrong with a zstd stream by its headers alone, or "": an announcement over a
+// limit, or blocks that may inflate to more. klauspost's decoder allocates a frame's content size (up to
+// 64 GiB) before it reads the frame, and inflates a small stream in full when it is opened, where every
+// four bytes may be a block of 128 KiB; a large one it streams, through a history of the window's size.
 //
 // It steps like that decoder and stops where the decoder would stop with an error: what follows is
 // out of reach then, and Decode may well succeed with what came before.
-func ZstdBound(b []byte, rawMax uint64) string {
+func ZstdBound(b []byte, limits ZstdLimits) string {
 	total := uint64(0)
 	for frames := 1; ; frames++ {
 		frame, ok := readZstdFrame(b)
 		if !ok {
 			return ""
 		}
-		if frames > zstdFramesMax {
+		if frames > limits.Frames {
 			return "too many zstd frames"
 		}
-		if frame.window > zstdWindowMax {
-			return "a zstd window over the limit"
-		}
 		if frame.sized {
-			total += frame.contents // below 2^64: see the limit
-			if frame.contents > rawMax || total > rawMax {
+			if frame.contents > limits.Raw || total > limits.Raw-frame.contents {
 				return "zstd frames inflate to too much"
 			}
+			total += frame.contents
+		}
+		if frame.window > limits.Window {
+			return "a zstd window over the limit"
 		}
 		b = frame.blocks
 		for last := false; !last; {
@@ -51,7 +58,7 @@ func ZstdBound(b []byte, rawMax uint64) string {
 			if !frame.sized {
 				total += raw
 			}
-			if total > rawMax {
+			if total > limits.Raw {
 				return "zstd blocks inflate to too much"
 			}
 		}
@@ -65,7 +72,7 @@ func ZstdBound(b []byte, rawMax uint64) string {
 }
 
 type zstdFrame struct {
-	window   uint64 // as the header says, or 0
+	window   uint64 // as the header says, or contents
 	contents uint64 // if sized
 	sized    bool
 	checksum bool
@@ -129,10 +136,10 @@ func readZstdFrame(b []byte) (zstdFrame, bool) {
 	if sizeBytes == 2 {
 		f.contents += 256
 	}
-	f.blockMax = min(f.window, zstdBlockMax)
 	if single {
-		f.blockMax = min(max(f.contents, 1<<10), zstdBlockMax)
+		f.window = max(f.contents, 1<<10)
 	}
+	f.blockMax = min(f.window, zstdBlockMax)
 	f.blocks = b[dictBytes+sizeBytes:]
 	return f, true
 }

@@ -119,8 +119,18 @@ func (r *Reader) Read(b Batch) (Times, error) {
 
 // readFresh reads a file whose handle may have turned stale, which is when NFS wants the path walked again.
 func (r *Reader) readFresh(f *File, check Check, alloc func(size int) []byte, cancel *uint32, starved *atomic.Int64) {
+	var buf []byte
+	once := func(size int) []byte { // a file that grew in between finds no room
+		if buf == nil {
+			buf = alloc(size)
+		}
+		if len(buf) < size {
+			return nil
+		}
+		return buf[:size]
+	}
 	for tries := 0; ; tries++ {
-		r.readFile(f, check, alloc, cancel, starved)
+		r.readFile(f, check, once, cancel, starved)
 		if f.Status != IO || f.Errno != syscall.ESTALE || tries == staleTries ||
 			cancel != nil && atomic.LoadUint32(cancel) != 0 {
 			return

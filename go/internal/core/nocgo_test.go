@@ -34,7 +34,7 @@ func TestStaleHandlesAreOpenedAgain(t *testing.T) {
 		r, err := Open(dir, Options{})
 		require.NoError(t, err)
 		var cancel uint32
-		reads := 0
+		reads, allocs := 0, 0
 		fds := map[int]int{}
 		r.pread = func(fd int, p []byte, off int64) (int, error) {
 			reads++
@@ -48,10 +48,14 @@ func TestStaleHandlesAreOpenedAgain(t *testing.T) {
 			return unix.Pread(fd, p, off)
 		}
 		files := []File{{Path: "f", CRC: crc32.Checksum(content, castagnoli)}}
-		_, err = r.Read(Batch{Files: files, Check: CheckCRC, Cancel: &cancel, Alloc: func(n int) []byte { return make([]byte, n) }})
+		_, err = r.Read(Batch{Files: files, Check: CheckCRC, Cancel: &cancel, Alloc: func(n int) []byte {
+			allocs++
+			return make([]byte, n)
+		}})
 		require.NoError(t, err)
 		require.Equal(t, c.status, files[0].Status, "%+v", c)
 		require.Equal(t, c.reads, reads, "%+v", c)
+		require.Equal(t, 1, allocs, "%+v", c)
 		if c.status == OK {
 			require.Equal(t, content, files[0].Buf)
 		} else {
