@@ -259,13 +259,12 @@ FUZZ_GO      := go/chunkring:FuzzClientAgainstStock go/chunkring:FuzzKeys \
 	go/internal/chunkcheck:FuzzCheckAgainstStock go/internal/blockread:FuzzSame
 # Go would spend up to 60 s on making each new input smaller, most of the time that there is.
 FUZZ_GO_ARGS  = -run '^$$' -fuzztime $(SECONDS)s -fuzzminimizetime 200x -parallel 2
+FUZZ_GO_RUN   = c/fuzz/run-go $(FUZZ_DIR)/log
 fuzz-go: loki-src ## Go's fuzz targets, which compare with Loki's own code, SECONDS=60 each
-	@for t in $(FUZZ_GO); do echo "== $${t#*:}"; \
-		$(GO) test ./$${t%:*} $(FUZZ_GO_ARGS) -fuzz "^$${t#*:}$$" || exit 1; done
-	@echo "== FuzzParseMetadata"
-	@$(GO) test -C build/loki-src -modfile ../loki.mod ./pkg/storage/chunk $(FUZZ_GO_ARGS) -fuzz '^FuzzParseMetadata$$'
-	@echo "== FuzzChunkringBlock"
-	@$(GO) test -C build/loki-src -modfile ../loki.mod ./pkg/chunkenc $(FUZZ_GO_ARGS) -fuzz '^FuzzChunkringBlock$$'
+	@for t in $(FUZZ_GO); do \
+		$(FUZZ_GO_RUN) $${t#*:} $(GO) test ./$${t%:*} $(FUZZ_GO_ARGS) || exit 1; done
+	@$(FUZZ_GO_RUN) FuzzParseMetadata $(GO) test -C build/loki-src -modfile ../loki.mod ./pkg/storage/chunk $(FUZZ_GO_ARGS)
+	@$(FUZZ_GO_RUN) FuzzChunkringBlock $(GO) test -C build/loki-src -modfile ../loki.mod ./pkg/chunkenc $(FUZZ_GO_ARGS)
 
 # Everything that is in testdata, and what once found something (testdata/fuzz/<target>/).
 test-fuzz-saved: $(FUZZ_C:%=$(BUILD)/replay/%) $(BUILD)/fuzz-seeds

@@ -182,7 +182,7 @@ static void open_and_close(void **state)
 		fx_close(fx);
 		assert_int_equal(fx_count_fds(), fds);
 	}
-	assert_int_equal(fx_count_threads(threads), threads);
+	assert_true(fx_count_threads(threads) <= threads);
 }
 
 /* ---- Falling back ---- */
@@ -245,7 +245,7 @@ static void refused_and_nothing_left(void **state)
 		assert_null(ctx);
 		assert_int_equal(fx_count_fds(), fds);
 	}
-	assert_int_equal(fx_count_threads(fx->threads), fx->threads);
+	assert_true(fx_count_threads(fx->threads) <= fx->threads);
 }
 
 /* Callers without rings use plain system calls: the back-end stays. */
