@@ -564,7 +564,7 @@ static void child_reads_a_mount(struct fx *fx)
 
 	if (unshare(CLONE_NEWNS) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0)
 		_exit(CANNOT);
-	if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+	if (mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0 ||
 	    mount("none", fx_path(fx, "mnt"), "tmpfs", 0, NULL) != 0)
 		_exit(CANNOT);
 	fx_write(fx, "mnt/f", 500);
