@@ -93,12 +93,16 @@ static void its_own_libraries(void **state)
 {
 	static const char *const names[] = { "v4-zstd.chunk", "v4-lz4-64k.chunk", "v4-gzip.chunk",
 					     "v4-flate.chunk", "v4-snappy.chunk" };
+	const char *backends = getenv("CR_TEST_BACKENDS"); /* valgrind does not see what a ring writes */
+	struct cr_options opt = { .backend = backends && !strstr(backends, "uring") ?
+						     CR_BACKEND_THREADS :
+						     CR_BACKEND_AUTO };
 	char dir[4096];
 	struct cr_ctx *ctx;
 
 	(void)state;
 	snprintf(dir, sizeof(dir), "%s/good", testdata());
-	assert_int_equal(cr_ctx_open(dir, NULL, &ctx), 0);
+	assert_int_equal(cr_ctx_open(dir, &opt, &ctx), 0);
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		check_chunk(ctx, names[i]);
 	cr_ctx_close(ctx);
