@@ -53,9 +53,11 @@ func newLoad(dir string, slots []*slot, schema config.SchemaConfig) (*load, erro
 	for _, op := range result.SoakOps {
 		l.times[op] = &histogram{}
 	}
-	// The second shares the first one's threads and rings.
+	// The second shares the first one's threads, rings and buffers. What is kept for reuse grows with the most
+	// that was ever in use at once: bounded well below the process's memory, so that it does not hide a leak.
 	for _, cfg := range []chunkring.Config{
-		{Backend: chunkring.BackendURing}, {Backend: chunkring.BackendURing}, {Backend: chunkring.BackendThreads},
+		{Backend: chunkring.BackendURing, PooledBytes: 16 << 20}, {Backend: chunkring.BackendURing, PooledBytes: 16 << 20},
+		{Backend: chunkring.BackendThreads, PooledBytes: 16 << 20},
 		{Backend: chunkring.BackendAuto, MaxOpenFiles: 16, PooledBytes: 4 << 20},
 	} {
 		cfg.Directory = dir
