@@ -64,7 +64,7 @@ func (p *pool) GetReaderSize(src io.Reader, uncompressedSize int) (io.Reader, er
 	}
 	p.fallbacks[why].Add(1)
 	if p.codec == compression.Zstd {
-		return p.stockZstd(block)
+		return p.stockZstd(block, why)
 	}
 	return p.stock.GetReader(src)
 }
@@ -81,9 +81,9 @@ var (
 	zstdStream = chunkcheck.ZstdLimits{Frames: math.MaxInt, Window: 32 << 20, Raw: math.MaxUint64}
 )
 
-// stockZstd has Loki's own reader decompress a block in bounded memory.
-func (p *pool) stockZstd(block *bytes.Buffer) (io.Reader, error) {
-	if block.Len() < zstdWholeBelow && chunkcheck.ZstdBound(block.Bytes(), zstdWhole) == "" {
+// stockZstd has Loki's own reader decompress a block in bounded memory. What is over zstdWhole was tooLarge.
+func (p *pool) stockZstd(block *bytes.Buffer, why reason) (io.Reader, error) {
+	if block.Len() < zstdWholeBelow && why != tooLarge {
 		return p.stock.GetReader(block)
 	}
 	if wrong := chunkcheck.ZstdBound(block.Bytes(), zstdStream); wrong != "" {

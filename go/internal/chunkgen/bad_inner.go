@@ -467,8 +467,8 @@ func longer(old, v uint64) uint64 {
 	return uint64(len(binary.AppendUvarint(nil, v)) - len(binary.AppendUvarint(nil, old)))
 }
 
-// SymbolsEmptyTree begins the names of files of which stock Decode says now this and now that.
-const SymbolsEmptyTree = "symbols-empty-tree"
+// symbolsEmptyTree begins the names of files of which stock Decode says now this and now that.
+const symbolsEmptyTree = "symbols-empty-tree"
 
 // symbols: the structured metadata of version 4; the section's checksum is right unless the name
 // says otherwise.
@@ -524,7 +524,7 @@ func (k *butcher) symbols() {
 	}
 	for _, base := range []string{"v4-flate", "v4-gzip"} {
 		header := map[string]string{"v4-gzip": "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"}[base]
-		k.add(base, SymbolsEmptyTree+base[2:], "deflate with Huffman trees that have no codes: klauspost's decompressor goes on with the tables of what it read before",
+		k.add(base, symbolsEmptyTree+base[2:], "deflate with Huffman trees that have no codes: klauspost's decompressor goes on with the tables of what it read before",
 			func(p *Parts) error {
 				return p.SetSymbols(slices.Concat([]byte{1}, []byte(header), []byte{0x04}, make([]byte, 1200)))
 			})
