@@ -382,11 +382,11 @@ test-arm64: deps ## cross-built for arm64, C tests under qemu-user (no io_uring 
 	@GO='$(GO)' CC='$(CC)' sh .ci/deps aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu \
 		/usr/aarch64-linux-gnu/include/stdio.h=libc6-dev-arm64-cross qemu-aarch64=qemu-user
 	@sh .ci/arm64-libs $(ARM64)
-	CR_TEST_BACKENDS=threads,fault PKG_CONFIG_LIBDIR=$(CURDIR)/$(ARM64)/root/usr/lib/aarch64-linux-gnu/pkgconfig \
+	CR_TEST_BACKENDS=threads,fault PKG_CONFIG_LIBDIR=$(CURDIR)/$(ARM64)/sysroot/usr/lib/aarch64-linux-gnu/pkgconfig \
 		LD_LIBRARY_PATH= $(MAKE) test-c NO_DEPS=1 BUILD=$(ARM64) CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar \
-		OBJCOPY=aarch64-linux-gnu-objcopy CFLAGS='-I$(ARM64)/root/usr/include' \
-		LIBS_FROM='-L$(ARM64)/root/usr/lib/aarch64-linux-gnu' \
-		TEST_WRAPPER='qemu-aarch64 -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH=$(CURDIR)/$(ARM64)/root/usr/lib/aarch64-linux-gnu'
+		OBJCOPY=aarch64-linux-gnu-objcopy CFLAGS='-I$(ARM64)/sysroot/usr/include' \
+		LIBS_FROM='-L$(ARM64)/sysroot/usr/lib/aarch64-linux-gnu' \
+		TEST_WRAPPER='qemu-aarch64 -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH=$(CURDIR)/$(ARM64)/sysroot/usr/lib/aarch64-linux-gnu'
 
 lint: lib ## gofmt, vet, staticcheck, and the rules that a shell line can check
 	@test -z "$$(gofmt -l go cmd bench testdata)" || { gofmt -l go cmd bench testdata; echo "run gofmt -w on these"; exit 1; }
