@@ -38,6 +38,7 @@ HEADERS  := $(wildcard c/include/*.h c/src/*.h c/test/*.h)
 # the package, so that a new archive means a new link.
 LIB_ID   := go/internal/core/libchunkring_id.h
 
+comma    := ,
 C_TESTS  := $(patsubst c/test/%.c,$(BUILD)/test/%,$(wildcard c/test/test_*.c))
 
 .PHONY: test-planted chunkctl install-chunkctl test-chunkctl test-chunkctl-asan fuzz fuzz-c fuzz-go sim test-fuzz-saved help deps lib run genstore loki loki-src loki-stock test-e2e test-loki test-loki-subset bench bench-programs bench-quick bench-check bench-e2e bench-verify soak test test-c test-go test-nocgo test-loki-src asan tsan \
@@ -283,12 +284,14 @@ test: test-c test-go test-nocgo test-loki-src ## all tests: C on every back-end,
 # Shared by the C tests; what starts with test_ has a main.
 TEST_COMMON := $(filter-out c/test/test_%.c c/test/sim_%.c,$(wildcard c/test/*.c))
 # Calls that a test wants to see or to fail.
-WRAP_test_uring := -Wl,--wrap=io_uring_submit_and_wait,--wrap=io_uring_submit_and_get_events,--wrap=io_uring_queue_init_params,--wrap=io_uring_register_restrictions
+WRAP_test_uring := $(patsubst %,-Wl$(comma)--wrap=%,preadv2 io_uring_submit_and_wait io_uring_submit_and_wait_timeout \
+	io_uring_submit_and_get_events io_uring_queue_init_params io_uring_register_restrictions \
+	io_uring_register_iowq_max_workers)
 # All that the core asks of the kernel: test_sim has one of its own.
-SIM_CALLS     := open openat __openat_2 syscall close fstat pread preadv2 posix_fadvise readlinkat clock_gettime \
-	nanosleep malloc io_uring_queue_init_params io_uring_queue_exit io_uring_get_probe_ring \
-	io_uring_register_restrictions io_uring_enable_rings io_uring_submit_and_wait \
-	io_uring_submit_and_get_events __io_uring_get_cqe _exit
+SIM_CALLS     := open openat __openat_2 syscall close close_range fstat pread preadv2 posix_fadvise readlinkat \
+	clock_gettime nanosleep malloc pthread_create pthread_join pthread_cond_timedwait io_uring_queue_init_params \
+	io_uring_queue_exit io_uring_register_restrictions io_uring_register_iowq_max_workers io_uring_enable_rings \
+	io_uring_submit_and_wait io_uring_submit_and_wait_timeout io_uring_submit_and_get_events __io_uring_get_cqe _exit
 WRAP_test_sim := $(SIM_CALLS:%=-Wl,--wrap=%)
 
 $(BUILD)/test/test_sim: c/test/sim_kernel.c

@@ -27,7 +27,7 @@ extern "C" {
 /* ---- Limits. Every queue, buffer and loop in the library ends at one of these or limits.h. ---- */
 
 #define CR_BATCH_MAX            65536u        /* requests in one cr_batch_read() */
-#define CR_WORKERS_MAX          64u           /* worker threads of one context */
+#define CR_WORKERS_MAX          144u          /* threads of one context, the kernel's for its rings included */
 #define CR_PATH_BYTES_MAX       4096u         /* PATH_MAX of Linux, with the final NUL */
 #define CR_FILE_BYTES_DEFAULT   (64u << 20)   /* largest file that is read unless options say more */
 #define CR_FILE_BYTES_MAX       (1u << 30)    /* the most options may say; below INT32_MAX (a CQE
@@ -46,7 +46,8 @@ enum cr_status {
 	CR_TOO_BIG     = 6,  /* larger than file_bytes_max; nothing was allocated for it */
 	CR_TOO_SMALL   = 7,  /* caller's buffer holds less than size_bytes */
 	CR_NO_BUFFER   = 8,  /* the allocation callback left buf NULL or failed */
-	CR_SHORT       = 9,  /* ended before size_bytes: truncated while it was read */
+	CR_SHORT       = 9,  /* ended before size_bytes, and what is there is not what crc_want says (with a
+			      * check only: without one such a file is CR_OK and as long as it is) */
 	CR_BAD_CRC     = 10, /* CRC32C of the file is crc_got, not crc_want */
 	CR_BAD_FORMAT  = 11, /* not a chunk that Loki can decode; reason says where */
 	CR_CANCELED    = 12, /* the cancel word became non-zero before the file was read */
@@ -64,48 +65,53 @@ CR_API const char *cr_status_text(uint32_t status);
 struct cr_ctx; /* opaque; shared by any number of threads until cr_ctx_close() */
 
 enum cr_backend {
-	CR_BACKEND_AUTO    = 0, /* io_uring, or threads when it can't be set up */
-	CR_BACKEND_URING   = 1, /* the same fall-back: ask cr_backend_name() what runs */
+	CR_BACKEND_AUTO    = 0, /* io_uring, or threads when it can't be set up or stops working */
+	CR_BACKEND_URING   = 1, /* falls back to threads, too; cr_backend_name() says which one runs */
 	CR_BACKEND_THREADS = 2,
 };
-
-#define CR_OPT_SQPOLL 1u /* a kernel thread polls each ring; burns CPU, kept for experiments */
 
 /* Zero in any field means the default. Start from `struct cr_options opt = {0};`. */
 struct cr_options {
 	uint32_t backend;        /* enum cr_backend */
-	uint32_t workers;        /* worker threads; default: usable CPUs (threads: more, to keep a
-				  * cold disk busy), at most CR_WORKERS_MAX */
+	uint32_t workers;        /* most threads that wait for the storage at a time, those that the
+				  * kernel starts for the rings included; at most CR_WORKERS_MAX. Default:
+				  * 144, or a quarter of what RLIMIT_NPROC and the control group's pids.max
+				  * leave. There is at least one of each kind (threads: 1; uring: 1, one with a
+				  * ring and 3 of the kernel's) */
 	uint32_t ring_entries;   /* submission entries per ring, a power of two; default: the
-				  * window. Fewer also narrow the window */
-	uint32_t flags;          /* CR_OPT_* */
+				  * window of 64. Fewer also narrow the window */
 	uint32_t file_bytes_max; /* larger files are CR_TOO_BIG; at most CR_FILE_BYTES_MAX */
-	uint32_t open_files_max; /* descriptors all batches of two files or more may hold
-				  * together; default: a quarter of RLIMIT_NOFILE, at most 2048 */
+	uint32_t open_files_max; /* descriptors all batches may hold together; default: a quarter of
+				  * RLIMIT_NOFILE, at most 2048 */
 	uint32_t cpus;           /* CPUs to reckon with; default: the affinity mask's. Less where a
-				  * cgroup quota says so */
+				  * cgroup quota says so. Beyond 1024 it is taken as 1024 */
 };
 
 /*
- * Opens dir (which may itself be reached through symbolic links), chooses the back-end once and
- * starts the workers. opt may be NULL. On success *out owns everything.
+ * Opens dir (which may itself be reached through symbolic links), chooses the back-end and starts the
+ * first threads: one, and with io_uring one for each CPU, at most 8. More come while batches wait for slow
+ * storage, and end after 2 seconds without work. opt may be NULL. On success *out owns everything, on
+ * failure it is NULL.
  * Errors: -EINVAL (an option out of range), -ENOMEM, what open(2) says of dir, -EAGAIN (no
- * thread could be started). A refused io_uring is not an error: see cr_backend_errno().
+ * thread could be started). A refused io_uring is not an error: see cr_backend_errno(). (It needs Linux
+ * 5.15.)
+ * A child of fork(2) has none of the threads: it must neither use nor close a context of its parent.
  */
 CR_API int cr_ctx_open(const char *dir, const struct cr_options *opt, struct cr_ctx **out);
 
-/* Joins the workers and frees everything. No cr_batch_read() may be running or start. NULL is fine. */
+/* Joins the threads and frees everything. No cr_batch_read() may be running or start. NULL is fine. */
 CR_API void cr_ctx_close(struct cr_ctx *ctx);
 
-/* The back-end that runs: "uring" or "threads". Never NULL, constant for the context's life. */
+/* The back-end that runs: "uring" or "threads". Never NULL. It changes at most once, from the first to the
+ * second: when io_uring refuses to go on, or fails reads that pread(2) can do. */
 CR_API const char *cr_backend_name(const struct cr_ctx *ctx);
 
 /* Why io_uring does not run though it was wanted: a positive errno, and in *step (may be NULL)
- * the step that failed, a constant string. 0 and "" when what was wanted runs. */
+ * the step that failed, a constant string. 0 and "" while what was wanted runs. */
 CR_API int cr_backend_errno(const struct cr_ctx *ctx, const char **step);
 
-/* Worker threads that run. */
-CR_API uint32_t cr_workers(const struct cr_ctx *ctx);
+/* Threads of the context that run now, without the kernel's. */
+CR_API uint32_t cr_workers(struct cr_ctx *ctx);
 
 /* ---- Batch reads ---- */
 
@@ -117,9 +123,10 @@ struct cr_req {
 				  * undefined unless status is CR_OK (CR_BAD_CRC and CR_BAD_FORMAT:
 				  * the bytes read, for whoever wants to look) */
 	uint32_t    cap_bytes;   /* in or from the callback: room in buf */
-	uint32_t    size_bytes;  /* out: size of the file when it was opened */
+	uint32_t    size_bytes;  /* out: size of the file: what was read, if status is CR_OK */
 	uint32_t    status;      /* out: enum cr_status; CR_PENDING while the callback runs */
 	uint32_t    os_errno;    /* out: positive errno behind CR_IO, CR_REFUSED; else 0 */
+	uint32_t    op;          /* out: enum cr_op: what failed, behind CR_IO; else 0 */
 	uint32_t    crc_got;     /* out: CRC32C of the file, with CR_CHECK_CRC or CR_CHECK_CHUNK */
 	uint32_t    reason;      /* out: enum cr_chunk_reason behind CR_BAD_FORMAT; with CR_BAD_CRC
 				  * what was found besides, or 0 */
@@ -128,16 +135,20 @@ struct cr_req {
 	uint32_t    flags;       /* out: CR_REQ_* */
 };
 
+enum cr_op { CR_OP_NONE = 0, CR_OP_OPEN = 1, CR_OP_STAT = 2, CR_OP_READ = 3 };
+
 #define CR_REQ_BLOCKS_OK 1u /* CR_CHECK_CHUNK ran and every block lies at its recorded offset with
 			     * the right CRC: nothing in the file needs to be checked again */
 
 /*
  * Called on the thread that called cr_batch_read(), with no lock held, when the files
- * reqs[first .. first+n) are open and sized: for each one whose status is CR_PENDING it sets buf
- * and cap_bytes >= size_bytes. The others failed already. One left without a buffer gets
- * CR_NO_BUFFER; a non-zero return gives that to all of them. Called once a batch; once a wave when
- * a batch has more files than a wave may open (1024, or half of what open_files_max leaves, or 16
- * where memory is short), and again for a file that can be opened only when others are closed.
+ * reqs[first .. first+n) are open and sized: for each one whose status is CR_PENDING and whose
+ * cap_bytes < size_bytes it sets buf and cap_bytes >= size_bytes. The others have failed, or have what
+ * they need. One left without a buffer gets CR_NO_BUFFER; a non-zero return gives that to all of them.
+ * Called once a batch; once a wave when a batch has more files than a wave may open (1024, or half of what
+ * open_files_max leaves, or 16 where memory is short); and again for files that are tried again: one that
+ * could be opened only when others were closed, and one that has grown, which comes with the buffer that it
+ * had, for the callee to reuse or give back.
  * Neither it nor done may call cr_batch_read() or cr_ctx_close() of the same context.
  */
 typedef int (*cr_alloc_fn)(void *arg, struct cr_req *reqs, uint32_t first, uint32_t n);
@@ -145,7 +156,7 @@ typedef int (*cr_alloc_fn)(void *arg, struct cr_req *reqs, uint32_t first, uint3
 /*
  * Called as soon as files are read and checked with CR_OK: reqs[index[0 .. n)], n >= 1, final. It runs
  * on the thread that read them, while their bytes are in its caches: the caller's or one of the
- * context's workers, so at the same time on several, with no lock held. Each such file is named
+ * context's threads, so at the same time on several, with no lock held. Each such file is named
  * once, before cr_batch_read() returns; the others, and those below done_bytes_min, not at all.
  */
 typedef void (*cr_done_fn)(void *arg, const uint32_t *index, uint32_t n);
@@ -169,14 +180,19 @@ struct cr_batch {
 	uint64_t        open_ns;    /* out: wall time spent opening and sizing, */
 	uint64_t        alloc_ns;   /* ... in alloc, */
 	uint64_t        read_ns;    /* ... reading, checking and in done */
+	uint32_t        backend_errno; /* out: cr_backend_errno() when the batch ended */
 };
 
 /*
  * Opens, sizes, reads, checks and closes every file of the batch. Returns 0 when the batch ran (each
  * file: its status, in any mixture), or -EINVAL if it is malformed (no req touched).
  * Owns nothing: when it returns, even after cancel or timeout, no thread and no kernel request
- * holds any buf. Any number of threads may call it with the same ctx at the same time; they share
- * the workers fairly. A batch of one runs on the calling thread.
+ * holds any buf, and no file it opened is open. Any number of threads may call it with the same ctx at the
+ * same time; they share the workers fairly. The calling thread opens and reads what is in the page cache
+ * and makes no call that can block; the context's threads do the rest. (Where nobody can tell whether an
+ * open would block, before Linux 5.12 or in a sandbox without openat2, it opens as long as that is quick.)
+ * A file that waits for a thread ends with CR_CANCELED or CR_TIMED_OUT within 10 ms of the stop; a call
+ * that has begun is waited for.
  * A request's out fields are written by this call only; requests may name the same file.
  */
 CR_API int cr_batch_read(struct cr_ctx *ctx, struct cr_batch *batch);

@@ -1,117 +1,214 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Plain system calls, one file after the other: where io_uring is refused, for a batch of one, and
- * the reference for what any back-end does.
+ * A step of one file by plain system calls. Every file goes this way first, without blocking; all of it
+ * goes this way where io_uring is refused, and whatever a ring can't do: the reference for what any
+ * back-end does.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/types.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "internal.h"
 
-static int threads_open(struct cr_worker *w, const char **step)
+#ifndef SYS_cachestat
+#define SYS_cachestat 451 /* 6.5; one number on all architectures */
+#endif
+
+/* ---- Open ---- */
+
+/* O_NONBLOCK says EAGAIN while another process gives back a lease (a file server's oplock or delegation)
+ * and while a file comes back from tape. Loki's own client waits in open(2), for at most
+ * /proc/sys/fs/lease-break-time (45 s), where no cancel is heard: so that comes last. */
+static int open_leased(const struct cr_file *f)
 {
-	(void)w;
-	(void)step;
-	return 0;
+	const struct timespec nap = { 0, CR_LEASE_NAP_MS * 1000000L };
+	enum cr_status why;
+
+	for (uint32_t slept_ms = 0; slept_ms < CR_LEASE_WAIT_MS; slept_ms += CR_LEASE_NAP_MS) {
+		int fd;
+
+		if (cr_wave_stopped(f->wave, &why))
+			return -EAGAIN;
+		nanosleep(&nap, NULL);
+		fd = cr_path_open(f->wave->ctx, f->req->path);
+		if (fd != -EAGAIN)
+			return fd;
+	}
+	return cr_path_open_waiting(f->wave->ctx, f->req->path);
 }
 
-static void run_open(struct cr_worker *w, struct cr_file *f)
+int cr_plain_open(struct cr_file *f, bool wait)
 {
-	bool cold = f->job->n == 1; /* nobody to wake: no reason to look first */
-	enum cr_next next;
+	struct cr_ctx *ctx = f->wave->ctx;
+	int fd;
 
-	do {
-		int fd = cold ? -EAGAIN : cr_path_open_cached(w->ctx, f->req->path);
+	if (wait) {
+		fd = cr_path_open(ctx, f->req->path);
+		return fd == -EAGAIN ? open_leased(f) : fd;
+	}
+	fd = cr_path_open_cached(ctx, f->req->path);
+	/* Nobody can tell whether it would block: try as long as opens here are quick. */
+	return fd == -EOPNOTSUPP ? cr_path_open(ctx, f->req->path) : fd;
+}
 
-		if (fd == -EAGAIN) { /* the path has to be read from the disk or a server */
-			if (!cold)
-				cr_wake_for_blocking(w);
-			cold = true;
-			fd = cr_path_open(w->ctx, f->req->path);
-		}
-		next = cr_file_opened(f, fd);
-	} while (next == NEXT_AGAIN); /* bounded by CR_RETRIES_MAX */
-	if (next == NEXT_CLOSE) {
-		close(f->fd);
-		cr_file_closed(f);
+/* Whether opens are worth trying without blocking: not after two in a row that took long all the same.
+ * (One may have waited for a CPU.) */
+static bool opens_are_quick(struct cr_ctx *ctx)
+{
+	uint32_t slow = atomic_load_explicit(&ctx->slow_opens, memory_order_relaxed);
+
+	if (slow) /* a count that is lost to another thread is no matter */
+		atomic_store_explicit(&ctx->slow_opens, slow - 1, memory_order_relaxed);
+	return slow == 0;
+}
+
+static void note_open(struct cr_ctx *ctx, uint64_t ns)
+{
+	uint32_t streak = atomic_load_explicit(&ctx->slow_streak, memory_order_relaxed);
+
+	if (ns <= CR_SLOW_OPEN_NS) {
+		if (streak)
+			atomic_store_explicit(&ctx->slow_streak, 0, memory_order_relaxed);
+	} else if (streak + 1 < CR_SLOW_STREAK) {
+		atomic_store_explicit(&ctx->slow_streak, streak + 1, memory_order_relaxed);
+	} else { /* the streak stays: one more, after these, and it begins anew */
+		atomic_store_explicit(&ctx->slow_opens, CR_SLOW_OPENS, memory_order_relaxed);
 	}
 }
 
-/* What is in the page cache, without ever blocking. */
-static ssize_t read_cached(const struct cr_file *f, uint32_t ask)
+static enum cr_next try_open(struct cr_file *f)
+{
+	struct cr_ctx *ctx = f->wave->ctx;
+	enum cr_next next;
+	uint64_t begin;
+	int fd;
+
+	if (!opens_are_quick(ctx))
+		return NEXT_BLOCK;
+	begin = cr_now_ns();
+	fd = ctx->ops->open(f, false);
+	next = fd == -EAGAIN ? NEXT_BLOCK : cr_file_opened(f, fd, false);
+	note_open(ctx, cr_now_ns() - begin);
+	return next;
+}
+
+/* One that was opened to no avail while nobody might block has its descriptor already. */
+static enum cr_next wait_open(struct cr_file *f)
+{
+	int fd = f->fd >= 0 ? f->fd : f->wave->ctx->ops->open(f, true);
+	enum cr_status why;
+
+	if (fd == -EAGAIN && cr_wave_stopped(f->wave, &why)) { /* it gave up waiting for that */
+		cr_file_stop(f, why);
+		return NEXT_DONE;
+	}
+	return cr_file_opened(f, fd, true);
+}
+
+/* ---- Read ---- */
+
+/* Whether the page cache has all of it, by a system call that reads nothing. */
+static bool cached(const struct cr_file *f, uint32_t ask)
+{
+	struct { __u64 off, len; } range = { f->got_bytes, ask };
+	struct { __u64 cached, dirty, writeback, evicted, recently_evicted; } pages;
+	struct cr_ctx *ctx = f->wave->ctx;
+	uint64_t page = ctx->page_bytes, end = f->got_bytes + (uint64_t)ask;
+
+	if (atomic_load_explicit(&ctx->no_cachestat, memory_order_relaxed))
+		return false;
+	if (syscall(SYS_cachestat, f->fd, &range, &pages, 0) != 0) {
+		if (errno == ENOSYS || errno == EPERM)
+			atomic_store_explicit(&ctx->no_cachestat, true, memory_order_relaxed);
+		return false;
+	}
+	return pages.cached >= (end + page - 1) / page - f->got_bytes / page;
+}
+
+static int64_t plain_pread(const struct cr_file *f, uint32_t ask)
+{
+	ssize_t res = pread(f->fd, (char *)f->req->buf + f->got_bytes, ask, f->got_bytes);
+
+	return res < 0 ? -errno : res;
+}
+
+int64_t cr_plain_read(const struct cr_file *f, uint32_t ask, bool wait)
 {
 	struct iovec iov = { (char *)f->req->buf + f->got_bytes, ask };
+	ssize_t res;
 
-	return preadv2(f->fd, &iov, 1, f->got_bytes, RWF_NOWAIT);
+	if (wait)
+		return plain_pread(f, ask);
+	res = preadv2(f->fd, &iov, 1, f->got_bytes, RWF_NOWAIT);
+	if (res >= 0)
+		return res;
+	if (errno == EAGAIN)
+		return -EAGAIN;
+	/* EOPNOTSUPP: FUSE, NFS, overlayfs and tmpfs don't know RWF_NOWAIT (6.18); ENOSYS: a sandbox that
+	 * does not know preadv2(2) */
+	return cached(f, ask) ? plain_pread(f, ask) : -EOPNOTSUPP;
 }
 
-static void run_read(struct cr_worker *w, struct cr_file *f)
+static enum cr_next try_read(struct cr_file *f)
 {
-	bool cold = false;
-	enum cr_next next;
+	struct cr_ctx *ctx = f->wave->ctx;
+	uint32_t ask = cr_file_ask(f);
+	int64_t res;
 
-	do {
-		uint32_t ask = cr_file_ask(f);
-		ssize_t res = -1;
-
-		if (ask > CR_SLICE_BYTES && !cold)
-			ask = CR_SLICE_BYTES; /* checksummed while in L2 */
-		if (!cold)
-			res = read_cached(f, ask);
-		if (res <= 0) { /* not cached, or a file system without RWF_NOWAIT */
-			if (!cold) {
-				cold = true;
-				/* all of the file at once instead of readahead's steps */
-				posix_fadvise(f->fd, 0, 0, POSIX_FADV_WILLNEED);
-				if (f->job->n > 1)
-					cr_wake_for_blocking(w);
-				ask = cr_file_ask(f);
-			}
-			res = cr_file_pread(f, ask);
-		}
-		next = cr_file_read(w, f, res, ask);
-	} while (next == NEXT_AGAIN); /* bounded by the size and CR_RETRIES_MAX */
-	close(f->fd);
-	cr_file_closed(f);
+	if (ask > CR_SLICE_BYTES)
+		ask = CR_SLICE_BYTES; /* checksummed while in L2 */
+	res = ctx->ops->read(f, ask, false);
+	if (res >= 0)
+		return cr_file_read(f, res, ask);
+	/* Only what a ring could wait for says EAGAIN; other errors are for pread(2) to say. */
+	if (res == -EAGAIN && !f->no_ring && !atomic_load_explicit(&ctx->ring_off, memory_order_relaxed))
+		return NEXT_RING;
+	return NEXT_BLOCK;
 }
 
-static void threads_start(struct cr_worker *w, struct cr_file **files, uint32_t n)
+static enum cr_next wait_read(struct cr_file *f)
 {
-	for (uint32_t i = 0; i < n; i++) {
-		struct cr_file *f = files[i];
-		enum cr_next next = cr_file_begin(f);
+	struct cr_ctx *ctx = f->wave->ctx;
+	uint32_t ask = cr_file_ask(f);
+	int64_t res;
 
-		if (next == NEXT_CLOSE) {
-			close(f->fd);
-			cr_file_closed(f);
-		} else if (next == NEXT_AGAIN) {
-			if (f->job->step == STEP_OPEN)
-				run_open(w, f);
-			else
-				run_read(w, f);
-		}
-		cr_file_finish(w, f);
+	if (!f->advised && f->req->size_bytes - f->got_bytes > CR_READAHEAD_BYTES) {
+		f->advised = true; /* all of the file at once instead of read-ahead's steps */
+		posix_fadvise(f->fd, f->got_bytes, 0, POSIX_FADV_WILLNEED);
 	}
+	res = ctx->ops->read(f, ask, true);
+	if (res > 0 && f->no_ring)
+		cr_ring_was_wrong(ctx);
+	return cr_file_read(f, res, ask);
 }
 
-static void threads_reap(struct cr_worker *w, bool wait)
-{
-	(void)w;
-	(void)wait;
-	CR_ASSERT(false); /* start leaves nothing in flight */
-}
+/* ---- Both ---- */
 
-static void threads_close(struct cr_worker *w)
+enum cr_next cr_file_run(struct cr_file *f, bool wait)
 {
-	(void)w;
+	enum cr_next next = f->state == FILE_IDLE ? cr_file_begin(f) : NEXT_AGAIN;
+	bool opens = f->wave->step == STEP_OPEN;
+	enum cr_status why;
+
+	while (next == NEXT_AGAIN) { /* bounded by the size and CR_RETRIES_MAX: file.c */
+		if (wait && cr_wave_stopped(f->wave, &why)) {
+			cr_file_stop(f, why);
+			return NEXT_DONE;
+		}
+		if (opens)
+			next = wait ? wait_open(f) : try_open(f);
+		else
+			next = wait ? wait_read(f) : try_read(f);
+	}
+	return next;
 }
 
 const struct cr_backend_ops cr_threads_ops = {
 	.name = "threads",
-	.open = threads_open,
-	.start = threads_start,
-	.reap = threads_reap,
-	.close = threads_close,
+	.open = cr_plain_open,
+	.read = cr_plain_read,
 };

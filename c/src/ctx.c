@@ -3,10 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -30,161 +28,71 @@ static uint32_t open_files_default(void)
 	return lim.rlim_cur / 4 > 0 ? (uint32_t)(lim.rlim_cur / 4) : 1;
 }
 
+static uint32_t least(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
+/* workers bounds threads of all kinds, those of the kernel included; one of each there must be. */
+static void threads_take(struct cr_ctx *ctx, uint32_t workers)
+{
+	uint32_t all = workers, each_ring = 1 + CR_IOWQ_MAX;
+
+	if (!all) {
+		all = least(CR_THREADS_DEFAULT, cr_thread_limit() / CR_THREADS_SHARE);
+		if (!all)
+			all = 1;
+	}
+	ctx->threads_max = all;
+	ctx->rings_max = least(least(ctx->cpus, CR_RINGS_MAX), all / 8 ? all / 8 : 1);
+	ctx->ring_threads_max = ctx->rings_max * each_ring;
+}
+
 static int options_take(struct cr_ctx *ctx, const struct cr_options *opt)
 {
 	if (opt->backend > CR_BACKEND_THREADS || opt->workers > CR_WORKERS_MAX ||
 	    opt->ring_entries > CR_RING_ENTRIES_MAX ||
-	    (opt->ring_entries & (opt->ring_entries - 1)) != 0 || (opt->flags & ~CR_OPT_SQPOLL) ||
-	    opt->file_bytes_max > CR_FILE_BYTES_MAX || opt->cpus > CPU_SETSIZE)
+	    (opt->ring_entries & (opt->ring_entries - 1)) != 0 ||
+	    opt->file_bytes_max > CR_FILE_BYTES_MAX)
 		return -EINVAL;
-	ctx->cpus = opt->cpus ? opt->cpus : usable_cpus();
-	ctx->n_workers = opt->workers;
+	ctx->cpus = opt->cpus ? least(opt->cpus, CPU_SETSIZE) : usable_cpus();
 	ctx->ring_entries = opt->ring_entries;
-	ctx->flags = opt->flags;
 	ctx->file_bytes_max = opt->file_bytes_max ? opt->file_bytes_max : CR_FILE_BYTES_DEFAULT;
 	ctx->open_files_max = opt->open_files_max ? opt->open_files_max : open_files_default();
+	ctx->page_bytes = (uint32_t)sysconf(_SC_PAGESIZE);
+	threads_take(ctx, opt->workers);
 	return 0;
-}
-
-/* ---- Workers ---- */
-
-struct start { /* what a new thread and its opener say to each other; guarded by ctx->mu */
-	struct cr_worker *w;
-	pthread_cond_t    answered;
-	bool              done;
-	int               err;
-	const char       *step;
-};
-
-/* The ring is set up on the thread that will use it: IORING_SETUP_SINGLE_ISSUER binds it. */
-static void *thread_main(void *arg)
-{
-	struct start *start = arg;
-	struct cr_worker *w = start->w;
-	struct cr_ctx *ctx = w->ctx;
-	const char *step = "";
-	int err = w->ops->open(w, &step);
-
-	pthread_mutex_lock(&ctx->mu);
-	start->err = err;
-	start->step = step;
-	start->done = true;
-	pthread_cond_signal(&start->answered);
-	pthread_mutex_unlock(&ctx->mu);
-	if (err)
-		return NULL;
-	cr_worker_main(w);
-	w->ops->close(w);
-	return NULL;
-}
-
-static int thread_create(struct cr_worker *w, struct start *start)
-{
-	sigset_t all, old;
-	pthread_attr_t attr;
-	int err;
-
-	/* No signal of the program is for us: Go's profiler and preemption would run handlers on a
-	 * thread that Go does not know. (It knows it from the first done callback on, and then
-	 * unblocks those that it needs itself.) */
-	sigfillset(&all);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, CR_STACK_BYTES);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	err = pthread_create(&w->thread, &attr, thread_main, start);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	pthread_attr_destroy(&attr);
-	return -err;
-}
-
-/* *no_thread: the system had no thread for it, which says nothing about the back-end. */
-static int worker_start(struct cr_ctx *ctx, struct cr_worker *w, const char **step, bool *no_thread)
-{
-	struct start start = { .w = w };
-	int err;
-
-	*w = (struct cr_worker){ .ctx = ctx, .ops = ctx->ops, .window = CR_WINDOW_FILES };
-	pthread_cond_init(&start.answered, NULL);
-	*step = "pthread_create";
-	err = thread_create(w, &start);
-	*no_thread = err != 0;
-	if (err == 0) {
-		pthread_mutex_lock(&ctx->mu);
-		while (!start.done)
-			pthread_cond_wait(&start.answered, &ctx->mu);
-		pthread_mutex_unlock(&ctx->mu);
-		err = start.err;
-		*step = start.step;
-		if (err)
-			pthread_join(w->thread, NULL);
-	}
-	pthread_cond_destroy(&start.answered);
-	return err;
-}
-
-static void workers_stop(struct cr_ctx *ctx, uint32_t n)
-{
-	pthread_mutex_lock(&ctx->mu);
-	ctx->stopping = true;
-	pthread_cond_broadcast(&ctx->work);
-	pthread_mutex_unlock(&ctx->mu);
-	for (uint32_t i = 0; i < n; i++)
-		pthread_join(ctx->workers[i].thread, NULL);
-	ctx->stopping = false;
-	while (ctx->guests) {
-		struct cr_worker *w = ctx->guests;
-
-		ctx->guests = w->next_free;
-		w->ops->close(w);
-	}
-	ctx->n_guests = 0;
-}
-
-/* Rings for callers. Having fewer is no error: a caller without one uses plain system calls. */
-static void guests_start(struct cr_ctx *ctx)
-{
-	uint32_t want = ctx->cpus < CR_GUESTS_MAX ? ctx->cpus : CR_GUESTS_MAX;
-	const char *step;
-
-	while (ctx->n_guests < want) {
-		struct cr_worker *w = &ctx->guest_workers[ctx->n_guests];
-
-		*w = (struct cr_worker){ .ctx = ctx, .ops = ctx->ops, .guest = true,
-					 .window = CR_WINDOW_FILES };
-		if (ctx->ops->open(w, &step) != 0)
-			return;
-		w->next_free = ctx->guests;
-		ctx->guests = w;
-		ctx->n_guests++;
-	}
 }
 
 static int backend_start(struct cr_ctx *ctx, const struct cr_backend_ops *ops, const char **step)
 {
-	uint32_t n = ctx->n_workers;
+	uint32_t rings = ops->ring_open ? ctx->ring_threads_max : 0;
 
-	if (!n) {
-		n = ctx->cpus < CR_CPUS_DEFAULT_MAX ? ctx->cpus : CR_CPUS_DEFAULT_MAX;
-		if (ops == &cr_threads_ops && n < CR_THREADS_WORKERS)
-			n = CR_THREADS_WORKERS;
-	}
 	ctx->ops = ops;
-	for (uint32_t i = 0; i < n; i++) {
-		bool no_thread;
-		int err = worker_start(ctx, &ctx->workers[i], step, &no_thread);
+	ctx->blocked_max = ctx->threads_max > rings ? ctx->threads_max - rings : 1;
+	return cr_workers_start(ctx, step);
+}
 
-		if (err && no_thread && i > 0) {
-			n = i; /* fewer are no error: callers work too */
-			break;
-		}
-		if (err) {
-			workers_stop(ctx, i);
-			return err;
-		}
-	}
-	ctx->n_workers = n;
-	guests_start(ctx);
-	return 0;
+/* The locks; none of these can fail on Linux. */
+static void sync_init(struct cr_ctx *ctx)
+{
+	pthread_condattr_t monotonic;
+
+	pthread_mutex_init(&ctx->mu, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC); /* they are waited on with a time */
+	pthread_cond_init(&ctx->fds_free, &monotonic);
+	for (uint32_t i = 0; i < CR_WORKERS_MAX; i++)
+		pthread_cond_init(&ctx->workers[i].wake, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+}
+
+static void sync_destroy(struct cr_ctx *ctx)
+{
+	for (uint32_t i = 0; i < CR_WORKERS_MAX; i++)
+		pthread_cond_destroy(&ctx->workers[i].wake);
+	pthread_cond_destroy(&ctx->fds_free);
+	pthread_mutex_destroy(&ctx->mu);
 }
 
 /* ---- Contract ---- */
@@ -194,10 +102,11 @@ int cr_ctx_open_with(const char *dir, const struct cr_options *opt,
 {
 	static const struct cr_options defaults;
 	const char *step = "";
-	pthread_condattr_t monotonic;
 	struct cr_ctx *ctx;
 	int err;
 
+	if (out)
+		*out = NULL;
 	if (!dir || !out || !order[0])
 		return -EINVAL;
 	ctx = calloc(1, sizeof(*ctx));
@@ -212,12 +121,7 @@ int cr_ctx_open_with(const char *dir, const struct cr_options *opt,
 		err = -errno;
 		goto fail_free;
 	}
-	pthread_mutex_init(&ctx->mu, NULL); /* these can't fail on Linux */
-	pthread_cond_init(&ctx->work, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC); /* it is waited on with a time */
-	pthread_cond_init(&ctx->fds_free, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	sync_init(ctx);
 	for (; *order; order++) {
 		err = backend_start(ctx, *order, &step);
 		if (!err) {
@@ -229,9 +133,7 @@ int cr_ctx_open_with(const char *dir, const struct cr_options *opt,
 			ctx->backend_step = step;
 		}
 	}
-	pthread_cond_destroy(&ctx->fds_free);
-	pthread_cond_destroy(&ctx->work);
-	pthread_mutex_destroy(&ctx->mu);
+	sync_destroy(ctx);
 	close(ctx->dir_fd);
 fail_free:
 	free(ctx);
@@ -251,18 +153,19 @@ void cr_ctx_close(struct cr_ctx *ctx)
 {
 	if (!ctx)
 		return;
-	CR_ASSERT(!ctx->jobs && ctx->open_files == 0); /* a batch is running: the caller's bug */
-	workers_stop(ctx, ctx->n_workers);
-	pthread_cond_destroy(&ctx->fds_free);
-	pthread_cond_destroy(&ctx->work);
-	pthread_mutex_destroy(&ctx->mu);
+	CR_ASSERT(ctx->open_files == 0); /* a batch is running: the caller's bug */
+	for (enum cr_lane lane = 0; lane < LANES; lane++)
+		CR_ASSERT(!ctx->lanes[lane]);
+	cr_workers_stop(ctx);
+	sync_destroy(ctx);
 	close(ctx->dir_fd);
 	free(ctx);
 }
 
 const char *cr_backend_name(const struct cr_ctx *ctx)
 {
-	return ctx->ops->name;
+	return atomic_load_explicit(&ctx->ring_off, memory_order_relaxed) ? cr_threads_ops.name
+									  : ctx->ops->name;
 }
 
 int cr_backend_errno(const struct cr_ctx *ctx, const char **step)
@@ -272,7 +175,12 @@ int cr_backend_errno(const struct cr_ctx *ctx, const char **step)
 	return ctx->backend_errno;
 }
 
-uint32_t cr_workers(const struct cr_ctx *ctx)
+uint32_t cr_workers(struct cr_ctx *ctx)
 {
-	return ctx->n_workers;
+	uint32_t n;
+
+	pthread_mutex_lock(&ctx->mu);
+	n = ctx->threads[LANE_BLOCK] + ctx->threads[LANE_RING];
+	pthread_mutex_unlock(&ctx->mu);
+	return n;
 }

@@ -1,17 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The life of one file: what each result of a system call means for it. A back-end feeds results in
- * and does what the answer says; statuses are set here and nowhere else.
+ * The life of one file: what each result of a system call means for it. Whoever makes the call feeds its
+ * result in and does what the answer says; statuses are set here and nowhere else.
  *
- *	IDLE -> OPENING -> DONE (sized, still open) ... IDLE -> READING -> CLOSING -> DONE
- *	             \-> CLOSING -> DONE (not a file to read)
+ *	IDLE -> OPENING -> DONE (sized) ... IDLE -> READING -> DONE (status is set)
+ *	             \-> DONE (status is set: not a file to read)
+ *
+ * The size that fstat(2) gives is a hint: on some file systems it is 0, old or wrong. Where the file ends
+ * is what a read says.
  */
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "internal.h"
+
+#define MEASURE_BYTES 65536u /* read at a time to count a file's bytes */
 
 static void set_state(struct cr_file *f, enum cr_file_state next)
 {
@@ -19,9 +25,6 @@ static void set_state(struct cr_file *f, enum cr_file_state next)
 	case FILE_OPENING:
 	case FILE_READING:
 		CR_ASSERT(f->state == FILE_IDLE);
-		break;
-	case FILE_CLOSING:
-		CR_ASSERT(f->fd >= 0 && f->state != FILE_CLOSING && f->state != FILE_DONE);
 		break;
 	case FILE_DONE:
 		CR_ASSERT(f->state != FILE_DONE);
@@ -40,11 +43,34 @@ void cr_file_fail(struct cr_file *f, enum cr_status status, int os_errno)
 	f->req->status = status;
 }
 
-static enum cr_next fail_and_close(struct cr_file *f, enum cr_status status, int os_errno)
+/* The status is set. */
+static enum cr_next end(struct cr_file *f)
+{
+	CR_ASSERT(f->req->status != CR_PENDING);
+	set_state(f, FILE_DONE);
+	return NEXT_DONE;
+}
+
+static enum cr_next fail(struct cr_file *f, enum cr_status status, int os_errno)
 {
 	cr_file_fail(f, status, os_errno);
-	set_state(f, FILE_CLOSING);
-	return NEXT_CLOSE;
+	return end(f);
+}
+
+static enum cr_next fail_io(struct cr_file *f, enum cr_op op, int os_errno)
+{
+	f->req->op = op;
+	return fail(f, CR_IO, os_errno);
+}
+
+void cr_file_stop(struct cr_file *f, enum cr_status why)
+{
+	fail(f, why, 0);
+}
+
+void cr_file_reset(struct cr_file *f)
+{
+	set_state(f, FILE_IDLE);
 }
 
 /* EINTR and EAGAIN mean "again" for a file, but not for ever. */
@@ -53,7 +79,7 @@ static bool may_retry(struct cr_file *f, int err)
 	return (err == EINTR || err == EAGAIN) && ++f->retries <= CR_RETRIES_MAX;
 }
 
-/* path_bytes is the caller's: what is counted here must not be there when it is used again. */
+/* Don't store the count in req->path_bytes: the caller may use the request again with another path. */
 static bool path_ok(const struct cr_req *req)
 {
 	uint32_t bytes = req->path_bytes;
@@ -67,20 +93,14 @@ enum cr_next cr_file_begin(struct cr_file *f)
 {
 	enum cr_status why;
 
-	if (f->job->step == STEP_READ) {
-		if (cr_job_stopped(f->job, &why))
-			return fail_and_close(f, why, 0);
+	if (cr_wave_stopped(f->wave, &why))
+		return fail(f, why, 0);
+	if (f->wave->step == STEP_READ) {
 		set_state(f, FILE_READING);
 		return NEXT_AGAIN;
 	}
-	if (cr_job_stopped(f->job, &why)) {
-		cr_file_fail(f, why, 0);
-		return NEXT_DONE;
-	}
-	if (!path_ok(f->req)) {
-		cr_file_fail(f, CR_BAD_PATH, 0);
-		return NEXT_DONE;
-	}
+	if (!path_ok(f->req))
+		return fail(f, CR_BAD_PATH, 0);
 	set_state(f, FILE_OPENING);
 	return NEXT_AGAIN;
 }
@@ -101,7 +121,7 @@ static enum cr_status open_status(int err)
 static void judge(struct cr_file *f)
 {
 	struct cr_req *req = f->req;
-	uint32_t flags = f->job->batch->flags;
+	uint32_t flags = f->wave->batch->flags;
 	enum cr_status status = CR_OK;
 	bool blocks_ok = false;
 
@@ -129,35 +149,132 @@ static void judge(struct cr_file *f)
 	req->status = status;
 }
 
-enum cr_next cr_file_opened(struct cr_file *f, int res)
+/* Whether the file has a byte behind the size that it was said to have. One that can't tell is asked
+ * again, too. */
+static bool more_behind(const struct cr_file *f)
+{
+	char byte;
+	struct iovec iov = { &byte, 1 };
+
+	for (uint32_t i = 0; i < CR_RETRIES_MAX; i++) {
+		ssize_t got = preadv2(f->fd, &iov, 1, f->req->size_bytes, RWF_NOWAIT);
+
+		if (got < 0 && errno == EAGAIN)
+			return true; /* it is there, but not in the page cache */
+		if (got < 0)
+			got = pread(f->fd, &byte, 1, f->req->size_bytes);
+		if (got >= 0 || (errno != EINTR && errno != EAGAIN))
+			return got != 0;
+	}
+	return true;
+}
+
+/* All that the file was said to hold is read. A file that says more than what was read is not judged by
+ * its first part: batch.c tries it again, measured. Right bytes need no look. */
+static enum cr_next whole(struct cr_file *f)
+{
+	bool checked = f->wave->batch->flags & (CR_CHECK_CRC | CR_CHECK_CHUNK);
+
+	judge(f);
+	if ((!checked || f->req->status != CR_OK) && f->tries < CR_GREW_TRIES)
+		f->grew = more_behind(f);
+	return end(f);
+}
+
+/* The file ended before the size that it was said to have. It may be all of the chunk: the checksum
+ * knows. */
+static enum cr_next ended_early(struct cr_file *f)
+{
+	struct cr_req *req = f->req;
+	uint32_t said = req->size_bytes;
+
+	req->size_bytes = f->got_bytes;
+	judge(f);
+	if (req->status != CR_OK) {
+		req->status = CR_SHORT;
+		req->size_bytes = said;
+		req->crc_got = req->reason = req->blocks_bad = 0;
+	}
+	return end(f);
+}
+
+/* ---- Open and size ---- */
+
+/* The file's size by reading it, or -errno: for who says 0 though there is more, or less than there is.
+ * Bounded: by the stop of the batch, and a file that is too big. */
+static int64_t measured(struct cr_file *f)
+{
+	int64_t most = f->wave->ctx->file_bytes_max, bytes = 0;
+	char scratch[MEASURE_BYTES];
+	enum cr_status why;
+	ssize_t got;
+
+	do {
+		if (cr_wave_stopped(f->wave, &why))
+			return -ECANCELED;
+		got = pread(f->fd, scratch, sizeof(scratch), bytes);
+		if (got < 0 && !may_retry(f, errno))
+			return -errno;
+		if (got > 0)
+			bytes += got;
+	} while (got != 0 && bytes <= most);
+	f->retries = 0;
+	return bytes;
+}
+
+static enum cr_next sized(struct cr_file *f, int64_t bytes)
+{
+	if (bytes > f->wave->ctx->file_bytes_max)
+		return fail(f, CR_TOO_BIG, 0);
+	f->req->size_bytes = (uint32_t)bytes;
+	if (bytes == 0) { /* nothing to allocate or read, but still to judge */
+		judge(f);
+		return end(f);
+	}
+	set_state(f, FILE_DONE);
+	return NEXT_DONE;
+}
+
+static enum cr_next measure(struct cr_file *f)
+{
+	int64_t bytes = measured(f);
+	enum cr_status why;
+
+	if (bytes >= 0)
+		return sized(f, bytes);
+	if (bytes == -ECANCELED && cr_wave_stopped(f->wave, &why))
+		return fail(f, why, 0);
+	return fail_io(f, CR_OP_READ, (int)-bytes);
+}
+
+enum cr_next cr_file_opened(struct cr_file *f, int res, bool wait)
 {
 	struct stat st;
 
-	CR_ASSERT(f->state == FILE_OPENING && f->fd < 0);
+	CR_ASSERT(f->state == FILE_OPENING);
 	if (res < 0) {
-		if (may_retry(f, -res))
+		if (res == -EINTR && may_retry(f, EINTR)) /* EAGAIN was waited for */
 			return NEXT_AGAIN;
 		enum cr_status status = open_status(-res);
 
-		cr_file_fail(f, status, status == CR_IO || status == CR_REFUSED ? -res : 0);
-		return NEXT_DONE;
+		if (status == CR_IO)
+			return fail_io(f, CR_OP_OPEN, -res);
+		return fail(f, status, status == CR_REFUSED ? -res : 0);
 	}
 	f->fd = res;
 	f->retries = 0;
 	if (fstat(f->fd, &st) != 0)
-		return fail_and_close(f, CR_IO, errno);
+		return fail_io(f, CR_OP_STAT, errno);
 	if (!S_ISREG(st.st_mode))
-		return fail_and_close(f, CR_NOT_REGULAR, 0);
-	if (st.st_size < 0 || (uint64_t)st.st_size > f->job->ctx->file_bytes_max)
-		return fail_and_close(f, CR_TOO_BIG, 0);
-	f->req->size_bytes = (uint32_t)st.st_size;
-	if (st.st_size == 0) { /* nothing to allocate or read, but still to judge */
-		judge(f);
-		set_state(f, FILE_CLOSING);
-		return NEXT_CLOSE;
-	}
-	return NEXT_DONE;
+		return fail(f, CR_NOT_REGULAR, 0);
+	if (st.st_size < 0)
+		return fail(f, CR_TOO_BIG, 0);
+	if (st.st_size > 0 && !f->measure)
+		return sized(f, st.st_size);
+	return wait ? measure(f) : NEXT_BLOCK;
 }
+
+/* ---- Read ---- */
 
 uint32_t cr_file_ask(const struct cr_file *f)
 {
@@ -166,14 +283,7 @@ uint32_t cr_file_ask(const struct cr_file *f)
 	return left < CR_READ_BYTES_MAX ? left : CR_READ_BYTES_MAX;
 }
 
-int64_t cr_file_pread(const struct cr_file *f, uint32_t ask)
-{
-	ssize_t res = pread(f->fd, (char *)f->req->buf + f->got_bytes, ask, f->got_bytes);
-
-	return res < 0 ? -errno : res;
-}
-
-enum cr_next cr_file_read(struct cr_worker *w, struct cr_file *f, int64_t res, int64_t asked)
+enum cr_next cr_file_read(struct cr_file *f, int64_t res, int64_t asked)
 {
 	struct cr_req *req = f->req;
 	enum cr_status why;
@@ -183,59 +293,20 @@ enum cr_next cr_file_read(struct cr_worker *w, struct cr_file *f, int64_t res, i
 	if (res < 0) {
 		if (may_retry(f, (int)-res))
 			return NEXT_AGAIN;
-		return fail_and_close(f, CR_IO, (int)-res);
+		return fail_io(f, CR_OP_READ, (int)-res);
 	}
 	if (res == 0)
-		return fail_and_close(f, CR_SHORT, 0);
+		return ended_early(f);
 	/* Piece by piece, while it is in the cache. With CR_CHECK_CHUNK the pieces are the blocks,
 	 * which are known only when the footer is there. */
-	if ((f->job->batch->flags & (CR_CHECK_CRC | CR_CHECK_CHUNK)) == CR_CHECK_CRC)
+	if ((f->wave->batch->flags & (CR_CHECK_CRC | CR_CHECK_CHUNK)) == CR_CHECK_CRC)
 		f->crc = cr_crc32c(f->crc, (const char *)req->buf + f->got_bytes, (size_t)res);
 	f->got_bytes += (uint32_t)res;
 	f->retries = 0;
 	if (f->got_bytes < req->size_bytes) {
-		if (cr_job_stopped(f->job, &why))
-			return fail_and_close(f, why, 0);
+		if (cr_wave_stopped(f->wave, &why))
+			return fail(f, why, 0);
 		return NEXT_AGAIN;
 	}
-	judge(f);
-	if (req->status == CR_OK)
-		cr_worker_ready(w, f);
-	set_state(f, FILE_CLOSING);
-	return NEXT_CLOSE;
-}
-
-void cr_file_closed(struct cr_file *f)
-{
-	CR_ASSERT(f->state == FILE_CLOSING);
-	f->fd = -1;
-}
-
-void cr_file_close_now(struct cr_file *f)
-{
-	/* Nothing was written, so an error of close has nothing to say; on Linux the descriptor is
-	 * gone in any case, EINTR included. */
-	if (f->fd >= 0)
-		close(f->fd);
-	f->fd = -1;
-}
-
-void cr_file_finish(struct cr_worker *w, struct cr_file *f)
-{
-	CR_ASSERT(w->in_flight > 0);
-	CR_ASSERT(f->fd >= 0 || f->req->status != CR_PENDING);
-	if (w->done_job != f->job) {
-		cr_worker_flush(w);
-		w->done_job = f->job;
-	}
-	if (f->job->step == STEP_OPEN && f->req->status == CR_OK)
-		cr_worker_ready(w, f); /* empty: there was nothing to read */
-	set_state(f, FILE_DONE);
-	w->done++;
-	w->in_flight--;
-}
-
-void cr_file_rest(struct cr_file *f)
-{
-	set_state(f, FILE_IDLE);
+	return whole(f);
 }

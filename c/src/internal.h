@@ -2,14 +2,18 @@
 /*
  * What the files of the core share. One batch flows through them like this:
  *
- *	batch.c    cr_batch_read: waves; step "open" for all files, one allocation callback, step
- *	           "read" for all files
- *	worker.c   a thread (pool thread or the caller itself) takes slices of files and runs them
- *	backend_*  starts and completes the system calls of a file
- *	file.c     decides what each result means: the only place that sets a status
+ *	batch.c            cr_batch_read: waves of files; step "open" for all, one allocation callback,
+ *	                   step "read" for all; what deserves another try, as a smaller wave
+ *	wave.c             one step of a wave on the calling thread: it does what can't block and waits
+ *	worker.c           the threads that may block, and how many of them there are
+ *	lane.c             the queues between the two: files by what they wait for
+ *	turn.c             what a thread has done for a wave and not told it yet
+ *	backend_threads.c  a step of one file by plain system calls
+ *	backend_uring.c    reads of many files by one thread
+ *	file.c             decides what each result means: the only place that sets a status
  *
- * Locking: ctx->mu guards everything that says so; nothing else is shared. It is never held over a
- * system call on a file.
+ * Locking: ctx->mu guards everything that says "mu"; nothing else is shared. It is never held over a
+ * system call on a file, nor over a callback.
  */
 #ifndef CR_INTERNAL_H
 #define CR_INTERNAL_H
@@ -25,84 +29,142 @@
  * costs per file, not per byte. */
 #define CR_ASSERT(cond) ((cond) ? (void)0 : __builtin_trap())
 
-struct cr_job;
+struct cr_wave;
 struct cr_worker;
 
 enum cr_file_state {
-	FILE_IDLE = 0, /* in no back-end: before a step, between steps */
+	FILE_IDLE = 0, /* before a step, and between the two */
 	FILE_OPENING,
 	FILE_READING,
-	FILE_CLOSING,
 	FILE_DONE,     /* its step is over */
 };
 
-/* One file of a wave. Owned by the thread that took it, from take to cr_file_finish(). */
+/* One file of a wave. Owned by the thread that took it, from take to cr_turn_add(). */
 struct cr_file {
-	struct cr_req *req;
-	struct cr_job *job;
-	int            fd;        /* -1: none */
-	uint32_t       got_bytes;
-	uint32_t       crc;       /* of the bytes got so far */
-	uint32_t       retries;
-	uint8_t        state;     /* enum cr_file_state; set_state() in file.c is the only writer */
-	uint8_t        tag;       /* backend_uring.c: tells its requests apart */
+	struct cr_req  *req;
+	struct cr_wave *wave;
+	struct cr_file *next;      /* in a lane */
+	int             fd;        /* -1: none */
+	uint32_t        got_bytes;
+	uint32_t        crc;       /* of the bytes got so far */
+	uint32_t        retries;
+	uint8_t         state;     /* enum cr_file_state; set_state() in file.c is the only writer */
+	uint8_t         tag;       /* backend_uring.c: tells its requests apart */
+	bool            no_ring;   /* the ring failed to read it: plain calls have the last word */
+	uint8_t         place;     /* in its worker's flying */
+	uint8_t         tries;     /* before this one */
+	bool            advised;   /* the kernel knows that all of it will be read */
+	bool            measure;   /* what fstat says of its size is not true: count its bytes */
+	bool            grew;      /* out: it is longer than it was said to be, and deserves another try */
 };
 
 enum cr_step { STEP_OPEN, STEP_READ };
 
-/* One wave of a batch, in one of its two steps; lives on the caller's stack. */
-struct cr_job {
-	struct cr_ctx         *ctx;
-	struct cr_batch       *batch;
-	struct cr_file        *files;
-	uint32_t               n;
-	enum cr_step           step;
-	uint64_t               deadline_ns; /* CLOCK_MONOTONIC; 0 = none */
-	uint32_t               slice;       /* files a thread takes at a time */
-	uint32_t               next;        /* mu: first file that nobody took in this step */
-	bool                   posted;      /* mu: on ctx's ring of jobs */
-	bool                   has_buffers; /* from the callback already: this is another try */
-	struct cr_job         *prev_job, *next_job; /* mu */
-	_Atomic uint32_t       left;        /* files whose step is not over; lowered under mu, so
-					     * that the caller frees the job only after the last
-					     * thread let go of it */
-	pthread_cond_t         over;        /* left became 0 */
+/* What a file waits for. */
+enum cr_lane {
+	LANE_TRY,   /* to be looked at: whoever takes it may not block */
+	LANE_BLOCK, /* a thread that may block */
+	LANE_RING,  /* a thread with a ring; reads only */
+	LANES
+};
+
+/* Files that wait for the same, first in, first out. */
+struct cr_list {
+	struct cr_file *first, *last;
+	uint32_t        n;
+};
+
+/* Some files of a batch, as many as may be open at a time, in one of their two steps. On the caller's
+ * stack. */
+struct cr_wave {
+	struct cr_ctx   *ctx;
+	struct cr_batch *batch;
+	struct cr_file  *files;
+	uint32_t         n;
+	enum cr_step     step;
+	uint64_t         deadline_ns;   /* CLOCK_MONOTONIC; 0 = none */
+	uint32_t         slice;         /* files that are tried at a time */
+	bool             shared;        /* in LANE_TRY: others help to try */
+	uint32_t         next;          /* mu if shared: first file that nobody has tried in this step */
+	struct cr_list   waiting[LANES]; /* mu; LANE_TRY is next .. n instead */
+	struct cr_wave  *lane_prev[LANES], *lane_next[LANES]; /* mu; NULL: not in that lane */
+	_Atomic uint32_t left;          /* files whose step is not over; lowered under mu by all but the
+					 * caller, so that the wave ends only after the last thread has
+					 * let go of it */
+	pthread_cond_t   over;          /* left became 0 */
+};
+
+/*
+ * What a thread has done for a wave and not told it yet: cr_turn_flush() tells. A turn has files of one
+ * wave at a time.
+ */
+struct cr_turn {
+	struct cr_wave *wave;
+	uint32_t        done;                   /* files whose step is over */
+	uint32_t        ready[CR_WINDOW_FILES]; /* good ones, for the batch's callback */
+	uint32_t        n_ready;
+	int             fds[CR_WINDOW_FILES];   /* to close */
+	uint32_t        n_fds;
+	struct cr_list  cold[LANES];            /* files for another thread */
 };
 
 /*
  * A back-end is one const table in one file. The core never asks which one runs.
  *
- * start: begins job->step of n files (1..CR_SLICE_FILES_MAX, and no more than the window has room).
- * reap:  handles what has completed; wait: blocks until something has, or a signal came (it is called
- *        again). Called with in_flight > 0.
- * Either may finish files, in any order, by cr_file_finish(); a file counts in w->in_flight from
- * start until then. Nothing touches a file's buffer after cr_file_finish().
+ * open and read are plain system calls. With wait false they never block: -EAGAIN is then the answer of
+ * what would. They may be called by any thread.
+ *
+ * The others are a ring: one thread's way to read many files at a time (NULL, in a back-end without).
+ * All are called by that thread, but for ring_close, which may be another's after the thread has ended.
+ * ring_start: begins reads of n files, no more than w->window has room for.
+ * ring_reap:  handles what has completed; wait: blocks until something has, a signal came or
+ *             CR_RING_LOOK_NS passed. Called with w->in_flight > 0.
+ * Both finish files, in any order, by cr_turn_add(&w->turn, ...); a file counts in w->in_flight from start
+ * until then. They return 0, or -errno where the ring has refused to go on: the thread must end then
+ * before anything else touches the files in w->flying, for only its end stops the kernel.
  */
 struct cr_backend_ops {
 	const char *name;
-	int  (*open)(struct cr_worker *w, const char **step); /* 0 or -errno and what failed */
-	void (*start)(struct cr_worker *w, struct cr_file **files, uint32_t n);
-	void (*reap)(struct cr_worker *w, bool wait);
-	void (*close)(struct cr_worker *w);                   /* nothing is in flight */
+	int     (*open)(struct cr_file *f, bool wait);                     /* fd or -errno */
+	int64_t (*read)(const struct cr_file *f, uint32_t ask, bool wait); /* bytes or -errno */
+	int     (*ring_open)(struct cr_worker *w, const char **step); /* 0 or -errno and what failed */
+	int     (*ring_start)(struct cr_worker *w, struct cr_list *files);
+	int     (*ring_reap)(struct cr_worker *w, bool wait);
+	void    (*ring_close)(struct cr_worker *w);
 };
 
 extern const struct cr_backend_ops cr_uring_ops, cr_threads_ops;
 
-/* What runs files: a pool thread, or a calling thread for the time of one step ("guest"). */
+enum cr_worker_state {
+	WORKER_NONE = 0, /* no thread */
+	WORKER_RUNS,
+	WORKER_ENDED,    /* its thread has ended or is about to, and waits to be joined */
+	WORKER_REFUSED,  /* the same, with files in its ring that are to be read by others then */
+	WORKER_JOINED,   /* by the thread that sees to these files */
+};
+
+/* A thread of the context. */
 struct cr_worker {
-	struct cr_ctx               *ctx;
-	const struct cr_backend_ops *ops;
-	void                        *state;     /* the back-end's own */
-	bool                         guest;     /* used by changing threads, one at a time */
-	uint32_t                     window;    /* most files in flight */
-	uint32_t                     in_flight;
-	struct cr_job               *done_job;  /* files finished but not yet told to done_job */
-	uint32_t                     done;
-	const struct cr_batch       *ready_batch; /* good files for ready_batch->done */
-	uint32_t                     ready[CR_WINDOW_FILES];
-	uint32_t                     n_ready;
-	struct cr_worker            *next_free; /* mu: list of guests */
-	pthread_t                    thread;
+	struct cr_ctx    *ctx;
+	pthread_t         thread;
+	enum cr_worker_state state;     /* mu */
+	enum cr_lane      lane;         /* LANE_RING, or LANE_BLOCK, which does what LANE_TRY has, too */
+	pthread_cond_t    wake;
+	bool              woken;        /* mu */
+	struct cr_worker *next_idle;    /* mu */
+	struct cr_turn    turn;
+	/* with a ring */
+	void             *ring;         /* the back-end's own */
+	uint32_t          window;       /* most files in flight */
+	uint32_t          in_flight;
+	struct cr_file   *flying[CR_WINDOW_FILES]; /* the first in_flight ones */
+};
+
+/* Threads that do nothing; the last that fell asleep is the first to be woken, so that those which are
+ * not needed sleep on and end. */
+struct cr_idle {
+	struct cr_worker *first;
+	uint32_t          n;
 };
 
 struct cr_ctx {
@@ -110,69 +172,113 @@ struct cr_ctx {
 	uint32_t                     cpus;           /* usable ones when it was opened */
 	uint32_t                     file_bytes_max;
 	uint32_t                     open_files_max;
+	uint32_t                     page_bytes;
 	uint32_t                     ring_entries;
-	uint32_t                     flags;          /* CR_OPT_* */
+	uint32_t                     threads_max;    /* of all kinds, the kernel's included */
+	uint32_t                     rings_max;      /* threads with a ring, */
+	uint32_t                     ring_threads_max; /* ... and what the kernel may start for them */
+	uint32_t                     blocked_max;    /* threads that may block */
 	const struct cr_backend_ops *ops;
-	int                          backend_errno;
-	const char                  *backend_step;
+	_Atomic int                  backend_errno;  /* why io_uring does not run */
+	const char *_Atomic          backend_step;
+	_Atomic bool                 ring_off;       /* no ring, or given up for good */
+	_Atomic uint32_t             ring_wrong;     /* reads in a row that only a plain call could do, */
+	_Atomic int                  ring_wrong_errno; /* ... and what the ring said */
 	_Atomic bool                 no_openat2;     /* refused once: component-wise from then on */
 	_Atomic bool                 no_cached_open; /* kernels before 5.12 */
+	_Atomic bool                 no_cachestat;   /* kernels before 6.5 */
+	_Atomic uint32_t             slow_streak;    /* opens in a row that should not have blocked and took long */
+	_Atomic uint32_t             slow_opens;     /* so many opens are not tried: they would block */
 
 	pthread_mutex_t              mu;
-	pthread_cond_t               work;           /* a job was posted, or stopping */
 	pthread_cond_t               fds_free;       /* open_files went down */
-	struct cr_job               *jobs;           /* mu: ring of jobs with files to take */
-	uint32_t                     idle;           /* mu: workers asleep on work */
+	struct cr_wave              *lanes[LANES];   /* mu: rings of waves with files in that lane */
+	uint32_t                     queued[LANES];  /* mu: files in LANE_BLOCK and LANE_RING; waves in
+						      * LANE_TRY */
+	struct cr_idle               idle[LANES];    /* mu: LANE_BLOCK and LANE_RING */
+	uint32_t                     threads[LANES]; /* mu: that run, the same */
+	uint32_t                     waking;         /* mu: LANE_BLOCK threads that were woken or started and
+						      * have not looked yet */
+	uint64_t                     block_ns;       /* mu: how long calls that block take here */
+	uint64_t                     shortest_ns;    /* mu: of the calls after those that made block_ns, */
+	uint32_t                     calls;          /* ... so many */
+	uint64_t                     last_call_ns;   /* mu: when one ended or began with none under way */
+	uint64_t                     no_thread_until_ns; /* mu: the system had none to give */
+	bool                         refused;        /* mu: a worker is WORKER_REFUSED */
 	uint32_t                     open_files;     /* mu: descriptors promised to waves */
 	bool                         stopping;       /* mu */
-	struct cr_worker            *guests;         /* mu: free ones */
 	struct cr_worker             workers[CR_WORKERS_MAX];
-	uint32_t                     n_workers;
-	struct cr_worker             guest_workers[CR_GUESTS_MAX];
-	uint32_t                     n_guests;
 };
 
 /* ctx.c: as cr_ctx_open, trying the given back-ends in order; for tests. */
 int cr_ctx_open_with(const char *dir, const struct cr_options *opt,
 		     const struct cr_backend_ops *const *order, struct cr_ctx **out);
 
-/* worker.c */
-void *cr_worker_main(void *worker);
-void  cr_step_run(struct cr_job *job, enum cr_step step); /* on the calling thread; returns when the
-							    * step is over for every file */
-void  cr_wake_for_blocking(struct cr_worker *w); /* w is about to block on the disk: let another
-						   * thread go on with the rest */
+/* thread_limit.c: how many threads the process may have at most, by RLIMIT_NPROC and its control
+ * groups' pids.max; UINT32_MAX: no limit. */
+uint32_t cr_thread_limit(void);
 
-/* file.c: what a result means. Pure of IO but for fstat, close and cr_file_pread. */
+/* stop.c */
+uint64_t cr_now_ns(void); /* CLOCK_MONOTONIC */
+bool     cr_wave_stopped(const struct cr_wave *wave, enum cr_status *why);
+
+/* wave.c: on the calling thread; returns when the step is over for every file. */
+void cr_step_run(struct cr_wave *wave, enum cr_step step);
+
+/* lane.c; mu is held. */
+void     cr_list_add(struct cr_list *list, struct cr_file *f);
+struct cr_file *cr_list_take(struct cr_list *list);
+void     cr_lane_post(struct cr_wave *wave, enum cr_lane lane, struct cr_list *files); /* empties files */
+void     cr_lane_share(struct cr_wave *wave); /* puts it into LANE_TRY */
+uint32_t cr_lane_try(struct cr_wave *wave, struct cr_file **files); /* the next slice; without mu if the
+								      * wave is not shared */
+uint32_t cr_lane_take_try(struct cr_ctx *ctx, struct cr_file **files); /* of the wave in turn */
+struct cr_file *cr_lane_take(struct cr_ctx *ctx, enum cr_lane lane);   /* the same; NULL: none */
+struct cr_file *cr_lane_take_own(struct cr_wave *wave, enum cr_lane lane);
+
+/* turn.c */
 enum cr_next {
 	NEXT_AGAIN, /* do the same once more */
-	NEXT_CLOSE, /* the status is set: close, then cr_file_closed() */
-	NEXT_DONE,  /* the step is over: cr_file_finish() */
+	NEXT_DONE,  /* the step is over */
+	NEXT_BLOCK, /* for a thread that may block */
+	NEXT_RING,  /* for a thread with a ring */
 };
-enum cr_next cr_file_begin(struct cr_file *f);            /* NEXT_AGAIN: go ahead */
-enum cr_next cr_file_opened(struct cr_file *f, int res);  /* fd or -errno */
-enum cr_next cr_file_read(struct cr_worker *w, struct cr_file *f, int64_t res,
-			  int64_t asked); /* bytes or -errno */
-void         cr_file_closed(struct cr_file *f);
-void         cr_file_close_now(struct cr_file *f);        /* for paths where speed is no matter */
-int64_t      cr_file_pread(const struct cr_file *f, uint32_t ask); /* plain, blocking; or -errno */
-uint32_t     cr_file_ask(const struct cr_file *f);        /* bytes the next read asks for */
-void         cr_file_finish(struct cr_worker *w, struct cr_file *f);
-void         cr_file_rest(struct cr_file *f);             /* DONE -> IDLE, between steps */
+void cr_turn_add(struct cr_turn *turn, struct cr_file *f, enum cr_next next); /* not NEXT_AGAIN */
+void cr_turn_close(struct cr_turn *turn);
+void cr_turn_flush(struct cr_turn *turn);
+
+/* worker.c */
+int  cr_workers_start(struct cr_ctx *ctx, const char **step); /* 0 or -errno and what failed */
+void cr_workers_stop(struct cr_ctx *ctx);
+void cr_workers_call(struct cr_ctx *ctx); /* mu is held, and let go of for a moment: wakes or starts threads for what
+					   * waits, as many as the storage is worth */
+void cr_workers_help(struct cr_ctx *ctx, uint32_t n); /* the same for n that help to try */
+void cr_workers_watch(struct cr_ctx *ctx); /* the same, after a look at how long threads have been blocked */
+
+void cr_ring_leave(struct cr_ctx *ctx, int err, const char *step); /* for good; mu is held */
+void cr_ring_was_wrong(struct cr_ctx *ctx); /* a plain call read what a ring could not */
+
+/* backend_threads.c: the file's step by plain system calls, as far as it goes. wait: it may block; else
+ * NEXT_BLOCK and NEXT_RING are answers, too. */
+enum cr_next cr_file_run(struct cr_file *f, bool wait);
+int     cr_plain_open(struct cr_file *f, bool wait);
+int64_t cr_plain_read(const struct cr_file *f, uint32_t ask, bool wait);
+
+/* file.c: what a result means. Pure of IO but for fstat, and reads behind the end that a file was said to
+ * have. A file whose status is set may still be open: cr_turn_add() sees to it. */
+enum cr_next cr_file_begin(struct cr_file *f);           /* NEXT_AGAIN: go ahead */
+enum cr_next cr_file_opened(struct cr_file *f, int res, bool wait); /* fd or -errno */
+enum cr_next cr_file_read(struct cr_file *f, int64_t res, int64_t asked); /* bytes or -errno */
+uint32_t     cr_file_ask(const struct cr_file *f);       /* bytes the next read asks for */
+void         cr_file_reset(struct cr_file *f);           /* DONE -> IDLE, between steps */
 void         cr_file_fail(struct cr_file *f, enum cr_status status, int os_errno);
-bool         cr_job_stopped(const struct cr_job *job, enum cr_status *why);
-
-/* worker.c: collects good files for the caller's done callback. */
-void cr_worker_ready(struct cr_worker *w, const struct cr_file *f);
-
-/* worker.c: calls that callback, then tells the job how many of its files this worker finished. */
-void cr_worker_flush(struct cr_worker *w);
+void         cr_file_stop(struct cr_file *f, enum cr_status why); /* one that waits in a lane: its step is over */
 
 /* path.c */
 bool cr_path_ok(const char *path, uint32_t path_bytes);
 int  cr_path_open(struct cr_ctx *ctx, const char *path); /* fd or -errno; contained, blocking */
-int  cr_path_open_cached(struct cr_ctx *ctx, const char *path); /* -EAGAIN where it would block */
-
-uint64_t cr_now_ns(void); /* CLOCK_MONOTONIC */
+int  cr_path_open_cached(struct cr_ctx *ctx, const char *path); /* -EAGAIN where it would block; -EOPNOTSUPP
+								 * where nobody can tell */
+int  cr_path_open_waiting(struct cr_ctx *ctx, const char *path); /* regular files only; waits for a lease */
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How every file is opened, by system call or ring. */
+/* How every file is opened. */
 #ifndef CR_OPEN_HOW_H
 #define CR_OPEN_HOW_H
 
@@ -10,10 +10,9 @@
 #define RESOLVE_CACHED 0x20 /* linux/openat2.h, 5.12 */
 #endif
 
-/* O_NONBLOCK: opening a FIFO must not wait for a writer. It changes nothing for regular files. */
+/* O_NONBLOCK: opening a FIFO must not wait for a writer. A regular file then says EAGAIN where open(2)
+ * would wait for another process to give back a lease: see cr_path_open_waiting(). */
 #define CR_OPEN_FLAGS (O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
-#define CR_OPEN_HOW                                                                                \
-	{ .flags = CR_OPEN_FLAGS,                                                                  \
-	  .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS }
+#define CR_RESOLVE    (RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS)
 
 #endif

@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -35,8 +37,9 @@ bool cr_path_ok(const char *path, uint32_t path_bytes)
 	}
 }
 
-/* For kernels before 5.6 and sandboxes that refuse openat2: a component at a time, no symlinks. */
-static int open_by_component(int dir_fd, const char *path)
+/* For kernels before 5.6, sandboxes that refuse openat2, and file systems that don't like how it is
+ * called: a component at a time, no symlinks. */
+static int open_by_component(int dir_fd, const char *path, int flags)
 {
 	char part[256]; /* NAME_MAX + NUL: a longer component can't exist */
 	int at = dir_fd;
@@ -44,14 +47,12 @@ static int open_by_component(int dir_fd, const char *path)
 	for (;;) {
 		const char *slash = strchr(path, '/');
 		size_t bytes = slash ? (size_t)(slash - path) : strlen(path);
-		int flags = slash ? O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
-				  : (int)(CR_OPEN_FLAGS | O_NOFOLLOW);
 		int fd = -ENAMETOOLONG;
 
 		if (bytes < sizeof(part)) {
 			memcpy(part, path, bytes);
 			part[bytes] = '\0';
-			fd = openat(at, part, flags);
+			fd = openat(at, part, O_NOFOLLOW | (slash ? O_PATH | O_DIRECTORY | O_CLOEXEC : flags));
 			if (fd < 0)
 				fd = -errno;
 			/* O_DIRECTORY on a symbolic link says ENOTDIR: tell it from a plain file */
@@ -71,38 +72,71 @@ static int open_by_component(int dir_fd, const char *path)
 	}
 }
 
+static int openat2_contained(const struct cr_ctx *ctx, const char *path, int flags, uint64_t resolve)
+{
+	struct open_how how = { .flags = (uint64_t)flags, .resolve = CR_RESOLVE | resolve };
+	long fd = syscall(SYS_openat2, ctx->dir_fd, path, &how, sizeof(how));
+
+	return fd >= 0 ? (int)fd : -errno;
+}
+
 int cr_path_open_cached(struct cr_ctx *ctx, const char *path)
 {
-	struct open_how how = CR_OPEN_HOW;
-	long fd;
+	int fd;
 
 	if (atomic_load_explicit(&ctx->no_cached_open, memory_order_relaxed) ||
 	    atomic_load_explicit(&ctx->no_openat2, memory_order_relaxed))
-		return -EAGAIN;
-	how.resolve |= RESOLVE_CACHED;
-	fd = syscall(SYS_openat2, ctx->dir_fd, path, &how, sizeof(how));
-	if (fd >= 0)
-		return (int)fd;
-	if (errno == EINVAL || errno == ENOSYS || errno == EPERM) {
+		return -EOPNOTSUPP;
+	fd = openat2_contained(ctx, path, CR_OPEN_FLAGS, RESOLVE_CACHED);
+	if (fd == -EINVAL || fd == -ENOSYS || fd == -EPERM) {
 		atomic_store_explicit(&ctx->no_cached_open, true, memory_order_relaxed);
-		return -EAGAIN; /* cr_path_open() finds out what it is about */
+		return -EOPNOTSUPP; /* cr_path_open() finds out what it is about */
 	}
-	return -errno;
+	return fd;
+}
+
+static int open_contained(struct cr_ctx *ctx, const char *path, int flags)
+{
+	int fd;
+
+	if (atomic_load_explicit(&ctx->no_openat2, memory_order_relaxed))
+		return open_by_component(ctx->dir_fd, path, flags);
+	fd = openat2_contained(ctx, path, flags, 0);
+	switch (fd) {
+	case -ENOSYS: /* seccomp profiles that don't know openat2 answer ENOSYS or EPERM; EPERM is no */
+	case -EPERM:  /* answer that a plain O_RDONLY open of a file gives */
+		atomic_store_explicit(&ctx->no_openat2, true, memory_order_relaxed);
+		return open_by_component(ctx->dir_fd, path, flags);
+	case -EINVAL: /* "not this way", of this file */
+	case -E2BIG:
+	case -EOPNOTSUPP:
+		return open_by_component(ctx->dir_fd, path, flags);
+	default:
+		return fd;
+	}
 }
 
 int cr_path_open(struct cr_ctx *ctx, const char *path)
 {
-	if (!atomic_load_explicit(&ctx->no_openat2, memory_order_relaxed)) {
-		struct open_how how = CR_OPEN_HOW;
-		long fd = syscall(SYS_openat2, ctx->dir_fd, path, &how, sizeof(how));
+	return open_contained(ctx, path, CR_OPEN_FLAGS);
+}
 
-		if (fd >= 0)
-			return (int)fd;
-		/* seccomp profiles that don't know openat2 answer ENOSYS or EPERM; EPERM is no answer
-		 * that a plain O_RDONLY open of a file gives */
-		if (errno != ENOSYS && errno != EPERM)
-			return -errno;
-		atomic_store_explicit(&ctx->no_openat2, true, memory_order_relaxed);
+/* Without O_NONBLOCK, of a file that is known to be a regular one: opening the descriptor again opens the
+ * same file, whatever its name stands for by now. */
+int cr_path_open_waiting(struct cr_ctx *ctx, const char *path)
+{
+	char self[32];
+	struct stat st;
+	int fd = -EAGAIN, at = open_contained(ctx, path, O_PATH | O_CLOEXEC);
+
+	if (at < 0)
+		return at;
+	if (fstat(at, &st) == 0 && S_ISREG(st.st_mode)) {
+		snprintf(self, sizeof(self), "/proc/self/fd/%d", at);
+		fd = open(self, CR_OPEN_FLAGS & ~O_NONBLOCK);
+		if (fd < 0)
+			fd = errno == ENOENT ? -EAGAIN : -errno; /* no /proc here */
 	}
-	return open_by_component(ctx->dir_fd, path);
+	close(at);
+	return fd;
 }

@@ -25,7 +25,7 @@ struct queue {
 void fault_reset(void)
 {
 	memset(&fault_plan, 0, sizeof(fault_plan));
-	fault_plan.refuse_worker = UINT32_MAX;
+	fault_plan.refuse_ring = UINT32_MAX - 1;
 	fault_in_flight = fault_injected = 0;
 }
 
@@ -73,7 +73,7 @@ static bool rule_hits(struct fault_rule *rule, const struct cr_file *f)
 {
 	uint32_t left;
 
-	if (!rule->path || rule->step != f->job->step || strcmp(rule->path, f->req->path) != 0)
+	if (!rule->path || rule->step != f->wave->step || strcmp(rule->path, f->req->path) != 0)
 		return false;
 	left = atomic_load(&rule->times);
 	while (left != 0 && left != FAULT_ALWAYS)
@@ -83,7 +83,7 @@ static bool rule_hits(struct fault_rule *rule, const struct cr_file *f)
 }
 
 /* 0: let the system do it; else the errno, or FAULT_EOF. */
-static int fault_for(const struct cr_file *f)
+static int fault_for(const struct cr_file *f, bool may_say_eagain)
 {
 	int err = 0;
 
@@ -92,7 +92,7 @@ static int fault_for(const struct cr_file *f)
 			err = fault_plan.rules[i].err;
 	if (!err && chance(f, 1, fault_plan.eintr))
 		err = EINTR;
-	if (!err && chance(f, 2, fault_plan.eagain))
+	if (!err && may_say_eagain && chance(f, 2, fault_plan.eagain))
 		err = EAGAIN;
 	if (err)
 		atomic_fetch_add(&fault_injected, 1);
@@ -101,18 +101,24 @@ static int fault_for(const struct cr_file *f)
 
 /* ---- One system call of a file ---- */
 
-static int do_open(struct cr_file *f)
+static int fault_open(struct cr_file *f, bool wait)
 {
-	int err = fault_for(f);
+	int err = fault_for(f, !wait); /* an open that may wait has waited for what says EAGAIN */
 
-	return err ? -err : cr_path_open(f->job->ctx, f->req->path);
+	if (wait && fault_plan.on_block)
+		fault_plan.on_block(f);
+	if (err)
+		return -err;
+	if (!wait && fault_plan.cold)
+		return -EAGAIN;
+	return cr_plain_open(f, wait);
 }
 
-static int64_t do_read(struct cr_file *f, uint32_t asked)
+static int64_t do_read(const struct cr_file *f, uint32_t asked)
 {
 	uint8_t *at = (uint8_t *)f->req->buf + f->got_bytes;
 	uint32_t bytes = asked;
-	int err = fault_for(f);
+	int err = fault_for(f, true);
 	ssize_t res;
 
 	/* what is not read must not happen to hold the right bytes */
@@ -127,93 +133,85 @@ static int64_t do_read(struct cr_file *f, uint32_t asked)
 	return res < 0 ? -errno : res;
 }
 
-/* Returns whether the file is finished. */
+static int64_t fault_read(const struct cr_file *f, uint32_t ask, bool wait)
+{
+	if (!wait && fault_plan.cold)
+		return -EOPNOTSUPP;
+	if (!wait && fault_plan.late)
+		return -EAGAIN;
+	return do_read(f, ask);
+}
+
+/* Returns whether the file is out of the ring. */
 static bool advance(struct cr_worker *w, struct cr_file *f)
 {
-	enum cr_next next = NEXT_DONE;
-	uint32_t asked;
+	uint32_t asked = cr_file_ask(f);
+	int64_t res = do_read(f, asked);
+	enum cr_next next;
 
-	switch (f->state) {
-	case FILE_OPENING:
-		next = cr_file_opened(f, do_open(f));
-		break;
-	case FILE_READING:
-		asked = cr_file_ask(f);
-		next = cr_file_read(w, f, do_read(f, asked), asked);
-		break;
-	case FILE_CLOSING:
-		close(f->fd);
-		cr_file_closed(f);
-		break;
-	default:
-		fx_fail(__FILE__, __LINE__, "a file in no state to be in flight");
+	FX_CHECK(f->state == FILE_READING);
+	if (res < 0) { /* as cr_uring_ops: plain calls have the last word */
+		f->no_ring = true;
+		next = NEXT_BLOCK;
+	} else {
+		next = cr_file_read(f, res, asked);
 	}
-	if (next != NEXT_DONE)
+	if (next == NEXT_AGAIN)
 		return false;
 	atomic_fetch_sub(&fault_in_flight, 1);
-	cr_file_finish(w, f);
+	w->in_flight--;
+	cr_turn_add(&w->turn, f, next);
 	return true;
 }
 
-/* ---- The table ---- */
+/* ---- The ring ---- */
 
-static int fault_open(struct cr_worker *w, const char **step)
+static int fault_ring_open(struct cr_worker *w, const char **step)
 {
-	bool refused = w->guest ? fault_plan.refuse_guests
-				: (uint32_t)(w - w->ctx->workers) == fault_plan.refuse_worker;
-
 	*step = "fault";
-	if (refused)
+	/* the first place is that of the thread that makes plain calls */
+	if ((uint32_t)(w - w->ctx->workers) == fault_plan.refuse_ring + 1)
 		return -fault_plan.refuse_errno;
-	w->state = calloc(1, sizeof(struct queue));
-	if (!w->state)
+	w->ring = calloc(1, sizeof(struct queue));
+	if (!w->ring)
 		return -ENOMEM;
-	((struct queue *)w->state)->random = fault_plan.seed * 2 + 1;
+	((struct queue *)w->ring)->random = fault_plan.seed * 2 + 1;
 	atomic_fetch_add(&fault_workers, 1);
 	return 0;
 }
 
-static void fault_close(struct cr_worker *w)
+static void fault_ring_close(struct cr_worker *w)
 {
-	FX_CHECK(((struct queue *)w->state)->n == 0);
-	FX_CHECK(w->in_flight == 0);
-	free(w->state);
-	w->state = NULL;
+	free(w->ring);
+	w->ring = NULL;
 	atomic_fetch_sub(&fault_workers, 1);
 }
 
-static void fault_start(struct cr_worker *w, struct cr_file **files, uint32_t n)
+static int fault_ring_start(struct cr_worker *w, struct cr_list *files)
 {
-	struct queue *q = w->state;
+	struct queue *q = w->ring;
 
-	FX_CHECK(n >= 1 && n <= CR_SLICE_FILES_MAX);
-	FX_CHECK(w->in_flight <= w->window && q->n + n == w->in_flight);
-	if (fault_plan.on_start)
-		fault_plan.on_start(w, files, n);
-	atomic_fetch_add(&fault_in_flight, n);
-	for (uint32_t i = 0; i < n; i++) {
-		struct cr_file *f = files[i];
-
-		if (cr_file_begin(f) == NEXT_DONE) {
-			atomic_fetch_sub(&fault_in_flight, 1);
-			cr_file_finish(w, f);
-			continue;
-		}
-		if (fault_plan.late)
-			q->files[q->n++] = f;
-		else
-			while (!advance(w, f))
-				; /* bounded by file.c */
+	FX_CHECK(files->n >= 1 && q->n == w->in_flight && q->n + files->n <= w->window);
+	atomic_fetch_add(&fault_in_flight, files->n);
+	for (struct cr_file *f; (f = cr_list_take(files));) {
+		q->files[q->n++] = f;
+		w->flying[w->in_flight++] = f;
 	}
+	return 0;
 }
 
 /* One system call for some of the files, taken in any order. */
-static void fault_reap(struct cr_worker *w, bool wait)
+static int fault_ring_reap(struct cr_worker *w, bool wait)
 {
-	struct queue *q = w->state;
+	struct queue *q = w->ring;
 	uint32_t calls;
 
 	FX_CHECK(w->in_flight > 0 && q->n == w->in_flight);
+	if (atomic_load(&fault_plan.refuse_after) && atomic_fetch_sub(&fault_plan.refuse_after, 1) == 1) {
+		memcpy(w->flying, q->files, q->n * sizeof(q->files[0]));
+		atomic_fetch_sub(&fault_in_flight, q->n);
+		return -fault_plan.refuse_errno;
+	}
 	calls = fx_random(&q->random) % (q->n + 1);
 	if (wait && calls == 0)
 		calls = 1;
@@ -224,12 +222,15 @@ static void fault_reap(struct cr_worker *w, bool wait)
 		if (advance(w, f))
 			q->files[i] = q->files[--q->n];
 	}
+	return 0;
 }
 
 const struct cr_backend_ops cr_fault_ops = {
 	.name = "fault",
 	.open = fault_open,
-	.start = fault_start,
-	.reap = fault_reap,
-	.close = fault_close,
+	.read = fault_read,
+	.ring_open = fault_ring_open,
+	.ring_start = fault_ring_start,
+	.ring_reap = fault_ring_reap,
+	.ring_close = fault_ring_close,
 };

@@ -13,6 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -97,7 +98,7 @@ int fx_fork(struct fx *fx, void (*fn)(struct fx *))
 	return status;
 }
 
-int fx_forbid_syscall(int nr, int err)
+static int forbid(int nr, int err, unsigned int flags)
 {
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -108,9 +109,19 @@ int fx_forbid_syscall(int nr, int err)
 	struct sock_fprog program = { sizeof(code) / sizeof(code[0]), code };
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) != 0)
+	    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program) != 0)
 		return -errno;
 	return 0;
+}
+
+int fx_forbid_syscall(int nr, int err)
+{
+	return forbid(nr, err, 0);
+}
+
+int fx_forbid_syscall_all(int nr, int err)
+{
+	return forbid(nr, err, SECCOMP_FILTER_FLAG_TSYNC);
 }
 
 /* ---- Store and context ---- */
@@ -415,7 +426,7 @@ static int give_buffers(void *arg, struct cr_req *reqs, uint32_t first, uint32_t
 	}
 	for (uint32_t i = first; i < first + n; i++) {
 		b->covered[i]++;
-		if (reqs[i].status != CR_PENDING)
+		if (reqs[i].status != CR_PENDING || reqs[i].cap_bytes >= reqs[i].size_bytes)
 			continue;
 		b->asked[i]++;
 		fx_batch_buffer(b, i, reqs[i].size_bytes);
@@ -461,8 +472,9 @@ static void check_req(const struct fx_batch *b, uint32_t i)
 
 	FX_CHECK(req->status != CR_PENDING && req->status < CR_STATUS_COUNT);
 	FX_CHECK(guards_untouched(b, i));
-	FX_CHECK(b->asked[i] <= 1);
+	FX_CHECK(b->asked[i] <= 1 + b->may_grow * CR_GREW_TRIES);
 	FX_CHECK(b->named[i] == (req->status == CR_OK && req->size_bytes >= b->batch.done_bytes_min));
+	FX_CHECK((req->op != CR_OP_NONE) == (req->status == CR_IO) && req->op <= CR_OP_READ);
 	if (req->status == CR_IO || req->status == CR_REFUSED)
 		FX_CHECK(req->os_errno > 0);
 	else

@@ -67,8 +67,10 @@ int fx_fork(struct fx *fx, void (*fn)(struct fx *));
 #define FX_CHECK(cond) ((cond) ? (void)0 : fx_fail(__FILE__, __LINE__, #cond))
 void fx_fail(const char *file, int line, const char *what) __attribute__((noreturn));
 
-/* Makes every later call of the system call in this process fail with err (seccomp). */
+/* Makes every later call of the system call by this thread, and those that it starts, fail with err
+ * (seccomp); the other for all threads that there are. */
 int fx_forbid_syscall(int nr, int err);
+int fx_forbid_syscall_all(int nr, int err);
 
 /* ---- Files ---- */
 
@@ -97,6 +99,7 @@ struct fx_batch {
 	uint32_t       *covered;   /* in how many callbacks' ranges it was */
 	_Atomic uint32_t *named;   /* how often the done callback named it */
 	uint32_t        calls;
+	bool            may_grow;    /* files may, so that the callback is asked again */
 	bool            no_callback; /* the buffers are from fx_batch_buffer() */
 	int (*hook)(struct fx_batch *b, uint32_t first, uint32_t n); /* after buffers were given */
 	void (*done_hook)(struct fx_batch *b, uint32_t i); /* for each file that is named done */
@@ -131,7 +134,7 @@ uint32_t fx_random(uint64_t *state);
 
 extern const struct cr_backend_ops cr_fault_ops;
 
-#define FAULT_RULES_MAX 8u
+#define FAULT_RULES_MAX 12u
 #define FAULT_ALWAYS    UINT32_MAX
 #define FAULT_EOF       (-1) /* err of a read rule: the file ends here */
 
@@ -148,13 +151,14 @@ struct fault_rule {
 struct fault_plan {
 	uint64_t          seed;
 	uint32_t          short_read, eintr, eagain;
-	bool              late; /* files stay in flight until a reap, in another order */
+	bool              late; /* reads are the ring's, and stay in flight until a reap, in another order */
+	bool              cold; /* nothing can be done without blocking, nor by a ring */
 	struct fault_rule rules[FAULT_RULES_MAX];
 	int               refuse_errno; /* of set-up, with the step "fault" */
-	uint32_t          refuse_worker; /* number of the worker it hits */
-	bool              refuse_guests;
-	/* sees every slice that is started, on the thread that took it; may hold it up */
-	void            (*on_start)(struct cr_worker *w, struct cr_file **files, uint32_t n);
+	uint32_t          refuse_ring;  /* number of the ring it hits */
+	_Atomic uint32_t  refuse_after; /* that reap of any ring fails with it; 0: none */
+	/* sees every open that may block, on the thread that makes it; may hold it up */
+	void            (*on_block)(struct cr_file *f);
 };
 extern struct fault_plan fault_plan;
 

@@ -19,10 +19,12 @@
 
 #define FD_BASE      1000000 /* simulated descriptors: none of the system is so high */
 #define FDS_MAX      8192
-#define RINGS_MAX    (CR_WORKERS_MAX + CR_GUESTS_MAX)
+#define RINGS_MAX    (2 * CR_RINGS_MAX)
 #define OPS_MAX      (2u * CR_RING_ENTRIES_MAX)
 #define TICK_NS      500u    /* a call takes that long */
 #define TICKS_MAX    (1u << 26) /* of one seed: more is a loop without end */
+#define PATIENCE_NS  100000     /* of the real clock: who waits so long for a time, waits until it is that time */
+#define JOINED_MAX   4096u
 
 struct sim_inode {
 	uint8_t *data;
@@ -54,7 +56,8 @@ struct ring {
 	struct io_uring_cqe *cqes;
 	unsigned int         sq_head, sq_tail, cq_head, cq_tail, zero;
 	uint64_t             rounds;
-	bool                 enabled, restricted;
+	bool                 enabled, restricted, bounded;
+	pthread_t            issuer;
 };
 
 struct sim_plan sim_plan;
@@ -70,6 +73,8 @@ static struct ring *rings[RINGS_MAX];
 static struct sim_inode *inodes[2 * SIM_FILES_MAX];
 static uint32_t n_inodes;
 static uint64_t now_ns, ticks;
+static pthread_t joined[JOINED_MAX]; /* since sim_begin(): an id may come again */
+static uint32_t n_joined;
 
 /* ---- Chance ---- */
 
@@ -220,6 +225,30 @@ static int file_open(struct sim_file *f)
 	return fd_new((struct fd){ .file = f, .inode = f->inode });
 }
 
+/* What O_PATH gives: it is not opened, and what the name stands for may fail to be. */
+static int path_only(int at, const char *path)
+{
+	struct sim_file *f = file_named(path);
+
+	fd_get(at);
+	if (!f || f->fate == SIM_MISSING)
+		return -ENOENT;
+	if (!f->inode)
+		f->inode = inode_new(f, 0, f->bytes);
+	return fd_new((struct fd){ .file = f, .inode = f->inode });
+}
+
+/* /proc/self/fd/N */
+static int open_again(int number)
+{
+	struct fd fd = *fd_get(number);
+
+	FX_CHECK(fd.file);
+	if (fd.file->fate == SIM_OPEN_FAILS && fd.file->times)
+		return -fd.file->err;
+	return fd_new(fd);
+}
+
 static int path_open(int at, const char *path)
 {
 	struct fd *dir = fd_get(at);
@@ -262,9 +291,13 @@ static int64_t fd_read(int number, void *buf, size_t bytes, uint64_t off)
 	struct fd *fd = fd_get(number);
 	struct sim_file *f = fd->file;
 	struct sim_inode *inode = fd->inode;
+	bool looks;
 
 	FX_CHECK(f && f->fate != SIM_DIRECTORY);
-	FX_CHECK(sim_buffer_live(buf, bytes)); /* whoever reads elsewhere destroys something */
+	/* whoever reads elsewhere destroys something; one byte on a stack looks behind the end, and 64 KiB
+	 * count what there is */
+	looks = !sim_buffer_live(buf, bytes);
+	FX_CHECK(!looks || bytes == 1 || bytes == 65536);
 	f->calls++;
 	memset(buf, 0xDB, bytes); /* what is not read must not happen to hold the right bytes */
 	if (file_chance(sim_plan.eintr, 4, f))
@@ -273,8 +306,8 @@ static int64_t fd_read(int number, void *buf, size_t bytes, uint64_t off)
 		return -EAGAIN;
 	if (changes(f) && f->at != SIM_ALWAYS && f->reads >= f->at)
 		change(f);
-	f->reads++;
-	if (f->fate == SIM_READ_FAILS && f->reads > f->at && f->times) {
+	f->reads += !looks;
+	if (f->fate == SIM_READ_FAILS && f->reads > f->at && f->times && !looks) {
 		f->times -= f->times != SIM_ALWAYS;
 		return -f->err;
 	}
@@ -309,6 +342,13 @@ int __real_open(const char *path, int flags, ...);
 int __wrap_open(const char *path, int flags, unsigned int mode);
 int __wrap_open(const char *path, int flags, unsigned int mode)
 {
+	int number;
+
+	if (on && sscanf(path, "/proc/self/fd/%d", &number) == 1 && number >= FD_BASE) {
+		FX_CHECK(!(flags & O_NONBLOCK));
+		enter();
+		return result(open_again(number));
+	}
 	if (!on || !(flags & O_PATH))
 		return __real_open(path, flags, mode);
 	enter();
@@ -340,7 +380,7 @@ int __wrap_fstat(int fd, struct stat *st)
 		return result(-of->file->err);
 	memset(st, 0, sizeof(*st));
 	st->st_mode = of->file->fate == SIM_DIRECTORY ? S_IFDIR : S_IFREG;
-	st->st_size = (off_t)of->inode->bytes;
+	st->st_size = (off_t)(of->file->fate == SIM_LIES ? of->file->other_bytes : of->inode->bytes);
 	return result(0);
 }
 
@@ -365,8 +405,14 @@ ssize_t __wrap_preadv2(int fd, const struct iovec *iov, int n, off_t off, int fl
 	enter();
 	FX_CHECK(n == 1 && flags == RWF_NOWAIT);
 	of = fd_get(fd);
-	if (file_chance(sim_plan.uncached, 8, of->file))
+	if (sim_plan.no_nowait)
+		return result(-EOPNOTSUPP);
+	if ((uint64_t)off >= of->inode->bytes) /* the size is looked at first */
+		return result(0);
+	if (file_chance(sim_plan.uncached, 8, of->file)) {
+		of->file->calls++;
 		return result(-EAGAIN);
+	}
 	return result(fd_read(fd, iov->iov_base, iov->iov_len, (uint64_t)off));
 }
 
@@ -408,7 +454,19 @@ int __wrap___openat_2(int at, const char *path, int flags)
 	return __wrap_openat(at, path, flags, 0);
 }
 
-/* Only openat2(2) has no function of its own. */
+/* The part of the cachestat(2) of backend_threads.c that it looks at. */
+static int cachestat_of(int number, uint64_t *pages)
+{
+	struct fd *fd = fd_get(number);
+
+	if (sim_plan.no_cachestat)
+		return -ENOSYS;
+	pages[0] = file_chance(sim_plan.uncached, 17, fd->file) ? 0 : UINT32_MAX;
+	fd->file->calls++;
+	return 0;
+}
+
+/* What has no function of its own. */
 long __real_syscall(long number, ...);
 long __wrap_syscall(long number, int at, const char *path, const struct open_how *how, size_t bytes);
 long __wrap_syscall(long number, int at, const char *path, const struct open_how *how, size_t bytes)
@@ -418,6 +476,8 @@ long __wrap_syscall(long number, int at, const char *path, const struct open_how
 	if (!on)
 		return __real_syscall(number, at, path, how, bytes);
 	enter();
+	if (number == 451)
+		return result(cachestat_of(at, (uint64_t *)(uintptr_t)how));
 	FX_CHECK(number == SYS_openat2);
 	FX_CHECK((how->resolve & RESOLVE_BENEATH) && (how->resolve & RESOLVE_NO_SYMLINKS));
 	if (sim_plan.no_openat2)
@@ -426,15 +486,109 @@ long __wrap_syscall(long number, int at, const char *path, const struct open_how
 		f = file_named(path);
 		if (sim_plan.no_cached)
 			return result(-EINVAL);
-		if (f && file_chance(sim_plan.uncached, 9, f))
+		if (f && file_chance(sim_plan.uncached, 9, f)) {
+			f->calls++;
 			return result(-EAGAIN);
+		}
 	}
+	if (how->flags & O_PATH)
+		return result(path_only(at, path));
 	return result(path_open(at, path));
 }
 
-/* ---- Clock and memory ---- */
+int __real_close_range(unsigned int first, unsigned int last, int flags);
+int __wrap_close_range(unsigned int first, unsigned int last, int flags);
+int __wrap_close_range(unsigned int first, unsigned int last, int flags)
+{
+	if (!on || first < FD_BASE)
+		return __real_close_range(first, last, flags);
+	enter();
+	FX_CHECK(first <= last && flags == 0);
+	if (sim_plan.no_close_range)
+		return result(-ENOSYS);
+	for (unsigned int fd = first; fd <= last; fd++)
+		fd_close((int)fd); /* the real one passes over what is not open; here all must be */
+	return result(0);
+}
+
+/* ---- Clock, threads and memory ---- */
 
 int __real_clock_gettime(clockid_t clock, struct timespec *ts);
+
+int __real_pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *m, const struct timespec *until);
+int __wrap_pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *m, const struct timespec *until);
+int __wrap_pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *m, const struct timespec *until)
+{
+	uint64_t until_ns = (uint64_t)until->tv_sec * 1000000000u + (uint64_t)until->tv_nsec;
+	struct timespec soon;
+	int err;
+
+	if (!on)
+		return __real_pthread_cond_timedwait(cond, m, until);
+	__real_clock_gettime(CLOCK_MONOTONIC, &soon);
+	soon.tv_nsec += PATIENCE_NS;
+	if (soon.tv_nsec >= 1000000000) {
+		soon.tv_sec++;
+		soon.tv_nsec -= 1000000000;
+	}
+	err = __real_pthread_cond_timedwait(cond, m, &soon);
+	if (err != ETIMEDOUT)
+		return err;
+	enter();
+	if (now_ns < until_ns)
+		now_ns = until_ns;
+	pthread_mutex_unlock(&mu);
+	return ETIMEDOUT;
+}
+
+int __real_pthread_join(pthread_t thread, void **value);
+int __wrap_pthread_join(pthread_t thread, void **value);
+int __wrap_pthread_join(pthread_t thread, void **value)
+{
+	int err = __real_pthread_join(thread, value);
+
+	if (on) {
+		enter();
+		FX_CHECK(n_joined < JOINED_MAX);
+		joined[n_joined++] = thread;
+		pthread_mutex_unlock(&mu);
+	}
+	return err;
+}
+
+static bool has_ended(pthread_t thread)
+{
+	for (uint32_t i = 0; i < n_joined; i++)
+		if (pthread_equal(joined[i], thread))
+			return true;
+	return false;
+}
+
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*main)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*main)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*main)(void *), void *arg)
+{
+	bool none;
+	int err;
+
+	if (!on || !attr) /* the tests' own have none */
+		return __real_pthread_create(thread, attr, main, arg);
+	enter();
+	none = chance(sim_plan.no_thread, 18, ticks, 0);
+	pthread_mutex_unlock(&mu);
+	if (none)
+		return EAGAIN;
+	err = __real_pthread_create(thread, attr, main, arg);
+	pthread_mutex_lock(&mu);
+	for (uint32_t i = 0; !err && i < n_joined;) /* the id of one that has ended may be given out again */
+		if (pthread_equal(joined[i], *thread))
+			joined[i] = joined[--n_joined];
+		else
+			i++;
+	pthread_mutex_unlock(&mu);
+	return err;
+}
+
 int __wrap_clock_gettime(clockid_t clock, struct timespec *ts);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *ts)
 {
@@ -497,7 +651,8 @@ int __wrap_io_uring_queue_init_params(unsigned int entries, struct io_uring *use
 	r = calloc(1, sizeof(*r));
 	FX_CHECK(r);
 	r->user = user;
-	r->enabled = !(params->flags & IORING_SETUP_R_DISABLED);
+	FX_CHECK(params->flags & IORING_SETUP_R_DISABLED);
+	r->issuer = pthread_self();
 	r->sqes = calloc(entries, sizeof(*r->sqes));
 	r->cqes = calloc(cq_entries, sizeof(*r->cqes));
 	FX_CHECK(r->sqes && r->cqes);
@@ -534,7 +689,9 @@ void __wrap_io_uring_queue_exit(struct io_uring *user)
 	}
 	enter();
 	r = ring_of(user);
-	FX_CHECK(r->n_pending == 0); /* the kernel would go on writing into their buffers */
+	/* the kernel would go on writing into their buffers, unless it was their thread that ended */
+	FX_CHECK(r->n_pending == 0 || has_ended(r->issuer));
+	FX_CHECK(pthread_equal(r->issuer, pthread_self()) || has_ended(r->issuer));
 	for (uint32_t i = 0; i < RINGS_MAX; i++)
 		if (rings[i] == r)
 			rings[i] = NULL;
@@ -544,20 +701,16 @@ void __wrap_io_uring_queue_exit(struct io_uring *user)
 	pthread_mutex_unlock(&mu);
 }
 
-struct io_uring_probe *__real_io_uring_get_probe_ring(struct io_uring *user);
-struct io_uring_probe *__wrap_io_uring_get_probe_ring(struct io_uring *user);
-struct io_uring_probe *__wrap_io_uring_get_probe_ring(struct io_uring *user)
+int __real_io_uring_register_iowq_max_workers(struct io_uring *user, unsigned int *values);
+int __wrap_io_uring_register_iowq_max_workers(struct io_uring *user, unsigned int *values);
+int __wrap_io_uring_register_iowq_max_workers(struct io_uring *user, unsigned int *values)
 {
-	struct io_uring_probe *probe;
-
 	if (!on)
-		return __real_io_uring_get_probe_ring(user);
-	probe = calloc(1, sizeof(*probe) + IORING_OP_LAST * sizeof(probe->ops[0]));
-	FX_CHECK(probe);
-	probe->last_op = IORING_OP_LAST - 1;
-	for (int i = 0; i < IORING_OP_LAST; i++)
-		probe->ops[i].flags = IO_URING_OP_SUPPORTED;
-	return probe;
+		return __real_io_uring_register_iowq_max_workers(user, values);
+	enter();
+	FX_CHECK(!ring_of(user)->enabled && values[0] == CR_IOWQ_MAX && values[1] == 1);
+	ring_of(user)->bounded = true;
+	return result(0);
 }
 
 int __real_io_uring_register_restrictions(struct io_uring *user, struct io_uring_restriction *rules,
@@ -584,6 +737,7 @@ int __wrap_io_uring_enable_rings(struct io_uring *user)
 	if (!on)
 		return __real_io_uring_enable_rings(user);
 	enter();
+	FX_CHECK(ring_of(user)->restricted && ring_of(user)->bounded);
 	ring_of(user)->enabled = true;
 	return result(0);
 }
@@ -617,26 +771,18 @@ static void flush_overflow(struct ring *r)
 
 static int64_t perform(struct ring *r, const struct op *op)
 {
-	struct sim_file *f = NULL;
+	struct sim_file *f;
 
 	if (op->opcode == IORING_OP_NOP)
 		return r->restricted ? -EACCES : 0;
-	FX_CHECK(op->opcode == IORING_OP_OPENAT2 || op->opcode == IORING_OP_READ ||
-		 op->opcode == IORING_OP_CLOSE);
-	if (op->opcode == IORING_OP_OPENAT2)
-		f = file_named((const char *)(uintptr_t)op->addr);
-	else
-		f = fd_get(op->fd)->file;
-	if (f) {
-		f->calls++;
-		if (file_chance(sim_plan.canceled, 10, f))
-			return -ECANCELED; /* did not run */
-	}
-	if (op->opcode == IORING_OP_OPENAT2)
-		return path_open(op->fd, (const char *)(uintptr_t)op->addr);
-	if (op->opcode == IORING_OP_READ)
-		return fd_read(op->fd, (void *)(uintptr_t)op->addr, op->bytes, op->off);
-	return fd_close(op->fd);
+	FX_CHECK(op->opcode == IORING_OP_READ);
+	f = fd_get(op->fd)->file;
+	f->calls++;
+	if (file_chance(sim_plan.canceled, 10, f))
+		return -ECANCELED; /* did not run */
+	if (file_chance(sim_plan.ring_wrong, 19, f))
+		return -EOPNOTSUPP;
+	return fd_read(op->fd, (void *)(uintptr_t)op->addr, op->bytes, op->off);
 }
 
 /* Some of what is pending completes, in any order; at least one if must. */
@@ -693,12 +839,12 @@ static int refusal(uint64_t round)
 {
 	static const int errs[] = { EAGAIN, EBUSY, ENOMEM, EINTR };
 
-	if (round >= sim_plan.refuses_from && round - sim_plan.refuses_from < sim_plan.refuses_rounds)
-		return errs[draw(16, round, 0) % 3]; /* a signal would begin its patience anew */
+	if (sim_plan.refuses_errno && round >= sim_plan.refuses_from)
+		return sim_plan.refuses_errno;
 	return chance(sim_plan.refused, 15, round, 0) ? errs[draw(16, round, 0) % 4] : 0;
 }
 
-static int submit(struct io_uring *user, bool wait)
+static int submit(struct io_uring *user, bool wait, bool patient)
 {
 	struct ring *r;
 	uint32_t n;
@@ -706,7 +852,7 @@ static int submit(struct io_uring *user, bool wait)
 
 	enter();
 	r = ring_of(user);
-	FX_CHECK(r->enabled);
+	FX_CHECK(r->enabled && pthread_equal(r->issuer, pthread_self()));
 	if (wait && !r->n_pending && !r->n_overflow && r->cq_head == r->cq_tail &&
 	    user->sq.sqe_tail == r->sq_head)
 		fx_fail(__FILE__, __LINE__, "waits for a completion that nothing can bring");
@@ -718,7 +864,8 @@ static int submit(struct io_uring *user, bool wait)
 	}
 	n = take_sqes(r);
 	flush_overflow(r);
-	complete_some(r, wait && r->cq_head == r->cq_tail && !r->n_overflow);
+	complete_some(r, wait && patient && r->cq_head == r->cq_tail && !r->n_overflow);
+	n = wait && !n && r->cq_head == r->cq_tail ? (uint32_t)-ETIME : n;
 	pthread_mutex_unlock(&mu);
 	return (int)n;
 }
@@ -730,7 +877,20 @@ int __wrap_io_uring_submit_and_wait(struct io_uring *user, unsigned int wait_nr)
 	if (!on)
 		return __real_io_uring_submit_and_wait(user, wait_nr);
 	FX_CHECK(wait_nr == 1);
-	return submit(user, true);
+	return submit(user, true, true);
+}
+
+int __real_io_uring_submit_and_wait_timeout(struct io_uring *user, struct io_uring_cqe **cqe, unsigned int wait_nr,
+					    struct __kernel_timespec *ts, sigset_t *mask);
+int __wrap_io_uring_submit_and_wait_timeout(struct io_uring *user, struct io_uring_cqe **cqe, unsigned int wait_nr,
+					    struct __kernel_timespec *ts, sigset_t *mask);
+int __wrap_io_uring_submit_and_wait_timeout(struct io_uring *user, struct io_uring_cqe **cqe, unsigned int wait_nr,
+					    struct __kernel_timespec *ts, sigset_t *mask)
+{
+	if (!on)
+		return __real_io_uring_submit_and_wait_timeout(user, cqe, wait_nr, ts, mask);
+	FX_CHECK(wait_nr == 1 && ts->tv_sec == 0 && ts->tv_nsec > 0 && !mask);
+	return submit(user, true, false);
 }
 
 int __real_io_uring_submit_and_get_events(struct io_uring *user);
@@ -739,7 +899,7 @@ int __wrap_io_uring_submit_and_get_events(struct io_uring *user)
 {
 	if (!on)
 		return __real_io_uring_submit_and_get_events(user);
-	return submit(user, false);
+	return submit(user, false, false);
 }
 
 /* io_uring_peek_cqe() of an empty ring: fetches what overflowed. */
@@ -770,6 +930,7 @@ void sim_begin(const struct sim_plan *plan)
 	sim_plan = *plan;
 	sim_n_files = 0;
 	sim_duplicated = 0;
+	n_joined = 0;
 	now_ns = 1000000000u;
 	ticks = 0;
 	on = true;

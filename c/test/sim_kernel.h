@@ -5,7 +5,7 @@
  * WRAP_test_sim), so back-ends, containment and batches run as they are shipped.
  *
  * What happens to a file follows from the seed, the file and how often it was touched, whatever
- * the threads do; with one thread, all of a run follows from the seed.
+ * the threads do. Time passes with calls and, where all wait for it, by leaps.
  */
 #ifndef CR_SIM_KERNEL_H
 #define CR_SIM_KERNEL_H
@@ -27,6 +27,7 @@ enum sim_fate {
 	SIM_GROWS,       /* the same */
 	SIM_REPLACED,    /* by rename, before open or read number at: what is open stays */
 	SIM_OVERWRITTEN, /* in place, before read number at */
+	SIM_LIES,        /* fstat says other_bytes */
 	SIM_FATES
 };
 
@@ -49,13 +50,16 @@ struct sim_plan {
 	uint32_t short_read, eintr, eagain, canceled, close_fails;
 	uint32_t late;            /* a completion waits for a later round */
 	uint32_t refused;         /* io_uring_enter: EAGAIN, EBUSY, ENOMEM, EINTR */
-	uint32_t refuses_from, refuses_rounds; /* ... and these rounds of each ring, in a row */
+	uint32_t refuses_from;    /* ... and from this round of each ring on with refuses_errno, for ever */
+	int      refuses_errno;
+	uint32_t ring_wrong;      /* a read in a ring says EOPNOTSUPP */
+	uint32_t no_thread;       /* pthread_create: EAGAIN */
 	uint32_t part;            /* ... takes only some */
 	uint32_t cq_entries;      /* 0: as the kernel does. Fewer overflow sooner */
 	uint32_t uncached;        /* openat2(RESOLVE_CACHED), preadv2(RWF_NOWAIT) say EAGAIN */
 	uint32_t unknown_flags;   /* IORING_SETUP_* */
 	int      setup_err;       /* of every io_uring_setup */
-	bool     no_restrictions, no_openat2, no_cached;
+	bool     no_restrictions, no_openat2, no_cached, no_nowait, no_cachestat, no_close_range;
 	size_t   no_memory_for;   /* malloc of so many bytes fails */
 	uint32_t duplicate;       /* a completion comes twice */
 	uint32_t cancel_at;       /* the call at which *cancel is set; 0: never */

@@ -14,14 +14,14 @@
 
 /* One file of a batch of one, and all that it hangs on. */
 struct life {
-	struct cr_ctx    ctx;
-	struct cr_req    req;
-	struct cr_batch  batch;
-	struct cr_job    job;
-	struct cr_file   file;
-	struct cr_worker worker;
-	uint8_t          buf[BYTES];
-	uint32_t         cancel;
+	struct cr_ctx   ctx;
+	struct cr_req   req;
+	struct cr_batch batch;
+	struct cr_wave  wave;
+	struct cr_file  file;
+	struct cr_turn  turn;
+	uint8_t         buf[BYTES];
+	uint32_t        cancel;
 };
 
 static void begin(struct life *l, enum cr_step step)
@@ -31,11 +31,10 @@ static void begin(struct life *l, enum cr_step step)
 	pthread_mutex_init(&l->ctx.mu, NULL);
 	l->req = (struct cr_req){ .path = "file", .buf = l->buf, .cap_bytes = BYTES };
 	l->batch = (struct cr_batch){ .reqs = &l->req, .n = 1, .cancel = &l->cancel };
-	l->job = (struct cr_job){ .ctx = &l->ctx, .batch = &l->batch, .files = &l->file, .n = 1,
-				  .step = step, .left = 1 };
-	pthread_cond_init(&l->job.over, NULL);
-	l->file = (struct cr_file){ .req = &l->req, .job = &l->job, .fd = -1 };
-	l->worker = (struct cr_worker){ .ctx = &l->ctx, .in_flight = 1 };
+	l->wave = (struct cr_wave){ .ctx = &l->ctx, .batch = &l->batch, .files = &l->file, .n = 1,
+				    .step = step, .left = 1 };
+	pthread_cond_init(&l->wave.over, NULL);
+	l->file = (struct cr_file){ .req = &l->req, .wave = &l->wave, .fd = -1 };
 }
 
 static int open_file(struct fx *fx, const char *path, size_t bytes)
@@ -44,42 +43,51 @@ static int open_file(struct fx *fx, const char *path, size_t bytes)
 	return open(fx_path(fx, path), O_RDONLY | O_CLOEXEC);
 }
 
+static enum cr_next opened(struct life *l, int fd)
+{
+	return cr_file_opened(&l->file, fd, true);
+}
+
 /* A file that was opened and sized, as the read step finds it. */
 static void begin_read(struct fx *fx, struct life *l)
 {
 	begin(l, STEP_OPEN);
 	assert_int_equal(cr_file_begin(&l->file), NEXT_AGAIN);
-	assert_int_equal(cr_file_opened(&l->file, open_file(fx, "file", BYTES)), NEXT_DONE);
+	assert_int_equal(opened(l, open_file(fx, "file", BYTES)), NEXT_DONE);
 	assert_int_equal(l->req.size_bytes, BYTES);
 	assert_int_equal(l->req.status, CR_PENDING);
-	cr_file_finish(&l->worker, &l->file);
-	assert_int_equal(l->worker.in_flight, 0);
-	assert_int_equal(l->worker.done, 1);
-	cr_worker_flush(&l->worker);
-	assert_int_equal(l->job.left, 0);
-	cr_file_rest(&l->file);
-	l->job.step = STEP_READ;
-	l->job.left = l->worker.in_flight = 1;
+	cr_turn_add(&l->turn, &l->file, NEXT_DONE);
+	assert_int_equal(l->turn.done, 1);
+	assert_int_equal(l->turn.n_fds, 0); /* it stays open */
+	cr_turn_flush(&l->turn);
+	assert_int_equal(l->wave.left, 0);
+	cr_file_reset(&l->file);
+	l->wave.step = STEP_READ;
+	l->wave.left = 1;
 	assert_int_equal(cr_file_begin(&l->file), NEXT_AGAIN);
 	assert_int_equal(l->file.state, FILE_READING);
 	assert_int_equal(cr_file_ask(&l->file), BYTES);
 	fx_content("file", l->buf, BYTES);
 }
 
+/* Its status is set: its turn closes it. */
 static void end(struct life *l)
 {
-	assert_int_equal(l->file.state, FILE_CLOSING);
-	close(l->file.fd);
-	cr_file_closed(&l->file);
-	cr_file_finish(&l->worker, &l->file);
-	cr_worker_flush(&l->worker);
+	int fd = l->file.fd;
+
 	assert_int_equal(l->file.state, FILE_DONE);
-	assert_int_equal(l->job.left, 0);
+	assert_int_not_equal(l->req.status, CR_PENDING);
+	cr_turn_add(&l->turn, &l->file, NEXT_DONE);
+	assert_int_equal(l->file.fd, -1);
+	cr_turn_flush(&l->turn);
+	assert_int_equal(l->wave.left, 0);
+	if (fd >= 0)
+		assert_int_equal(fcntl(fd, F_GETFD), -1);
 }
 
 static enum cr_next feed(struct life *l, int64_t res, int64_t asked)
 {
-	return cr_file_read(&l->worker, &l->file, res, asked);
+	return cr_file_read(&l->file, res, asked);
 }
 
 static void open_errors(void **state)
@@ -103,11 +111,11 @@ static void open_errors(void **state)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		begin(&l, STEP_OPEN);
 		assert_int_equal(cr_file_begin(&l.file), NEXT_AGAIN);
-		assert_int_equal(cr_file_opened(&l.file, -cases[i].err), NEXT_DONE);
+		assert_int_equal(opened(&l, -cases[i].err), NEXT_DONE);
 		assert_int_equal(l.req.status, cases[i].status);
 		assert_int_equal(l.req.os_errno, cases[i].errno_kept ? cases[i].err : 0);
-		cr_file_finish(&l.worker, &l.file);
-		assert_int_equal(l.file.fd, -1);
+		assert_int_equal(l.req.op, cases[i].status == CR_IO ? CR_OP_OPEN : CR_OP_NONE);
+		end(&l);
 	}
 }
 
@@ -116,23 +124,28 @@ static void open_again(void **state)
 	struct fx *fx = *state;
 	struct life l;
 
-	for (int err = EAGAIN; err; err = err == EAGAIN ? EINTR : 0) {
-		begin(&l, STEP_OPEN);
-		assert_int_equal(cr_file_begin(&l.file), NEXT_AGAIN);
-		for (uint32_t i = 0; i < CR_RETRIES_MAX; i++)
-			assert_int_equal(cr_file_opened(&l.file, -err), NEXT_AGAIN);
-		assert_int_equal(cr_file_opened(&l.file, -err), NEXT_DONE);
-		assert_int_equal(l.req.status, CR_IO);
-		assert_int_equal(l.req.os_errno, err);
-	}
+	begin(&l, STEP_OPEN);
+	assert_int_equal(cr_file_begin(&l.file), NEXT_AGAIN);
+	for (uint32_t i = 0; i < CR_RETRIES_MAX; i++)
+		assert_int_equal(opened(&l, -EINTR), NEXT_AGAIN);
+	assert_int_equal(opened(&l, -EINTR), NEXT_DONE);
+	assert_int_equal(l.req.status, CR_IO);
+	assert_int_equal(l.req.os_errno, EINTR);
+
+	begin(&l, STEP_OPEN); /* an open that may wait has waited */
+	assert_int_equal(cr_file_begin(&l.file), NEXT_AGAIN);
+	assert_int_equal(opened(&l, -EAGAIN), NEXT_DONE);
+	assert_int_equal(l.req.status, CR_IO);
+	assert_int_equal(l.req.os_errno, EAGAIN);
+
 	begin(&l, STEP_OPEN); /* the tries of the open don't count for the read */
 	assert_int_equal(cr_file_begin(&l.file), NEXT_AGAIN);
-	assert_int_equal(cr_file_opened(&l.file, -EINTR), NEXT_AGAIN);
-	assert_int_equal(cr_file_opened(&l.file, open_file(fx, "file", BYTES)), NEXT_DONE);
+	assert_int_equal(opened(&l, -EINTR), NEXT_AGAIN);
+	assert_int_equal(opened(&l, open_file(fx, "file", BYTES)), NEXT_DONE);
 	assert_int_equal(l.file.retries, 0);
-	cr_file_close_now(&l.file);
-	assert_int_equal(l.file.fd, -1);
-	cr_file_close_now(&l.file); /* once */
+	cr_file_stop(&(struct cr_file){ .req = &l.req, .wave = &l.wave, .fd = -1 }, CR_CANCELED);
+	l.file.state = FILE_DONE;
+	end(&l);
 }
 
 static void begin_stopped(void **state)
@@ -146,32 +159,29 @@ static void begin_stopped(void **state)
 	assert_int_equal(l.req.status, CR_CANCELED);
 
 	begin(&l, STEP_OPEN);
-	l.job.deadline_ns = cr_now_ns() - 1;
+	l.wave.deadline_ns = cr_now_ns() - 1;
 	assert_int_equal(cr_file_begin(&l.file), NEXT_DONE);
 	assert_int_equal(l.req.status, CR_TIMED_OUT);
 
 	begin(&l, STEP_OPEN); /* both: it is the caller who knows */
 	l.cancel = 1;
-	l.job.deadline_ns = 1;
+	l.wave.deadline_ns = 1;
 	assert_int_equal(cr_file_begin(&l.file), NEXT_DONE);
 	assert_int_equal(l.req.status, CR_CANCELED);
 
 	begin(&l, STEP_OPEN);
-	l.job.deadline_ns = cr_now_ns() + 60000000000u;
+	l.wave.deadline_ns = cr_now_ns() + 60000000000u;
 	assert_int_equal(cr_file_begin(&l.file), NEXT_AGAIN);
 
 	begin(&l, STEP_OPEN); /* an open file must be closed */
 	assert_int_equal(cr_file_begin(&l.file), NEXT_AGAIN);
-	assert_int_equal(cr_file_opened(&l.file, open_file(fx, "file", BYTES)), NEXT_DONE);
-	cr_file_finish(&l.worker, &l.file);
-	cr_file_rest(&l.file);
-	l.job.step = STEP_READ;
+	assert_int_equal(opened(&l, open_file(fx, "file", BYTES)), NEXT_DONE);
+	cr_file_reset(&l.file);
+	l.wave.step = STEP_READ;
 	l.cancel = 1;
-	l.worker.in_flight = 1;
-	assert_int_equal(cr_file_begin(&l.file), NEXT_CLOSE);
+	assert_int_equal(cr_file_begin(&l.file), NEXT_DONE);
 	assert_int_equal(l.req.status, CR_CANCELED);
-	close(l.file.fd);
-	cr_file_closed(&l.file);
+	end(&l);
 }
 
 static void begin_bad_path(void **state)
@@ -198,29 +208,30 @@ static void opened_kinds(void **state)
 
 	begin(&l, STEP_OPEN);
 	cr_file_begin(&l.file);
-	assert_int_equal(cr_file_opened(&l.file, open(fx->dir, O_RDONLY | O_CLOEXEC)), NEXT_CLOSE);
+	assert_int_equal(opened(&l, open(fx->dir, O_RDONLY | O_CLOEXEC)), NEXT_DONE);
 	assert_int_equal(l.req.status, CR_NOT_REGULAR);
 	end(&l);
 
 	assert_int_equal(pipe(p), 0);
 	begin(&l, STEP_OPEN);
 	cr_file_begin(&l.file);
-	assert_int_equal(cr_file_opened(&l.file, p[0]), NEXT_CLOSE);
+	assert_int_equal(opened(&l, p[0]), NEXT_DONE);
 	assert_int_equal(l.req.status, CR_NOT_REGULAR);
 	end(&l);
 	close(p[1]);
 
 	begin(&l, STEP_OPEN); /* a descriptor that fstat does not like */
 	cr_file_begin(&l.file);
-	assert_int_equal(cr_file_opened(&l.file, p[1]), NEXT_CLOSE);
+	assert_int_equal(opened(&l, p[1]), NEXT_DONE);
 	assert_int_equal(l.req.status, CR_IO);
 	assert_int_equal(l.req.os_errno, EBADF);
+	assert_int_equal(l.req.op, CR_OP_STAT);
 	end(&l);
 
 	begin(&l, STEP_OPEN);
 	l.ctx.file_bytes_max = BYTES - 1;
 	cr_file_begin(&l.file);
-	assert_int_equal(cr_file_opened(&l.file, open_file(fx, "f", BYTES)), NEXT_CLOSE);
+	assert_int_equal(opened(&l, open_file(fx, "f", BYTES)), NEXT_DONE);
 	assert_int_equal(l.req.status, CR_TOO_BIG);
 	assert_int_equal(l.req.os_errno, 0);
 	assert_int_equal(l.req.size_bytes, 0);
@@ -245,7 +256,7 @@ static void opened_empty(void **state)
 		l.req.crc_want = cases[i].crc_want;
 		l.batch.flags = cases[i].flags;
 		cr_file_begin(&l.file);
-		assert_int_equal(cr_file_opened(&l.file, open_file(*state, "f", 0)), NEXT_CLOSE);
+		assert_int_equal(opened(&l, open_file(*state, "f", 0)), NEXT_DONE);
 		assert_int_equal(l.req.status, cases[i].status);
 		assert_int_equal(l.req.flags, 0);
 		end(&l);
@@ -275,7 +286,7 @@ static void read_whole(void **state)
 				assert_int_equal(l.req.status, CR_PENDING);
 				next = feed(&l, ask < piece ? ask : piece, ask);
 			}
-			assert_int_equal(next, NEXT_CLOSE);
+			assert_int_equal(next, NEXT_DONE);
 			assert_int_equal(l.req.status, CR_OK);
 			assert_int_equal(l.req.crc_got, flags ? crc : 0);
 			end(&l);
@@ -284,7 +295,7 @@ static void read_whole(void **state)
 	begin_read(*state, &l);
 	l.batch.flags = CR_CHECK_CRC;
 	l.req.crc_want = crc + 1;
-	assert_int_equal(feed(&l, BYTES, BYTES), NEXT_CLOSE);
+	assert_int_equal(feed(&l, BYTES, BYTES), NEXT_DONE);
 	assert_int_equal(l.req.status, CR_BAD_CRC);
 	assert_int_equal(l.req.crc_got, crc);
 	end(&l);
@@ -297,7 +308,7 @@ static void read_chunk_check(void **state)
 	begin_read(*state, &l); /* noise is no chunk */
 	l.batch.flags = CR_CHECK_CHUNK;
 	l.req.crc_want = cr_crc32c(0, l.buf, BYTES);
-	assert_int_equal(feed(&l, BYTES, BYTES), NEXT_CLOSE);
+	assert_int_equal(feed(&l, BYTES, BYTES), NEXT_DONE);
 	assert_int_equal(l.req.status, CR_BAD_FORMAT);
 	assert_int_not_equal(l.req.reason, CR_REASON_NONE);
 	assert_int_equal(l.req.flags, 0);
@@ -306,7 +317,7 @@ static void read_chunk_check(void **state)
 
 	begin_read(*state, &l); /* the CRC outranks the structure, whose reason stays */
 	l.batch.flags = CR_CHECK_CHUNK;
-	assert_int_equal(feed(&l, BYTES, BYTES), NEXT_CLOSE);
+	assert_int_equal(feed(&l, BYTES, BYTES), NEXT_DONE);
 	assert_int_equal(l.req.status, CR_BAD_CRC);
 	assert_int_not_equal(l.req.reason, CR_REASON_NONE);
 	end(&l);
@@ -317,20 +328,25 @@ static void read_errors(void **state)
 	struct life l;
 
 	begin_read(*state, &l);
-	assert_int_equal(feed(&l, -EIO, BYTES), NEXT_CLOSE);
+	assert_int_equal(feed(&l, -EIO, BYTES), NEXT_DONE);
 	assert_int_equal(l.req.status, CR_IO);
 	assert_int_equal(l.req.os_errno, EIO);
+	assert_int_equal(l.req.op, CR_OP_READ);
 	end(&l);
 
 	begin_read(*state, &l);
-	assert_int_equal(feed(&l, 0, BYTES), NEXT_CLOSE);
+	l.batch.flags = CR_CHECK_CRC;
+	l.req.crc_want = 1;
+	assert_int_equal(feed(&l, 0, BYTES), NEXT_DONE);
 	assert_int_equal(l.req.status, CR_SHORT);
+	assert_int_equal(l.req.size_bytes, BYTES);
 	end(&l);
 
 	begin_read(*state, &l); /* truncated after the first piece */
+	l.batch.flags = CR_CHECK_CRC;
 	assert_int_equal(feed(&l, BYTES - 1, BYTES), NEXT_AGAIN);
 	assert_int_equal(cr_file_ask(&l.file), 1);
-	assert_int_equal(feed(&l, 0, 1), NEXT_CLOSE);
+	assert_int_equal(feed(&l, 0, 1), NEXT_DONE);
 	assert_int_equal(l.req.status, CR_SHORT);
 	end(&l);
 
@@ -343,10 +359,131 @@ static void read_errors(void **state)
 	}
 	for (uint32_t i = 0; i < CR_RETRIES_MAX; i++)
 		assert_int_equal(feed(&l, -EINTR, BYTES), NEXT_AGAIN);
-	assert_int_equal(feed(&l, -EINTR, BYTES), NEXT_CLOSE);
+	assert_int_equal(feed(&l, -EINTR, BYTES), NEXT_DONE);
 	assert_int_equal(l.req.status, CR_IO);
 	assert_int_equal(l.req.os_errno, EINTR);
 	end(&l);
+}
+
+/* The size of fstat is a hint: the end of the file decides, and the checksum whether that is all. */
+static void sizes_that_are_not_true(void **state)
+{
+	struct fx *fx = *state;
+	struct life l;
+	uint32_t crc;
+
+	begin_read(fx, &l); /* said to be longer than it is, and all there */
+	l.batch.flags = CR_CHECK_CRC;
+	crc = cr_crc32c(0, l.buf, 100);
+	l.req.crc_want = crc;
+	assert_int_equal(feed(&l, 100, BYTES), NEXT_AGAIN);
+	assert_int_equal(feed(&l, 0, BYTES - 100), NEXT_DONE);
+	assert_int_equal(l.req.status, CR_OK);
+	assert_int_equal(l.req.size_bytes, 100);
+	end(&l);
+
+	begin_read(fx, &l); /* nobody checks: as long as it is */
+	assert_int_equal(feed(&l, 100, BYTES), NEXT_AGAIN);
+	assert_int_equal(feed(&l, 0, BYTES - 100), NEXT_DONE);
+	assert_int_equal(l.req.status, CR_OK);
+	assert_int_equal(l.req.size_bytes, 100);
+	end(&l);
+
+	for (uint32_t flags = 0; flags <= CR_CHECK_CRC; flags++) { /* shorter: it is tried again */
+		begin_read(fx, &l);
+		l.batch.flags = flags;
+		l.req.size_bytes = 100;
+		assert_int_equal(feed(&l, 100, 100), NEXT_DONE);
+		assert_true(l.file.grew);
+		end(&l);
+	}
+	begin_read(fx, &l); /* ... unless what was read is right, or it was tried often */
+	l.batch.flags = CR_CHECK_CRC;
+	l.req.crc_want = crc;
+	l.req.size_bytes = 100;
+	assert_int_equal(feed(&l, 100, 100), NEXT_DONE);
+	assert_false(l.file.grew);
+	assert_int_equal(l.req.status, CR_OK);
+	end(&l);
+	begin_read(fx, &l);
+	l.batch.flags = CR_CHECK_CRC;
+	l.req.size_bytes = 100;
+	l.file.tries = CR_GREW_TRIES;
+	assert_int_equal(feed(&l, 100, 100), NEXT_DONE);
+	assert_false(l.file.grew);
+	assert_int_equal(l.req.status, CR_BAD_CRC);
+	end(&l);
+}
+
+/* What says 0 and what has grown is counted, by a thread that may block; never beyond the limit. */
+static void measured(void **state)
+{
+	struct fx *fx = *state;
+	struct life l;
+	int fd;
+
+	begin(&l, STEP_OPEN);
+	cr_file_begin(&l.file);
+	fd = open_file(fx, "empty", 0);
+	assert_int_equal(cr_file_opened(&l.file, fd, false), NEXT_BLOCK);
+	assert_int_equal(l.file.fd, fd);
+	assert_int_equal(cr_file_opened(&l.file, fd, true), NEXT_DONE);
+	assert_int_equal(l.req.status, CR_OK);
+	end(&l);
+
+	begin(&l, STEP_OPEN);
+	cr_file_begin(&l.file);
+	l.file.measure = true;
+	assert_int_equal(opened(&l, open_file(fx, "f", 200000)), NEXT_DONE);
+	assert_int_equal(l.req.size_bytes, 200000);
+	assert_int_equal(l.req.status, CR_PENDING);
+	close(l.file.fd);
+
+	begin(&l, STEP_OPEN);
+	l.ctx.file_bytes_max = 199999;
+	cr_file_begin(&l.file);
+	l.file.measure = true;
+	assert_int_equal(opened(&l, open_file(fx, "f", 200000)), NEXT_DONE);
+	assert_int_equal(l.req.status, CR_TOO_BIG);
+	end(&l);
+
+	begin(&l, STEP_OPEN); /* it obeys a stop */
+	cr_file_begin(&l.file);
+	l.file.measure = true;
+	l.cancel = 1;
+	assert_int_equal(opened(&l, open_file(fx, "f", 200000)), NEXT_DONE);
+	assert_int_equal(l.req.status, CR_CANCELED);
+	end(&l);
+
+	begin(&l, STEP_OPEN); /* it can't be read */
+	cr_file_begin(&l.file);
+	l.file.measure = true;
+	fd = open(fx_path(fx, "f"), O_WRONLY | O_CLOEXEC);
+	assert_int_equal(opened(&l, fd), NEXT_DONE);
+	assert_int_equal(l.req.status, CR_IO);
+	assert_int_equal(l.req.os_errno, EBADF);
+	assert_int_equal(l.req.op, CR_OP_READ);
+	end(&l);
+}
+
+/* Descriptors in a row go with one call, others one by one; none but ours. */
+static void turn_closes_what_is_its(void **state)
+{
+	struct fx *fx = *state;
+	struct cr_turn turn = { 0 };
+	int fds[8];
+
+	fx_write(fx, "f", 1);
+	for (int i = 0; i < 8; i++)
+		fds[i] = open(fx_path(fx, "f"), O_RDONLY | O_CLOEXEC);
+	for (int i = 0; i < 8; i++) /* all but number 3 */
+		if (i != 3)
+			turn.fds[turn.n_fds++] = fds[i];
+	cr_turn_close(&turn);
+	assert_int_equal(turn.n_fds, 0);
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(fcntl(fds[i], F_GETFD) >= 0, i == 3);
+	close(fds[3]);
 }
 
 static void read_stopped_between_pieces(void **state)
@@ -356,13 +493,13 @@ static void read_stopped_between_pieces(void **state)
 	begin_read(*state, &l);
 	assert_int_equal(feed(&l, 10, BYTES), NEXT_AGAIN);
 	l.cancel = 1;
-	assert_int_equal(feed(&l, 10, BYTES - 10), NEXT_CLOSE);
+	assert_int_equal(feed(&l, 10, BYTES - 10), NEXT_DONE);
 	assert_int_equal(l.req.status, CR_CANCELED);
 	end(&l);
 
 	begin_read(*state, &l); /* the last piece is there: read is read */
 	l.cancel = 1;
-	assert_int_equal(feed(&l, BYTES, BYTES), NEXT_CLOSE);
+	assert_int_equal(feed(&l, BYTES, BYTES), NEXT_DONE);
 	assert_int_equal(l.req.status, CR_OK);
 	end(&l);
 }
@@ -396,47 +533,57 @@ static void status_pending(void)
 	cr_file_fail(&bad_life.file, CR_PENDING, 0);
 }
 
-static void finish_twice(void)
+static void add_undone(void)
 {
-	cr_file_fail(&bad_life.file, CR_IO, 1);
-	bad_life.worker.in_flight = 2;
-	cr_file_finish(&bad_life.worker, &bad_life.file);
-	cr_file_finish(&bad_life.worker, &bad_life.file);
+	cr_turn_add(&bad_life.turn, &bad_life.file, NEXT_DONE);
 }
 
-static void finish_pending(void)
+static void add_again(void)
 {
-	cr_file_finish(&bad_life.worker, &bad_life.file);
+	cr_turn_add(&bad_life.turn, &bad_life.file, NEXT_AGAIN);
+}
+
+static void add_pending(void)
+{
+	bad_life.file.state = FILE_DONE; /* neither open nor with a status */
+	cr_turn_add(&bad_life.turn, &bad_life.file, NEXT_DONE);
+}
+
+static void stop_done(void)
+{
+	bad_life.file.state = FILE_DONE;
+	cr_file_stop(&bad_life.file, CR_CANCELED);
 }
 
 static void opened_unasked(void)
 {
-	cr_file_opened(&bad_life.file, -ENOENT);
+	cr_file_opened(&bad_life.file, -ENOENT, true);
 }
 
 static void read_unasked(void)
 {
-	cr_file_read(&bad_life.worker, &bad_life.file, 1, 1);
+	cr_file_read(&bad_life.file, 1, 1);
 }
 
 static void read_beyond(void)
 {
 	bad_life.file.state = FILE_READING;
-	cr_file_read(&bad_life.worker, &bad_life.file, 2, 1);
+	cr_file_read(&bad_life.file, 2, 1);
 }
 
 static void more_done_than_left(void)
 {
-	bad_life.worker.done_job = &bad_life.job;
-	bad_life.worker.done = 2;
-	cr_worker_flush(&bad_life.worker);
+	bad_life.turn.wave = &bad_life.wave;
+	bad_life.turn.done = 2;
+	cr_turn_flush(&bad_life.turn);
 }
 
 static void mistakes_trap(void **state)
 {
-	static void (*const mistakes[])(void) = { status_twice,   status_pending, finish_twice,
-						  finish_pending, opened_unasked, read_unasked,
-						  read_beyond,    more_done_than_left };
+	static void (*const mistakes[])(void) = { status_twice,   status_pending, add_undone,
+						  add_again,      add_pending,    stop_done,
+						  opened_unasked, read_unasked,   read_beyond,
+						  more_done_than_left };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(mistakes) / sizeof(mistakes[0]); i++) {
@@ -472,6 +619,9 @@ int main(void)
 		FX_TEST_ON(FX_ONCE, read_errors),
 		FX_TEST_ON(FX_ONCE, read_stopped_between_pieces),
 		FX_TEST_ON(FX_ONCE, asks_for_a_piece),
+		FX_TEST_ON(FX_ONCE, sizes_that_are_not_true),
+		FX_TEST_ON(FX_ONCE, measured),
+		FX_TEST_ON(FX_ONCE, turn_closes_what_is_its),
 		FX_TEST_ON(FX_ONCE, mistakes_trap),
 	};
 

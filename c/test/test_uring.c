@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What only io_uring has: small rings, SQPOLL, submissions that the kernel refuses or takes in
- * part, short and refused reads, set-up flags that an older kernel does not know.
+ * What only io_uring has: small rings, submissions that the kernel refuses or takes in part, refusals for
+ * good, short and refused reads, set-up flags that an older kernel does not know, kernel threads.
  *
- * Links with -Wl,--wrap=io_uring_submit_and_wait,--wrap=io_uring_submit_and_get_events,
- * --wrap=io_uring_queue_init_params,--wrap=io_uring_register_restrictions, so that the library's calls come through here.
+ * Links with --wrap of liburing's calls, so that the library's come through here, and of preadv2: what a
+ * test wants to be read by the ring must not be read without it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +14,8 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -29,11 +31,14 @@ enum { NONE = 3, DIR = 5, BIG = 6 }; /* among the FILES, all in the first slice 
 static struct {
 	_Atomic int32_t  refuse;      /* calls that fail with refuse_errno; < 0: all */
 	int              refuse_errno;
+	_Atomic uint32_t refuse_after; /* from that call on, for ever; 0: not */
 	_Atomic uint32_t partly;      /* != 0: submit at most so many at a time */
 	_Atomic bool     cut_reads;   /* ask the kernel for less */
-	_Atomic bool     no_wait;     /* RWF_NOWAIT: EAGAIN for what is not cached */
+	_Atomic bool     uncached;    /* preadv2(RWF_NOWAIT) says EAGAIN: reads go to the rings */
+	_Atomic int      read_errno;  /* the ring answers reads with it; the kernel does not see them */
+	_Atomic uint32_t ring_reads;  /* that were handed to the kernel */
 	unsigned int     unknown;     /* IORING_SETUP_* that the kernel does not know */
-	bool             no_restrictions;
+	bool             no_restrictions, no_bound;
 	_Atomic uint32_t refused, cut, inits;
 	_Atomic uint32_t flags_seen;  /* of the ring that was set up last */
 } hook;
@@ -46,6 +51,14 @@ int __wrap_io_uring_submit_and_wait(struct io_uring *ring, unsigned int wait_nr)
 int __wrap_io_uring_submit_and_get_events(struct io_uring *ring);
 int __wrap_io_uring_queue_init_params(unsigned int entries, struct io_uring *ring,
 				      struct io_uring_params *params);
+int __real_io_uring_submit_and_wait_timeout(struct io_uring *ring, struct io_uring_cqe **cqe, unsigned int wait_nr,
+					    struct __kernel_timespec *ts, sigset_t *mask);
+int __wrap_io_uring_submit_and_wait_timeout(struct io_uring *ring, struct io_uring_cqe **cqe, unsigned int wait_nr,
+					    struct __kernel_timespec *ts, sigset_t *mask);
+int __real_io_uring_register_iowq_max_workers(struct io_uring *ring, unsigned int *values);
+int __wrap_io_uring_register_iowq_max_workers(struct io_uring *ring, unsigned int *values);
+ssize_t __real_preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags);
+ssize_t __wrap_preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags);
 int __real_io_uring_register_restrictions(struct io_uring *ring, struct io_uring_restriction *rules,
 					  unsigned int n);
 int __wrap_io_uring_register_restrictions(struct io_uring *ring, struct io_uring_restriction *rules,
@@ -54,6 +67,9 @@ int __wrap_io_uring_register_restrictions(struct io_uring *ring, struct io_uring
 static bool refuse_now(void)
 {
 	int32_t left = hook.refuse;
+
+	if (hook.refuse_after && --hook.refuse_after == 0)
+		hook.refuse = left = -1;
 
 	while (left > 0)
 		if (atomic_compare_exchange_weak(&hook.refuse, &left, left - 1))
@@ -73,18 +89,22 @@ static void change_reads(struct io_uring *ring)
 
 		if (sqe->opcode != IORING_OP_READ)
 			continue;
+		hook.ring_reads++;
 		if (hook.cut_reads && sqe->len > 1) {
 			sqe->len = 1 + sqe->len * 2 / 3;
 			hook.cut++;
 		}
-		if (hook.no_wait)
-			sqe->rw_flags = RWF_NOWAIT;
+		if (hook.read_errno == EAGAIN)
+			sqe->rw_flags = RWF_NOWAIT; /* what a device without NOWAIT says of all */
+		else if (hook.read_errno)
+			sqe->rw_flags = 1 << 30; /* EOPNOTSUPP */
 	}
 }
 
-static int submit(struct io_uring *ring, bool wait, unsigned int wait_nr)
+static int submit(struct io_uring *ring, struct __kernel_timespec *ts, bool wait)
 {
 	unsigned int tail = ring->sq.sqe_tail, held = 0;
+	struct io_uring_cqe *cqe;
 	int res;
 
 	if (refuse_now())
@@ -94,20 +114,46 @@ static int submit(struct io_uring *ring, bool wait, unsigned int wait_nr)
 		held = tail - ring->sq.sqe_head - hook.partly;
 		ring->sq.sqe_tail -= held;
 	}
-	res = wait ? __real_io_uring_submit_and_wait(ring, wait_nr)
-		   : __real_io_uring_submit_and_get_events(ring);
+	if (ts)
+		res = __real_io_uring_submit_and_wait_timeout(ring, &cqe, 1, ts, NULL);
+	else
+		res = wait ? __real_io_uring_submit_and_wait(ring, 1)
+			   : __real_io_uring_submit_and_get_events(ring);
 	ring->sq.sqe_tail += held;
 	return res;
 }
 
 int __wrap_io_uring_submit_and_wait(struct io_uring *ring, unsigned int wait_nr)
 {
-	return submit(ring, true, wait_nr);
+	FX_CHECK(wait_nr == 1);
+	return submit(ring, NULL, true);
+}
+
+int __wrap_io_uring_submit_and_wait_timeout(struct io_uring *ring, struct io_uring_cqe **cqe, unsigned int wait_nr,
+					    struct __kernel_timespec *ts, sigset_t *mask)
+{
+	(void)cqe;
+	FX_CHECK(wait_nr == 1 && !mask);
+	return submit(ring, ts, true);
 }
 
 int __wrap_io_uring_submit_and_get_events(struct io_uring *ring)
 {
-	return submit(ring, false, 0);
+	return submit(ring, NULL, false);
+}
+
+int __wrap_io_uring_register_iowq_max_workers(struct io_uring *ring, unsigned int *values)
+{
+	FX_CHECK(values[0] == CR_IOWQ_MAX && values[1] == 1);
+	return hook.no_bound ? -EINVAL : __real_io_uring_register_iowq_max_workers(ring, values);
+}
+
+ssize_t __wrap_preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags)
+{
+	if (!hook.uncached)
+		return __real_preadv2(fd, iov, n, off, flags);
+	errno = EAGAIN;
+	return -1;
 }
 
 int __wrap_io_uring_queue_init_params(unsigned int entries, struct io_uring *ring,
@@ -129,12 +175,14 @@ int __wrap_io_uring_register_restrictions(struct io_uring *ring, struct io_uring
 
 static void hook_reset(void)
 {
-	hook.no_restrictions = false;
+	hook.no_restrictions = hook.no_bound = false;
 	hook.refuse = 0;
 	hook.partly = 0;
-	hook.cut_reads = hook.no_wait = false;
+	hook.cut_reads = false;
+	hook.uncached = true;
+	hook.read_errno = 0;
 	hook.unknown = 0;
-	hook.refused = hook.cut = hook.inits = 0;
+	hook.refused = hook.cut = hook.inits = hook.ring_reads = 0;
 }
 
 /* ---- The store: small files, one large, a missing one, a directory ---- */
@@ -165,6 +213,11 @@ static struct fx_batch *mixed_batch(struct fx *fx, uint32_t n)
 	return b;
 }
 
+static bool runs_in_rings(const struct fx *fx)
+{
+	return strcmp(cr_backend_name(fx->ctx), "uring") == 0;
+}
+
 static void check_mixed(const struct fx_batch *b)
 {
 	for (uint32_t i = 0; i < b->n; i++) {
@@ -186,6 +239,7 @@ static void read_mixed(struct fx *fx, uint32_t n)
 
 	fx_read(fx, b);
 	check_mixed(b);
+	assert_true(!runs_in_rings(fx) || hook.ring_reads > 0);
 	assert_int_equal(fx_count_fds(), fds);
 	fx_batch_free(b);
 }
@@ -196,27 +250,13 @@ static void ring_sizes(void **state)
 
 	hook_reset();
 	for (uint32_t entries = 1; entries <= CR_RING_ENTRIES_MAX; entries *= 4) {
-		struct cr_options opt = { .ring_entries = entries, .workers = 2 };
+		struct cr_options opt = { .ring_entries = entries };
 
 		fx_open(fx, &opt);
-		assert_int_equal(fx->ctx->workers[0].window,
+		assert_int_equal(fx->ctx->workers[1].window,
 				 entries < CR_WINDOW_FILES ? entries : CR_WINDOW_FILES);
 		read_mixed(fx, 200);
-	}
-}
-
-static void polled_by_the_kernel(void **state)
-{
-	struct fx *fx = *state;
-	struct cr_options opt = { .flags = CR_OPT_SQPOLL, .workers = 1 };
-
-	hook_reset();
-	for (opt.ring_entries = 2; opt.ring_entries <= 128; opt.ring_entries *= 8) {
-		fx_open(fx, &opt);
-		assert_true(hook.flags_seen & IORING_SETUP_SQPOLL);
-		read_mixed(fx, 200);
-		usleep(15000); /* longer than the kernel thread stays awake */
-		read_mixed(fx, 70);
+		assert_true(runs_in_rings(fx));
 	}
 }
 
@@ -230,47 +270,117 @@ static void refused_for_a_moment(void **state)
 	for (size_t i = 0; i < sizeof(errs) / sizeof(errs[0]); i++) {
 		hook_reset();
 		hook.refuse_errno = errs[i];
-		hook.refuse = 20;
+		hook.refuse = CR_RING_REFUSED_MAX - 1;
 		read_mixed(fx, 200);
-		assert_int_equal(hook.refused, 20);
+		assert_int_equal(hook.refused, CR_RING_REFUSED_MAX - 1);
+		assert_true(runs_in_rings(fx));
 	}
 }
 
-static void refused_for_ever(void **state)
+/* Whatever io_uring_enter says for good: all files are read, and the ring is left once and for all. */
+static void refused_for_good(void **state)
 {
+	static const int errs[] = { EAGAIN, EBUSY, ENOMEM, EPERM, EACCES, EBADF, ENXIO };
 	struct fx *fx = *state;
-	struct fx_batch *b = mixed_batch(fx, 8); /* each slice of a step waits a second */
 
+	for (size_t i = 0; i < sizeof(errs) / sizeof(errs[0]); i++) {
+		struct fx_batch *b = mixed_batch(fx, 200);
+		const char *step = NULL;
+		uint32_t refused;
+
+		hook_reset();
+		fx_open(fx, NULL);
+		assert_true(runs_in_rings(fx));
+		hook.refuse_errno = errs[i];
+		hook.refuse = -1;
+		fx_read(fx, b);
+		check_mixed(b);
+		assert_int_equal(b->batch.backend_errno, errs[i]);
+		assert_int_equal(cr_backend_errno(fx->ctx, &step), errs[i]);
+		assert_string_equal(step, "io_uring_enter");
+		assert_false(runs_in_rings(fx));
+		refused = hook.refused;
+		assert_in_range(refused, 1, CR_RINGS_MAX * CR_RING_REFUSED_MAX);
+		hook.refuse = 0;
+		fx_read(fx, b); /* nobody asks it again, though it would work */
+		check_mixed(b);
+		assert_int_equal(hook.refused, refused);
+		fx_batch_free(b);
+	}
 	hook_reset();
-	hook.refuse_errno = EAGAIN;
-	hook.refuse = -1;
-	fx_read(fx, b);
-	assert_true(hook.refused > 1000);
-	check_mixed(b);
-	hook_reset(); /* and the ring still works */
-	fx_read(fx, b);
-	check_mixed(b);
-	read_mixed(fx, 200);
-	fx_batch_free(b);
 }
 
 /* Refused from some call on, with requests in the kernel and others queued behind them. */
 static void refused_in_the_middle(void **state)
 {
 	struct fx *fx = *state;
-	struct cr_options opt = { .ring_entries = 16, .workers = 1 };
+	struct cr_options opt = { .ring_entries = 16, .cpus = 1 };
 
-	fx_open(fx, &opt);
 	for (uint32_t partly = 1; partly <= 7; partly += 3) {
-		hook_reset();
-		hook.partly = partly;
-		hook.refuse_errno = EBUSY;
-		for (uint32_t skipped = 0; skipped < 4; skipped++) {
-			hook.refuse = 2;
-			read_mixed(fx, 40 + skipped);
+		for (uint32_t first = 1; first < 12; first += 3) {
+			struct fx_batch *b = mixed_batch(fx, 40);
+
+			hook_reset();
+			fx_open(fx, &opt);
+			hook.partly = partly;
+			hook.refuse_errno = EPERM;
+			hook.refuse_after = first;
+			fx_read(fx, b);
+			check_mixed(b);
+			assert_false(runs_in_rings(fx));
+			fx_batch_free(b);
 		}
 	}
 	hook_reset();
+}
+
+/* The same by the real system: a sandbox that is tightened when all runs. The filter is for all threads. */
+static struct {
+	int      err;
+	uint32_t timeout_ms;
+} tightened;
+
+static void child_tightened(struct fx *fx)
+{
+	struct fx_batch *b = mixed_batch(fx, 60);
+
+	hook_reset();
+	fx_open(fx, NULL);
+	FX_CHECK(runs_in_rings(fx));
+	if (fx_forbid_syscall_all(SYS_io_uring_enter, tightened.err) != 0)
+		_exit(77);
+	b->batch.timeout_ms = tightened.timeout_ms;
+	fx_read(fx, b);
+	for (uint32_t i = 0; i < b->n && !tightened.timeout_ms; i++)
+		FX_CHECK(i == NONE || i == DIR || b->reqs[i].status == CR_OK);
+	FX_CHECK(!runs_in_rings(fx));
+	FX_CHECK(cr_backend_errno(fx->ctx, NULL) == tightened.err);
+	b->batch.timeout_ms = 0;
+	fx_read(fx, b);
+	check_mixed(b);
+	fx_close(fx);
+	fx_batch_free(b);
+}
+
+static void tightened_by_seccomp(void **state)
+{
+	static const int errs[] = { EAGAIN, EPERM, EACCES, ENOSYS };
+
+	for (size_t i = 0; i < sizeof(errs) / sizeof(errs[0]); i++) {
+		for (uint32_t ms = 0; ms <= 20000; ms += 20000) {
+			int status;
+
+			tightened.err = errs[i];
+			tightened.timeout_ms = ms;
+			status = fx_fork(*state, child_tightened);
+			assert_true(WIFEXITED(status)); /* no trap */
+			if (WEXITSTATUS(status) == 77) {
+				fprintf(stderr, "!!!! SKIPPED: nothing can be forbidden here\n");
+				skip();
+			}
+			assert_int_equal(WEXITSTATUS(status), 0);
+		}
+	}
 }
 
 static void submitted_in_part(void **state)
@@ -321,22 +431,46 @@ static void drop_from_cache(const struct fx *fx)
 	}
 }
 
-/* Files that are not cached: read by the kernel's threads; with RWF_NOWAIT, the ring says EAGAIN as
- * on a file system without async reads, and they are read here. */
 static void cold_files(void **state)
 {
 	struct fx *fx = *state;
 	struct fx_batch *b = mixed_batch(fx, FILES);
 
-	for (uint32_t no_wait = 0; no_wait < 2; no_wait++) {
+	hook_reset();
+	hook.uncached = false;
+	drop_from_cache(fx);
+	fx_read(fx, b);
+	check_mixed(b);
+	assert_true(runs_in_rings(fx));
+	fx_batch_free(b);
+}
+
+/* A ring that can't do what pread(2) can: every file is read, and soon without it. */
+static void ring_says_not_this_way(void **state)
+{
+	static const int errs[] = { EAGAIN, EOPNOTSUPP };
+	struct fx *fx = *state;
+
+	for (size_t i = 0; i < 2; i++) {
+		struct fx_batch *b = mixed_batch(fx, FILES);
+		const char *step = NULL;
+
 		hook_reset();
-		hook.no_wait = no_wait;
+		fx_open(fx, NULL);
 		drop_from_cache(fx);
+		hook.read_errno = errs[i];
 		fx_read(fx, b);
 		check_mixed(b);
+		assert_int_equal(cr_backend_errno(fx->ctx, &step), errs[i]);
+		assert_string_equal(step, "read in the ring");
+		assert_false(runs_in_rings(fx));
+		hook.ring_reads = 0;
+		fx_read(fx, b);
+		check_mixed(b);
+		assert_int_equal(hook.ring_reads, 0);
+		fx_batch_free(b);
 	}
 	hook_reset();
-	fx_batch_free(b);
 }
 
 /* ---- Set-up flags of newer kernels ---- */
@@ -346,7 +480,6 @@ static void flags_an_old_kernel_lacks(void **state)
 	static const unsigned int lacks[] = {
 		IORING_SETUP_DEFER_TASKRUN,
 		IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SINGLE_ISSUER,
-		IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN,
 	};
 	struct fx *fx = *state;
 
@@ -362,12 +495,6 @@ static void flags_an_old_kernel_lacks(void **state)
 		read_mixed(fx, 200);
 		fx_close(fx);
 	}
-	hook_reset();
-	hook.unknown = UINT32_MAX; /* not that either: io_uring, but with no flag at all */
-	assert_int_equal(cr_ctx_open(fx->dir, NULL, &fx->ctx), 0);
-	assert_string_equal(cr_backend_name(fx->ctx), "uring");
-	assert_int_equal(hook.flags_seen, 0);
-	read_mixed(fx, 200);
 	hook_reset();
 }
 
@@ -394,22 +521,6 @@ static void enter_refused_at_set_up(void **state)
 	hook_reset();
 }
 
-static void all_the_callers_rings(void **state)
-{
-	struct fx *fx = *state;
-
-	/* a batch in a callback borrows a second ring; when none is left it does without */
-	hook_reset();
-	assert_true(fx->ctx->n_guests >= 1);
-	fx->ctx->guests = NULL; /* all lent */
-	read_mixed(fx, 200);
-	for (uint32_t i = 0; i < fx->ctx->n_guests; i++) { /* given back for the close */
-		fx->ctx->guest_workers[i].next_free = fx->ctx->guests;
-		fx->ctx->guests = &fx->ctx->guest_workers[i];
-	}
-	read_mixed(fx, 200);
-}
-
 /* ---- What the ring takes ---- */
 
 static int result_of(struct io_uring *ring)
@@ -424,81 +535,66 @@ static int result_of(struct io_uring *ring)
 	return res;
 }
 
-static bool kernel_restricts(void)
-{
-	struct io_uring_restriction rule = { .opcode = IORING_RESTRICTION_SQE_OP,
-					     .sqe_op = IORING_OP_READ };
-	struct io_uring_params params = { .flags = IORING_SETUP_R_DISABLED };
-	struct io_uring ring;
-	bool yes;
-
-	if (__real_io_uring_queue_init_params(4, &ring, &params) != 0)
-		return false;
-	yes = io_uring_register_restrictions(&ring, &rule, 1) == 0;
-	io_uring_queue_exit(&ring);
-	return yes;
-}
-
-/* Each ring of a context takes openat2, read and close, and nothing else. */
+/* A ring of the set-up that a worker's has, on this thread. */
 static void restricted_to_what_is_used(void **state)
 {
 	struct fx *fx = *state;
-	struct cr_options options[] = { { .workers = 1 },
-					{ .workers = 1, .flags = CR_OPT_SQPOLL } };
+	struct cr_worker w = { .ctx = fx->ctx, .window = CR_WINDOW_FILES };
+	const char *step = "";
+	struct io_uring *ring;
+	struct io_uring_sqe *sqe;
+	char buf[4];
 
 	hook_reset();
-	if (!kernel_restricts()) {
-		fprintf(stderr, "!!!! SKIPPED: this kernel has no io_uring restrictions (5.10)\n");
-		skip();
-	}
-	for (size_t i = 0; i < 2; i++) {
-		struct io_uring *ring;
-		struct io_uring_sqe *sqe;
-		char buf[4];
-
-		fx_open(fx, &options[i]);
-		fx_write(fx, "file", 10);
-		ring = fx->ctx->guest_workers[0].state; /* of no thread in particular */
-		io_uring_prep_unlink(io_uring_get_sqe(ring), fx_path(fx, "file"), 0);
-		assert_int_equal(result_of(ring), -EACCES);
-		io_uring_prep_write(io_uring_get_sqe(ring), 1, "", 0, 0);
-		assert_int_equal(result_of(ring), -EACCES);
-		io_uring_prep_socket(io_uring_get_sqe(ring), 2, 1, 0, 0);
-		assert_int_equal(result_of(ring), -EACCES);
-		io_uring_prep_openat(io_uring_get_sqe(ring), AT_FDCWD, "/etc/passwd", 0, 0);
-		assert_int_equal(result_of(ring), -EACCES);
-		sqe = io_uring_get_sqe(ring); /* nor a flag: this could be a fixed file */
-		io_uring_prep_read(sqe, 0, buf, sizeof(buf), 0);
-		io_uring_sqe_set_flags(sqe, IOSQE_ASYNC);
-		assert_int_equal(result_of(ring), -EACCES);
-		io_uring_prep_read(io_uring_get_sqe(ring), -1, buf, sizeof(buf), 0);
-		assert_int_equal(result_of(ring), -EBADF); /* taken */
-		assert_int_equal(io_uring_register_files(ring, (int[]){ 0 }, 1), -EACCES);
-		assert_int_equal(access(fx_path(fx, "file"), F_OK), 0);
-		read_mixed(fx, 200);
-	}
+	fx_write(fx, "file", 10);
+	assert_int_equal(cr_uring_ops.ring_open(&w, &step), 0);
+	ring = w.ring;
+	io_uring_prep_unlink(io_uring_get_sqe(ring), fx_path(fx, "file"), 0);
+	assert_int_equal(result_of(ring), -EACCES);
+	io_uring_prep_write(io_uring_get_sqe(ring), 1, "", 0, 0);
+	assert_int_equal(result_of(ring), -EACCES);
+	io_uring_prep_socket(io_uring_get_sqe(ring), 2, 1, 0, 0);
+	assert_int_equal(result_of(ring), -EACCES);
+	io_uring_prep_openat(io_uring_get_sqe(ring), AT_FDCWD, "/etc/passwd", 0, 0);
+	assert_int_equal(result_of(ring), -EACCES);
+	io_uring_prep_close(io_uring_get_sqe(ring), -1);
+	assert_int_equal(result_of(ring), -EACCES);
+	sqe = io_uring_get_sqe(ring); /* nor a flag: this could be a fixed file */
+	io_uring_prep_read(sqe, 0, buf, sizeof(buf), 0);
+	io_uring_sqe_set_flags(sqe, IOSQE_ASYNC);
+	assert_int_equal(result_of(ring), -EACCES);
+	io_uring_prep_read(io_uring_get_sqe(ring), -1, buf, sizeof(buf), 0);
+	assert_int_equal(result_of(ring), -EBADF); /* taken */
+	assert_int_equal(io_uring_register_files(ring, (int[]){ 0 }, 1), -EACCES);
+	assert_int_equal(access(fx_path(fx, "file"), F_OK), 0);
+	cr_uring_ops.ring_close(&w);
 }
 
-/* Kernels before 5.10, and sandboxes without io_uring_register: rings as before. */
-static void restrictions_refused(void **state)
+/* Kernels before 5.15 can't bound what a ring starts, before 5.10 not restrict it: no ring then. */
+static void old_kernels_have_threads(void **state)
 {
+	static const char *const steps[] = { "io_uring_setup", "io_uring_register_restrictions",
+					     "io_uring_register_iowq_max_workers" };
 	struct fx *fx = *state;
 
-	hook_reset();
-	hook.unknown = IORING_SETUP_R_DISABLED;
-	fx_open(fx, NULL);
-	assert_false(hook.flags_seen & IORING_SETUP_R_DISABLED);
-	read_mixed(fx, 200);
-	hook_reset();
-	hook.no_restrictions = true;
-	fx_open(fx, NULL);
-	assert_false(hook.flags_seen & IORING_SETUP_R_DISABLED);
-	read_mixed(fx, 200);
+	for (size_t i = 0; i < 3; i++) {
+		const char *step = NULL;
+
+		fx_close(fx);
+		hook_reset();
+		hook.unknown = i == 0 ? IORING_SETUP_R_DISABLED : 0;
+		hook.no_restrictions = i == 1;
+		hook.no_bound = i == 2;
+		assert_int_equal(cr_ctx_open(fx->dir, NULL, &fx->ctx), 0);
+		assert_false(runs_in_rings(fx));
+		assert_int_equal(cr_backend_errno(fx->ctx, &step), EINVAL);
+		assert_string_equal(step, steps[i]);
+		read_mixed(fx, 200);
+	}
 	hook_reset();
 }
 
-/* Without a worker thread of its own (RLIMIT_NPROC, a pod's limit of processes) the kernel cancels
- * whatever it would have to do there, such as opening what is not in its cache. */
+/* Without a thread of its own to be had (RLIMIT_NPROC, a pod's limit of processes) nothing is lost. */
 static void child_without_kernel_workers(struct fx *fx)
 {
 	struct rlimit one = { 1, 1 };
@@ -538,18 +634,18 @@ int main(void)
 {
 	static const struct fx_test tests[] = {
 		FX_TEST_ON(FX_URING, ring_sizes),
-		FX_TEST_ON(FX_URING, polled_by_the_kernel),
 		FX_TEST_ON(FX_URING, refused_for_a_moment),
-		FX_TEST_ON(FX_URING, refused_for_ever),
+		FX_TEST_ON(FX_URING, refused_for_good),
 		FX_TEST_ON(FX_URING, refused_in_the_middle),
+		FX_TEST_ON(FX_URING, tightened_by_seccomp),
+		FX_TEST_ON(FX_URING, ring_says_not_this_way),
+		FX_TEST_ON(FX_URING, old_kernels_have_threads),
 		FX_TEST_ON(FX_URING, submitted_in_part),
 		FX_TEST_ON(FX_URING, short_reads),
 		FX_TEST_ON(FX_URING, cold_files),
-		FX_TEST_ON(FX_URING, all_the_callers_rings),
 		FX_TEST_ON(FX_URING, flags_an_old_kernel_lacks),
 		FX_TEST_ON(FX_URING, enter_refused_at_set_up),
 		FX_TEST_ON(FX_URING, restricted_to_what_is_used),
-		FX_TEST_ON(FX_URING, restrictions_refused),
 		FX_TEST_ON(FX_URING, without_kernel_workers),
 	};
 

@@ -110,8 +110,10 @@ static int give_buffers(void *arg, struct cr_req *reqs, uint32_t first, uint32_t
 	for (uint32_t i = first; i < first + n; i++) {
 		uint32_t size = reqs[i].size_bytes;
 
-		if (reqs[i].status != CR_PENDING)
+		if (reqs[i].status != CR_PENDING || reqs[i].cap_bytes >= size)
 			continue;
+		reqs[i].buf = NULL; /* one that has grown: what it had stays unused */
+		reqs[i].cap_bytes = 0;
 		if (size <= s->slab_bytes - s->slab_used) {
 			reqs[i].buf = s->slab + s->slab_used;
 			s->slab_used += (size + ALIGN - 1) & ~(size_t)(ALIGN - 1);

@@ -19,7 +19,7 @@ const (
 )
 
 const (
-	maxWorkers     = 64      // CR_WORKERS_MAX of chunkring.h
+	maxWorkers     = 144     // CR_WORKERS_MAX of chunkring.h
 	maxRingEntries = 4096    // CR_RING_ENTRIES_MAX
 	maxChunkBytes  = 1 << 30 // CR_FILE_BYTES_MAX
 	maxPooledBytes = math.MaxInt
@@ -30,8 +30,9 @@ type Config struct {
 	Directory string `yaml:"directory" doc:"hidden"`
 	Backend   string `yaml:"backend"`
 
-	// Workers is the number of threads that read beside the callers. Default: the usable CPUs, at
-	// most 8; at least 8 on the threads back-end, which needs them to keep a cold disk busy.
+	// Workers is the most threads that wait for the storage at a time, those that the kernel starts for
+	// io_uring included. As many run as the storage is worth: a handful for a local disk. Default 144, or
+	// a quarter of what RLIMIT_NPROC and the control group's pids.max leave.
 	Workers int `yaml:"workers"`
 
 	// MaxChunkBytes is the size above which a file is an error and nothing is allocated for it.
@@ -56,9 +57,8 @@ type Config struct {
 	FlatIteration   Switch `yaml:"flat_iteration"`
 	PushDownFilters Switch `yaml:"push_down_filters"`
 
-	// RingEntries (a power of two) and SQPoll exist for experiments; SQPoll burns a CPU.
-	RingEntries int  `yaml:"ring_entries"`
-	SQPoll      bool `yaml:"sqpoll"`
+	// RingEntries (a power of two) exists for experiments.
+	RingEntries int `yaml:"ring_entries"`
 }
 
 // RegisterFlagsWithPrefix registers prefix+"chunkring.directory" and so on.
@@ -68,7 +68,7 @@ func (cfg *Config) RegisterFlagsWithPrefix(prefix string, f *flag.FlagSet) {
 	f.StringVar(&cfg.Backend, prefix+"backend", BackendAuto,
 		"How chunk files are read: auto (io_uring, or threads where it is refused), uring or threads.")
 	f.IntVar(&cfg.Workers, prefix+"workers", 0,
-		"Threads that read chunk files beside the callers. 0 means the usable CPUs, at most 8 (threads back-end: at least 8).")
+		"Most threads that wait for the storage at a time. 0 means 144, or a quarter of what the process may have.")
 	f.IntVar(&cfg.MaxChunkBytes, prefix+"max-chunk-bytes", 0,
 		"Chunk files larger than this many bytes are an error. 0 means 64 MiB.")
 	f.IntVar(&cfg.MaxOpenFiles, prefix+"max-open-files", 0,
@@ -85,9 +85,7 @@ func (cfg *Config) RegisterFlagsWithPrefix(prefix string, f *flag.FlagSet) {
 	f.Var(&cfg.PushDownFilters, prefix+"push-down-filters",
 		"Drop lines without the text of a query's first line filter (|=) before the query's pipeline sees them. Needs flat-iteration.")
 	f.IntVar(&cfg.RingEntries, prefix+"ring-entries", 0,
-		"Submission entries of each io_uring, a power of two. 0 means the default of 128.")
-	f.BoolVar(&cfg.SQPoll, prefix+"sqpoll", false,
-		"Let a kernel thread poll each io_uring. For experiments: it burns a CPU.")
+		"Submission entries of each io_uring, a power of two. 0 means the default of 64.")
 }
 
 // Validate says what is wrong with the configuration, if anything.

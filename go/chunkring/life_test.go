@@ -58,9 +58,9 @@ func TestConfigFlags(t *testing.T) {
 	cfg.RegisterFlagsWithPrefix("store.", fs)
 	require.NoError(t, fs.Parse([]string{"-store.chunkring.directory=/x", "-store.chunkring.backend=threads", "-store.chunkring.workers=3",
 		"-store.chunkring.max-chunk-bytes=4", "-store.chunkring.max-open-files=5", "-store.chunkring.pooled-bytes=6",
-		"-store.chunkring.ring-entries=64", "-store.chunkring.sqpoll"}))
+		"-store.chunkring.ring-entries=64"}))
 	require.Equal(t, chunkring.Config{Directory: "/x", Backend: "threads", Workers: 3, MaxChunkBytes: 4, MaxOpenFiles: 5,
-		PooledBytes: 6, RingEntries: 64, SQPoll: true}, cfg)
+		PooledBytes: 6, RingEntries: 64}, cfg)
 	require.NoError(t, cfg.Validate())
 	cfg = chunkring.Config{}
 	cfg.RegisterFlagsWithPrefix("", flag.NewFlagSet("", flag.ContinueOnError))
@@ -103,7 +103,7 @@ func TestOptions(t *testing.T) {
 	eachBackend(t, func(t *testing.T, backend string) {
 		for _, cfg := range []chunkring.Config{
 			{Workers: 1}, {Workers: 64}, {RingEntries: 1}, {RingEntries: 2}, {RingEntries: 4096}, {MaxOpenFiles: 1}, {MaxOpenFiles: 2},
-			{MaxOpenFiles: 1 << 20}, {MaxChunkBytes: 1 << 30}, {SQPoll: true}, {SQPoll: true, RingEntries: 1}, {PooledBytes: 1},
+			{MaxOpenFiles: 1 << 20}, {MaxChunkBytes: 1 << 30}, {RingEntries: 1}, {PooledBytes: 1},
 		} {
 			noLeaks(t)
 			cfg.Directory, cfg.Backend = dir, backend

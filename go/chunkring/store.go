@@ -188,7 +188,6 @@ func (s *store) openDirectory() (err error) {
 		Backend:      cfg.Backend,
 		Workers:      cfg.Workers,
 		RingEntries:  cfg.RingEntries,
-		SQPoll:       cfg.SQPoll,
 		MaxFileBytes: cfg.MaxChunkBytes,
 		MaxOpenFiles: cfg.MaxOpenFiles,
 	})

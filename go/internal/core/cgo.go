@@ -67,9 +67,6 @@ func Open(dir string, o Options) (*Reader, error) {
 		open_files_max: C.uint32_t(o.MaxOpenFiles),
 		cpus:           C.uint32_t(runtime.GOMAXPROCS(0)), // knows the cgroup's quota
 	}
-	if o.SQPoll {
-		opt.flags = C.CR_OPT_SQPOLL
-	}
 	cdir := C.CString(dir)
 	defer C.free(unsafe.Pointer(cdir))
 	r := &Reader{}
@@ -97,18 +94,18 @@ func (r *Reader) Close() {
 	r.ctx = nil
 }
 
-// Backend names what runs: "uring" or "threads".
+// Backend names what runs: "uring" or "threads". It changes at most once, from the first to the second.
 func (r *Reader) Backend() string { return C.GoString(C.cr_backend_name(r.ctx)) }
 
 // Fallback says why io_uring does not run though it was wanted: the errno and the step that failed;
-// 0 and "" when what was wanted runs.
+// 0 and "" while what was wanted runs.
 func (r *Reader) Fallback() (syscall.Errno, string) {
 	var step *C.char
 	errno := C.cr_backend_errno(r.ctx, &step)
 	return syscall.Errno(errno), C.GoString(step)
 }
 
-// Workers is the number of worker threads.
+// Workers is the number of C's threads that run now.
 func (r *Reader) Workers() int { return int(C.cr_workers(r.ctx)) }
 
 // call is what the callback finds through its handle.
@@ -172,22 +169,24 @@ func (r *Reader) Read(b Batch) (Times, error) {
 		files[i].take(&reqs[i])
 	}
 	return Times{
-		Open:  time.Duration(batch.open_ns),
-		Alloc: time.Duration(batch.alloc_ns),
-		Read:  time.Duration(batch.read_ns),
+		Open:     time.Duration(batch.open_ns),
+		Alloc:    time.Duration(batch.alloc_ns),
+		Read:     time.Duration(batch.read_ns),
+		Fallback: syscall.Errno(batch.backend_errno),
 	}, nil
 }
 
 func (f *File) take(req *C.struct_cr_req) {
 	f.Status = Status(req.status)
 	f.Errno = syscall.Errno(req.os_errno)
+	f.Op = Op(req.op)
 	f.GotCRC = uint32(req.crc_got)
 	f.Reason = uint32(req.reason)
 	f.BlocksBad = uint32(req.blocks_bad)
 	f.BlocksOK = req.flags&C.CR_REQ_BLOCKS_OK != 0
 	switch f.Status {
 	case OK, BadCRC, BadFormat:
-		f.Buf = f.Buf[:req.size_bytes] // shorter than asked for if it shrank before it was tried again
+		f.Buf = f.Buf[:req.size_bytes] // shorter than asked for if the file was
 	default:
 		f.Buf = nil // undefined bytes
 	}
@@ -198,7 +197,7 @@ func chunkringAlloc(arg unsafe.Pointer, _ *C.struct_cr_req, first, n C.uint32_t)
 	c := (*cgo.Handle)(arg).Value().(*call)
 	reqs := c.reqs // as C has them
 	for i := first; i < first+n; i++ {
-		if reqs[i].status != C.CR_PENDING {
+		if reqs[i].status != C.CR_PENDING || reqs[i].cap_bytes >= reqs[i].size_bytes {
 			continue
 		}
 		buf := c.Alloc(int(reqs[i].size_bytes))
@@ -206,7 +205,7 @@ func chunkringAlloc(arg unsafe.Pointer, _ *C.struct_cr_req, first, n C.uint32_t)
 			continue // cr_batch_read says CR_NO_BUFFER
 		}
 		p := unsafe.SliceData(buf)
-		c.pin.Pin(p)
+		c.pin.Pin(p) // that of a file which has grown since stays pinned, too, until Read returns
 		reqs[i].buf = unsafe.Pointer(p)
 		reqs[i].cap_bytes = C.uint32_t(len(buf))
 		c.Files[i].Buf = buf

@@ -48,6 +48,26 @@ func (s Status) String() string {
 	return "status " + strconv.Itoa(int(s))
 }
 
+// Op is the operation of a file that failed. The values are those of enum cr_op in chunkring.h.
+type Op uint32
+
+const (
+	OpNone Op = 0
+	OpOpen Op = 1
+	OpStat Op = 2
+	OpRead Op = 3
+)
+
+var opNames = [...]string{"", "open", "stat", "read"}
+
+// String is the name of the system call, as fs.PathError has it.
+func (o Op) String() string {
+	if int(o) < len(opNames) {
+		return opNames[o]
+	}
+	return "op " + strconv.Itoa(int(o))
+}
+
 // Check says what Read does with the bytes besides reading them.
 type Check uint32
 
@@ -62,7 +82,6 @@ type Options struct {
 	Backend      string // "auto" or "", "uring", "threads"
 	Workers      int
 	RingEntries  int
-	SQPoll       bool
 	MaxFileBytes int
 	MaxOpenFiles int
 }
@@ -75,6 +94,7 @@ type File struct {
 	Buf       []byte // out: the bytes when Status is OK, BadCRC or BadFormat; from alloc, len == file size
 	Status    Status
 	Errno     syscall.Errno // behind IO and Refused
+	Op        Op            // behind IO
 	GotCRC    uint32        // with CheckCRC or CheckChunk
 	Reason    uint32        // enum cr_chunk_reason behind BadFormat
 	BlocksBad uint32        // with CheckChunk: blocks with a wrong CRC of their own
@@ -87,10 +107,10 @@ type Batch struct {
 	Check  Check
 	Cancel *uint32 // may be nil: storing a non-zero value (atomically) stops new work
 
-	// Alloc is called on the goroutine that called Read (by the pure-Go twin on several), once a file
-	// that could be opened; it
-	// returns exactly size writable bytes, or nil to fail the file. All within one callback from C, or
-	// one a wave in batches of more than about a thousand files.
+	// Alloc is called once a file that could be opened, and again for one that has grown since; on the
+	// goroutine that called Read (the pure-Go twin: on several). It returns exactly size writable bytes, or
+	// nil to fail the file. All within one callback from C, or one a wave in batches of more than about a
+	// thousand files.
 	Alloc func(size int) []byte
 
 	// Done, if not nil, is called for each file of DoneBytesMin bytes or more that is OK, on the thread
@@ -103,7 +123,12 @@ type Batch struct {
 }
 
 // Times is where the wall time of one Read went; Read includes Done.
-type Times struct{ Open, Alloc, Read time.Duration }
+type Times struct {
+	Open, Alloc, Read time.Duration
+
+	// Fallback is Reader.Fallback's errno when the Read ended, without another call into C.
+	Fallback syscall.Errno
+}
 
 // NewBuffer returns n bytes that were not zeroed, as one allocation owned by the garbage collector
 // and with cap == n. Zeroing what is overwritten at once costs about as much as reading it from the
