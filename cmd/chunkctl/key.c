@@ -185,6 +185,16 @@ bool key_of_path(const char *path, struct key *out)
 	       key_of_nested(tenant, fp, name, out);
 }
 
+#define LOKI_TENANT_BYTES_MAX 150u
+
+bool key_is_tenant(const char *name)
+{
+	size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!-_.*'()");
+
+	return n > 0 && n <= LOKI_TENANT_BYTES_MAX && !name[n] && strcmp(name, ".") != 0 &&
+	       strcmp(name, "..") != 0;
+}
+
 /* At least as long as "0:0:0" and mostly what a key's characters give: a cut, renamed or otherwise
  * mistreated name still shows its colons. */
 bool key_is_near(const char *name)

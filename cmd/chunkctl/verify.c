@@ -244,7 +244,7 @@ static bool take_option(struct verify *v, int opt, const char *value, const char
 		v->json = true;
 		return true;
 	case OPT_QUIET:
-		v->quiet = true;
+		v->quiet = v->walk.quiet = true;
 		return true;
 	case OPT_BYPASS:
 		v->scan.bypass = true;

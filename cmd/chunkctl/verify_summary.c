@@ -7,6 +7,7 @@ struct totals {
 	uint64_t sums[SUMS_MAX];
 	double   seconds;
 	bool     complete;
+	bool     trouble;  /* something could not be read */
 	uint32_t unsettled;
 };
 
@@ -25,11 +26,12 @@ static void summary_json(struct verify *v, const struct totals *t)
 	json_open(&b, NULL, '{');
 	json_string(&b, "type", "summary");
 	json_bool(&b, "complete", t->complete);
-	json_bool(&b, "sound", t->complete && !t->sums[SUM_FINDINGS]);
+	json_bool(&b, "sound", t->complete && !t->trouble && !t->sums[SUM_FINDINGS]);
 	for (size_t i = 0; i < LEN(fields); i++)
 		json_u64(&b, fields[i].name, t->sums[fields[i].sum]);
 	json_u64(&b, "busy", v->busy);
 	json_u64(&b, "filtered", v->walk.filtered);
+	json_u64(&b, "passed_over", v->walk.passed_over);
 	json_open(&b, "kinds", '{');
 	for (uint32_t k = 1; k < FINDING_COUNT; k++)
 		if (t->sums[SUM_KIND + k])
@@ -68,6 +70,7 @@ static void also_text(struct verify *v, const struct totals *t)
 	const struct { uint64_t n; const char *what; } also[] = {
 		{ t->sums[SUM_TEMPORARY], "temporary files of puts (chunkring removes old ones)" },
 		{ t->sums[SUM_OTHER], "other files (left alone)" },
+		{ v->walk.passed_over, "folders passed over: they can't be read and are no tenants'" },
 		{ t->sums[SUM_VANISHED], "chunks deleted meanwhile" },
 		{ v->busy, "chunks that were written to all the time: run it again" },
 		{ t->unsettled, "chunks still being written when it was interrupted" },
@@ -104,7 +107,7 @@ static void summary_text(struct verify *v, const struct totals *t)
 									   w));
 	kinds_text(v, t);
 	also_text(v, t);
-	if (!bad && t->complete && !v->walk.trouble)
+	if (!bad && t->complete && !t->trouble)
 		out_string(&v->out, "sound\n");
 	if (!t->complete && v->state.path)
 		out_printf(&v->out, "the same command goes on where it stopped (%s)\n",
@@ -124,11 +127,13 @@ int verify_summary(struct verify *v)
 
 	for (uint32_t i = 0; i < SUMS_MAX; i++)
 		t.sums[i] = v->walk.sums[i] + v->sums[i];
+	t.sums[SUM_TROUBLE] += v->walk.unreadable;
+	t.trouble = v->walk.trouble || t.sums[SUM_TROUBLE];
 	if (v->json)
 		summary_json(v, &t);
 	else if (!v->quiet && (t.sums[SUM_FILES] || !v->walk.trouble))
 		summary_text(v, &t);
-	if (!t.complete || v->walk.trouble || t.sums[SUM_TROUBLE])
+	if (!t.complete || t.trouble)
 		return EXIT_TROUBLE;
 	return t.sums[SUM_FINDINGS] ? EXIT_FINDINGS : EXIT_SOUND;
 }

@@ -266,4 +266,5 @@ void walk_run(struct walk *w)
 		close(in->roots[i].fd);
 	close(in->files.fd);
 	free(in->roots);
+	walk_tell_passed_over(w);
 }

@@ -59,6 +59,7 @@ struct walk {
 	const char   **args;  /* directories, files, "-" for a list on standard input */
 	uint32_t       n_args;
 	bool           nul;   /* that list ends its names with NUL, not newline */
+	bool           quiet; /* no word on what was passed over */
 	struct filter  filter;
 	uint32_t       jobs;
 	struct state  *state; /* or NULL */
@@ -70,7 +71,9 @@ struct walk {
 	void         (*close)(void *job);    /* or NULL */
 	/* out, final after walk_run() */
 	uint64_t       filtered; /* chunks that the filter left out */
-	bool           trouble;  /* an argument could not be opened; it was complained of */
+	bool           trouble;  /* an argument or a folder could not be read; it was complained of */
+	uint64_t       unreadable; /* folders of the store that could not be read; complained of */
+	uint64_t       passed_over; /* folders that could not be read, and can't hold chunks */
 	bool           finished; /* not stopped */
 	uint64_t       sums[SUMS_MAX]; /* of all units that are finished */
 	struct walk_inner *inner;

@@ -6,6 +6,7 @@
  *	walk_list.c   the lister: arguments and folders into units
  *	walk_job.c    the jobs: units into files, each told what it is
  *	walk_count.c  how many names there are, for the progress
+ *	walk_foreign.c  folders that are not the store's
  *
  * The lister (the calling thread) reads the store directory and the tenants' folders. What it finds
  * it cuts into units: some files, or some folders of streams, which the jobs list themselves. Both
@@ -57,6 +58,7 @@ struct walk_inner {
 	bool            counted;
 	struct root    *roots;
 	struct root     files;           /* of single files */
+	struct bytes    passed_over;     /* the first of them, for a message */
 	uint32_t        n_roots;
 };
 
@@ -85,6 +87,11 @@ struct walk_job { /* one thread's */
 	struct names names;
 	struct bytes path;
 };
+
+/* A folder of the store directory that could not be read: whether no chunk can lie in it, and so the
+ * walk passes it over, as Loki and chunkring do. */
+bool walk_pass_over(struct walk *w, const struct root *root, const char *name, int err);
+void walk_tell_passed_over(struct walk *w); /* one message, in the end */
 
 void walk_do_unit(struct walk_job *j, struct unit *u);
 

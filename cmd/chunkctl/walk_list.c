@@ -106,6 +106,7 @@ static void trouble(struct walk *w, const struct root *root, const char *prefix,
 {
 	complain_errno(err, "reading the folder %s%s%s", root->path, *prefix ? "/" : "", prefix);
 	w->trouble = true;
+	w->unreadable++;
 }
 
 static void list_tenant(struct listing *l, const char *tenant, int64_t off)
@@ -113,13 +114,14 @@ static void list_tenant(struct listing *l, const char *tenant, int64_t off)
 	int fd = openat(l->root->fd, tenant, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), err;
 
 	if (fd < 0) {
-		if (errno != ENOENT)
-			trouble(l->w, l->root, tenant, errno);
+		err = errno;
+		if (err != ENOENT && !walk_pass_over(l->w, l->root, tenant, err))
+			trouble(l->w, l->root, tenant, err);
 		return;
 	}
 	l->prefix = tenant;
 	err = list_folder(l, fd, off);
-	if (err)
+	if (err && !walk_pass_over(l->w, l->root, tenant, -err))
 		trouble(l->w, l->root, tenant, -err);
 	close(fd);
 }

@@ -19,6 +19,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -62,7 +63,27 @@ func run(t testing.TB, args ...string) result { return runInput(t, "", args...) 
 
 func runInput(t testing.TB, input string, args ...string) result {
 	t.Helper()
-	cmd := exec.Command(binary(t), args...)
+	return runCommand(t, exec.Command(binary(t), args...), input)
+}
+
+// runUnprivileged runs it as a user whom permissions stop: root's tests run it as nobody.
+func runUnprivileged(t testing.TB, args ...string) result {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return run(t, args...)
+	}
+	dir := t.TempDir()
+	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755)) // all temporary folders of this test
+	copied := filepath.Join(dir, "chunkctl")
+	require.NoError(t, os.WriteFile(copied, read(t, binary(t)), 0o755))
+	cmd := exec.Command(copied, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	return runCommand(t, cmd, "")
+}
+
+func runCommand(t testing.TB, cmd *exec.Cmd, input string) result {
+	t.Helper()
+	args := cmd.Args[1:]
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &stdout, &stderr
 	err := cmd.Run()
@@ -119,7 +140,11 @@ type report struct {
 func verify(t testing.TB, args ...string) report {
 	t.Helper()
 	// What a test has just written is to be judged at once.
-	r := run(t, append([]string{"verify", "--json", "--settle", "0"}, args...)...)
+	return parseReport(t, run(t, append([]string{"verify", "--json", "--settle", "0"}, args...)...))
+}
+
+func parseReport(t testing.TB, r result) report {
+	t.Helper()
 	all := objects(t, r.stdout)
 	require.NotEmpty(t, all, r.stderr)
 	last := all[len(all)-1]
