@@ -68,7 +68,7 @@ struct bench {
 	size_t         n;
 	uint64_t       bytes;
 	int            fd;
-	uint64_t       bad;
+	uint64_t       bad, unreadable; /* reads */
 };
 
 struct measure {
@@ -79,6 +79,12 @@ struct measure {
 	double      p50_us, p90_us, p99_us, max_us;
 };
 
+static void count_unreadable(struct bench *b, const char *path, const char *why)
+{
+	if (b->unreadable++ == 0) /* every round meets them all again */
+		complain("%s/%s: %s", b->walk.args[0], path, why);
+}
+
 /* ---- The sample: the first chunks found ---- */
 
 static void job_file(void *arg, const struct found *f)
@@ -86,9 +92,16 @@ static void job_file(void *arg, const struct found *f)
 	struct bench *b = arg;
 	struct stat st;
 
-	if (f->kind != FOUND_CHUNK || !f->key ||
-	    fstatat(f->root->fd, f->path, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode) ||
-	    st.st_size == 0 || st.st_size > FILE_BYTES_MAX)
+	if (f->kind == FOUND_TROUBLE)
+		count_unreadable(b, f->path, error_text(f->err));
+	if (f->kind != FOUND_CHUNK || !f->key)
+		return;
+	if (fstatat(f->root->fd, f->path, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+		if (errno != ENOENT) /* Loki deleted it meanwhile */
+			count_unreadable(b, f->path, error_text(errno));
+		return;
+	}
+	if (!S_ISREG(st.st_mode) || st.st_size == 0 || st.st_size > FILE_BYTES_MAX)
 		return;
 	pthread_mutex_lock(&b->mu);
 	if (b->n < b->files_max && b->bytes + (uint64_t)st.st_size <= b->bytes_max) {
@@ -119,7 +132,8 @@ static bool collect(struct bench *b)
 static void drop_cache(const struct bench *b)
 {
 	for (size_t i = 0; i < b->n; i++) {
-		int fd = openat(b->fd, b->list[i].path, O_RDONLY | O_CLOEXEC);
+		/* NONBLOCK: not to wait for who holds a lease on it */
+		int fd = openat(b->fd, b->list[i].path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
 		if (fd < 0)
 			continue;
@@ -146,9 +160,23 @@ static double at_part(const double *sorted, size_t n, double part)
 
 static void count_bad(struct bench *b, const struct cr_req *reqs, size_t n)
 {
-	for (size_t i = 0; i < n; i++)
-		b->bad += reqs[i].status != CR_OK && reqs[i].status != CR_NOT_FOUND &&
-			  reqs[i].status != CR_CANCELED;
+	for (size_t i = 0; i < n; i++) {
+		switch (reqs[i].status) {
+		case CR_OK:
+		case CR_NOT_FOUND: /* deleted meanwhile */
+		case CR_CANCELED:
+			break;
+		case CR_SHORT:
+		case CR_BAD_CRC:
+		case CR_BAD_FORMAT:
+			b->bad++;
+			break;
+		default:
+			count_unreadable(b, reqs[i].path, reqs[i].os_errno ?
+					 error_text((int)reqs[i].os_errno) :
+					 cr_status_text(reqs[i].status));
+		}
+	}
 }
 
 static void read_batch(struct bench *b, struct cr_ctx *ctx, struct cr_pool *pool, size_t first,
@@ -332,11 +360,14 @@ static int run(struct bench *b)
 	if (b->bad)
 		complain("%llu reads found a damaged chunk; chunkctl verify says which",
 			 (unsigned long long)b->bad);
+	if (b->unreadable)
+		complain("%llu times something could not be read: the figures are not of all chunks",
+			 (unsigned long long)b->unreadable);
 	for (size_t i = 0; i < b->n; i++)
 		free(b->list[i].path);
 	free(b->list);
 	free(b->walk.filter.tenants);
-	if (!ok || stopped())
+	if (!ok || b->unreadable || stopped())
 		return out_end(&b->out, EXIT_TROUBLE);
 	return out_end(&b->out, b->bad ? EXIT_FINDINGS : EXIT_SOUND);
 }

@@ -73,8 +73,8 @@ struct doctor {
 	const char     *dir;
 	struct walk     walk;
 	struct out      out;
-	bool            json, colours, trouble;
-	uint64_t        sample, warnings;
+	bool            json, colours;
+	uint64_t        sample, warnings, trouble;
 	pthread_mutex_t mu;
 	uint64_t        chunks, flat, bytes, tiny, temporary, odd;
 };
@@ -243,12 +243,15 @@ static void job_file(void *arg, const struct found *f)
 {
 	struct doctor *d = arg;
 	struct stat st = { 0 };
+	int err = 0;
 
 	if (f->kind == FOUND_CHUNK &&
 	    fstatat(f->root->fd, f->path, &st, AT_SYMLINK_NOFOLLOW) != 0)
-		return;
+		err = errno;
+	if (err == ENOENT)
+		return; /* Loki deleted it meanwhile */
 	pthread_mutex_lock(&d->mu);
-	switch (f->kind) {
+	switch (err ? FOUND_TROUBLE : f->kind) {
 	case FOUND_CHUNK:
 		d->chunks++;
 		d->flat += f->key && f->key->flat;
@@ -259,8 +262,8 @@ static void job_file(void *arg, const struct found *f)
 		d->temporary++;
 		break;
 	case FOUND_TROUBLE:
-		complain_errno(f->err, "%s/%s", f->root->path, f->path);
-		d->trouble = true;
+		if (d->trouble++ == 0) /* of a folder without x there are as many as chunks */
+			complain_errno(err ? err : f->err, "%s/%s", f->root->path, f->path);
 		break;
 	case FOUND_OTHER:
 		break;
@@ -352,6 +355,8 @@ static int run(struct doctor *d)
 	check_uring(d);
 	check_index(d, fs_name((long)fs.f_type));
 	check_chunks(d);
+	if (d->trouble > 1)
+		complain("%llu files or folders could not be read", (unsigned long long)d->trouble);
 	if (d->json) {
 		struct bytes b = { 0 };
 

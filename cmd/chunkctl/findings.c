@@ -59,7 +59,6 @@ static const struct {
 	[FINDING_JSON_ODD] = { "json_odd", W, "the metadata is JSON that Loki reads but never writes" },
 	[FINDING_UNLISTED] = { "unlisted", P, "there is data between the blocks that the metas do not "
 					      "count: Loki does not serve it" },
-	[FINDING_UNREADABLE] = { "unreadable", E, "the system could not read it" },
 };
 
 _Static_assert(LEN(kinds) == FINDING_COUNT, "one entry a kind");

@@ -84,8 +84,7 @@ struct quarantine {
 static void default_kinds(struct quarantine *q)
 {
 	static const enum finding_kind never[] = { FINDING_NAME, FINDING_MISPLACED, FINDING_SYMLINK,
-						   FINDING_NOT_A_FILE, FINDING_TOO_BIG,
-						   FINDING_UNREADABLE };
+						   FINDING_NOT_A_FILE, FINDING_TOO_BIG };
 
 	if (q->own_kinds)
 		return;

@@ -15,16 +15,11 @@ void path_join(const char *root, const char *path, struct bytes *out)
 	bytes_adds(out, path);
 }
 
-void report_json(struct bytes *out, const char *root, const char *path, const struct key *key,
-		 uint64_t size, const struct finding *f)
+static void where_json(struct bytes *out, const char *root, const char *path, const struct key *key)
 {
 	struct bytes whole = { 0 };
 
 	path_join(root, path, &whole);
-	json_open(out, NULL, '{');
-	json_string(out, "type", "finding");
-	json_string(out, "kind", finding_name(f->kind));
-	json_string(out, "severity", severity_name(finding_severity(f->kind)));
 	json_text(out, "path", whole.p, whole.n);
 	json_string(out, "root", root);
 	json_string(out, "file", path);
@@ -35,6 +30,17 @@ void report_json(struct bytes *out, const char *root, const char *path, const st
 		json_i64(out, "through_ms", key->through_ms);
 		json_hex(out, "checksum", key->crc);
 	}
+	bytes_free(&whole);
+}
+
+void report_json(struct bytes *out, const char *root, const char *path, const struct key *key,
+		 uint64_t size, const struct finding *f)
+{
+	json_open(out, NULL, '{');
+	json_string(out, "type", "finding");
+	json_string(out, "kind", finding_name(f->kind));
+	json_string(out, "severity", severity_name(finding_severity(f->kind)));
+	where_json(out, root, path, key);
 	json_u64(out, "size", size);
 	if (f->off != NOWHERE)
 		json_i64(out, "offset", f->off);
@@ -44,7 +50,19 @@ void report_json(struct bytes *out, const char *root, const char *path, const st
 	json_string(out, "detail", f->detail);
 	json_close(out, '}');
 	bytes_addc(out, '\n');
-	bytes_free(&whole);
+}
+
+void report_unreadable_json(struct bytes *out, const char *root, const char *path,
+			    const struct key *key, int err, const char *why)
+{
+	json_open(out, NULL, '{');
+	json_string(out, "type", "unreadable");
+	where_json(out, root, path, key);
+	if (err)
+		json_i64(out, "errno", err);
+	json_string(out, "detail", why);
+	json_close(out, '}');
+	bytes_addc(out, '\n');
 }
 
 const char *severity_colour(enum severity s)
@@ -68,6 +86,18 @@ void text_clean(struct bytes *out, const char *s, bool terminal)
 		else
 			bytes_add(out, s + i, len);
 	}
+}
+
+void report_unreadable_text(struct bytes *out, const char *root, const char *path, const char *why,
+			    bool colours)
+{
+	struct bytes whole = { 0 };
+
+	path_join(root, path, &whole);
+	text_clean(out, bytes_string(&whole), true);
+	bytes_printf(out, ": %sunreadable%s: %s\n", colours ? COLOUR_BOLD : "",
+		     colours ? COLOUR_END : "", why);
+	bytes_free(&whole);
 }
 
 void report_text(struct bytes *out, const char *root, const char *path, const struct finding *f,

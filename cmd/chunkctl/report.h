@@ -13,6 +13,14 @@ void path_join(const char *root, const char *path, struct bytes *out);
 void report_json(struct bytes *out, const char *root, const char *path, const struct key *key,
 		 uint64_t size, const struct finding *f);
 
+/* The same for what could not be read: no finding. err: an errno, or 0. */
+void report_unreadable_json(struct bytes *out, const char *root, const char *path,
+			    const struct key *key, int err, const char *why);
+
+/* PATH: unreadable: why */
+void report_unreadable_text(struct bytes *out, const char *root, const char *path, const char *why,
+			    bool colours);
+
 /* PATH: error: bad_crc: detail (at byte 0, block 3) */
 void report_text(struct bytes *out, const char *root, const char *path, const struct finding *f,
 		 bool colours);

@@ -11,7 +11,8 @@
 
 #include "chunk.h"
 
-#define HEAD "chunkctl state 1\n"
+/* Of sums it has the numbers only: what they mean goes with the version. */
+#define HEAD "chunkctl state 2\n"
 
 /* Names may hold anything but NUL; a line may not hold a newline. */
 static void escape(struct bytes *out, const char *s)

@@ -26,6 +26,8 @@ static const char *advice(int err)
 	case ENOSPC:
 	case EDQUOT:
 		return "free some space there, or write somewhere else";
+	case EAGAIN:
+		return "try again a little later";
 	case EMFILE:
 	case ENFILE:
 		return "raise the limit of open files (ulimit -n), or give fewer --jobs";
@@ -44,6 +46,12 @@ static const char *advice(int err)
 	return NULL;
 }
 
+const char *error_text(int err)
+{
+	/* "Resource temporarily unavailable" */
+	return err == EAGAIN ? "another program holds a lease on it (Samba: an oplock)" : strerror(err);
+}
+
 /* One write a message: several threads may have something to say. */
 static void say(const char *fmt, va_list args, int err)
 {
@@ -56,7 +64,7 @@ static void say(const char *fmt, va_list args, int err)
 	va_end(copy);
 	bytes_printf(&line, "chunkctl%s%s: %s", *command_name ? " " : "", command_name, text);
 	if (err)
-		bytes_printf(&line, ": %s", strerror(err));
+		bytes_printf(&line, ": %s", error_text(err));
 	bytes_addc(&line, '\n');
 	if (err && advice(err))
 		bytes_printf(&line, "chunkctl%s%s: %s\n", *command_name ? " " : "", command_name,

@@ -65,6 +65,7 @@ extern const char *command_name; /* set once by main() */
 void complain(const char *fmt, ...) PRINTF(1, 2);
 void complain_errno(int err, const char *fmt, ...) PRINTF(2,
 							  3); /* and advice, where there is some */
+const char *error_text(int err); /* what an errno means for a file of a store */
 _Noreturn void die(const char *fmt, ...) PRINTF(1, 2);
 
 /* ---- Stopping. Set by SIGINT and SIGTERM: commands finish what they are at and sum up. ---- */

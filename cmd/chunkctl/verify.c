@@ -97,6 +97,20 @@ void verify_publish(struct verify *v, uint64_t *sums, const char *root, const ch
 	bytes_free(&text);
 }
 
+void verify_unreadable(struct verify *v, uint64_t *sums, const char *root, const char *path,
+		       const struct key *key, int err, const char *why)
+{
+	struct bytes text = { 0 };
+
+	sums[SUM_UNREADABLE]++;
+	if (v->json)
+		report_unreadable_json(&text, root, path, key, err, why);
+	else
+		report_unreadable_text(&text, root, path, why, v->colours);
+	out_bytes(&v->out, text.p, text.n);
+	bytes_free(&text);
+}
+
 static void publish_one(struct verify *v, uint64_t *sums, const struct found *found,
 			enum finding_kind kind, const char *detail)
 {
@@ -108,50 +122,66 @@ static void publish_one(struct verify *v, uint64_t *sums, const struct found *fo
 
 /* ---- What the walk and the scan say ---- */
 
-static void on_result(void *arg, const struct scan_result *r)
+/* What the library says of a file itself is a finding. Whatever else keeps it from being read (no
+ * permission, a lease, no descriptor, the disk) says nothing about its content. */
+static bool is_finding(const struct scan_result *r, enum finding_kind *kind, const char **detail)
 {
-	struct verify *v = arg;
-	const struct found *f = r->found;
-	bool gone = false;
-
 	switch (r->status) {
-	case CR_OK:
-		break;
-	case CR_NOT_FOUND:
-		f->sums[SUM_VANISHED]++;
-		return;
-	case CR_CANCELED:
-		return;
-	case CR_SHORT:
-	case CR_BAD_CRC:
-	case CR_BAD_FORMAT:
-		if (unsettled(v, f, &gone))
-			return;
-		f->sums[SUM_VANISHED] += gone;
-		if (gone)
-			return;
-		break;
+	case CR_REFUSED:
+		*kind = FINDING_SYMLINK;
+		*detail = "on the way to it";
+		return true;
+	case CR_NOT_REGULAR:
+		*kind = FINDING_NOT_A_FILE;
+		*detail = "with a chunk's name";
+		return true;
+	case CR_TOO_BIG:
+		*kind = FINDING_TOO_BIG;
+		*detail = "not read";
+		return true;
 	default:
-		break;
+		return false;
 	}
+}
+
+static void count_checked(struct verify *v, const struct scan_result *r)
+{
+	const struct found *f = r->found;
+
 	f->sums[SUM_FILES]++;
 	f->sums[SUM_BYTES] += r->bytes;
 	f->sums[SUM_ENTRIES] += r->entries;
 	f->sums[SUM_UNNAMED] += !f->key;
 	__atomic_add_fetch(&v->files, 1, __ATOMIC_RELAXED);
 	__atomic_add_fetch(&v->bytes, r->bytes, __ATOMIC_RELAXED);
-	if (r->findings) {
+}
+
+static void on_result(void *arg, const struct scan_result *r)
+{
+	struct verify *v = arg;
+	const struct found *f = r->found;
+	bool unfinished = r->status == CR_SHORT || r->status == CR_BAD_CRC ||
+			  r->status == CR_BAD_FORMAT, gone = false;
+	enum finding_kind kind;
+	const char *detail;
+
+	if (r->status == CR_CANCELED)
+		return;
+	if (unfinished && unsettled(v, f, &gone))
+		return;
+	if (gone || r->status == CR_NOT_FOUND) {
+		f->sums[SUM_VANISHED]++;
+		return;
+	}
+	if (r->status == CR_OK || r->findings) {
+		count_checked(v, r);
 		verify_publish(v, f->sums, f->root->path, f->path, f->key, r->bytes, r->findings);
-	} else if (r->status == CR_REFUSED) {
-		publish_one(v, f->sums, f, FINDING_SYMLINK, "on the way to it");
-	} else if (r->status == CR_NOT_REGULAR) {
-		publish_one(v, f->sums, f, FINDING_NOT_A_FILE, "with a chunk's name");
-	} else if (r->status == CR_TOO_BIG) {
-		publish_one(v, f->sums, f, FINDING_TOO_BIG, "not read");
-	} else if (r->status != CR_OK) {
-		f->sums[SUM_TROUBLE]++;
-		publish_one(v, f->sums, f, FINDING_UNREADABLE,
-			    r->err ? strerror(r->err) : cr_status_text(r->status));
+	} else if (is_finding(r, &kind, &detail)) {
+		count_checked(v, r);
+		publish_one(v, f->sums, f, kind, detail);
+	} else {
+		verify_unreadable(v, f->sums, f->root->path, f->path, f->key, r->err,
+				  r->err ? error_text(r->err) : cr_status_text(r->status));
 	}
 }
 
@@ -198,8 +228,8 @@ static void job_file(void *arg, const struct found *f)
 		publish_one(v, f->sums, f, FINDING_NOT_A_FILE, "a FIFO, socket, device or folder");
 		return;
 	case FOUND_TROUBLE:
-		f->sums[SUM_TROUBLE]++;
-		publish_one(v, f->sums, f, FINDING_UNREADABLE, strerror(f->err));
+		verify_unreadable(v, f->sums, f->root->path, f->path, f->key, f->err,
+				  error_text(f->err));
 		return;
 	}
 }

@@ -17,11 +17,13 @@
 #include "state.h"
 #include "walk.h"
 
-/* Counters of a walk's units; state files hold them by number: append, never renumber. */
+/* Counters of a walk's units; state files hold them by number: state.c's version goes up with a change. */
 enum sum {
-	SUM_FILES, SUM_BYTES, SUM_ENTRIES,
+	SUM_FILES, /* checked */
+	SUM_BYTES, SUM_ENTRIES,
 	SUM_ERROR, SUM_PARTIAL, SUM_WARNING, /* files, by their worst finding */
-	SUM_FINDINGS, SUM_TEMPORARY, SUM_OTHER, SUM_VANISHED, SUM_UNNAMED, SUM_TROUBLE,
+	SUM_FINDINGS, SUM_TEMPORARY, SUM_OTHER, SUM_VANISHED, SUM_UNNAMED,
+	SUM_UNREADABLE, /* files and folders that the system did not let us read: no findings */
 	SUM_KIND, /* and enum finding_kind */
 };
 
@@ -54,6 +56,10 @@ struct verify {
 /* Counts and prints what is wrong with a file; nothing where f is NULL or empty. */
 void verify_publish(struct verify *v, uint64_t *sums, const char *root, const char *path,
 		    const struct key *key, uint64_t size, const struct findings *f);
+
+/* The same for what could not be read, so that nothing is known about it. err: an errno, or 0. */
+void verify_unreadable(struct verify *v, uint64_t *sums, const char *root, const char *path,
+		       const struct key *key, int err, const char *why);
 
 /* Whether a file that does not check out deserves another look, which settle() gives it: it was
  * written just now. *gone: it is not there any more and counts for nothing. */

@@ -52,6 +52,24 @@ bool unsettled(struct verify *v, const struct found *f, bool *gone)
 	return taken;
 }
 
+/* What stands in the place of a file that was there a moment ago. False: nothing is known. */
+static bool became(int err, struct findings *f)
+{
+	switch (err) {
+	case ELOOP:
+		finding_add(f, FINDING_SYMLINK, NOWHERE, -1, "in its place");
+		return true;
+	case EINVAL:
+	case EISDIR:
+		finding_add(f, FINDING_NOT_A_FILE, NOWHERE, -1, "with a chunk's name");
+		return true;
+	case EFBIG:
+		finding_add(f, FINDING_TOO_BIG, NOWHERE, -1, "not read");
+		return true;
+	}
+	return false;
+}
+
 /* One more look. False: it was written to since, so it stays in the list. */
 static bool look_again(struct verify *v, struct again *a)
 {
@@ -73,14 +91,16 @@ static bool look_again(struct verify *v, struct again *a)
 		bytes_free(&file);
 		return true;
 	}
+	if (err && !became(err, &f)) {
+		verify_unreadable(v, v->sums, a->root, a->file, named ? &key : NULL, err,
+				  error_text(err));
+		bytes_free(&file);
+		return true;
+	}
 	s = scratch_get();
-	if (err) {
-		finding_add(&f, FINDING_UNREADABLE, NOWHERE, -1, "%s", strerror(err));
-		v->sums[SUM_TROUBLE]++;
-	} else {
+	if (!err)
 		check_chunk(named ? &key : NULL, (const uint8_t *)file.p, file.n, v->scan.flags, s,
 			    &f);
-	}
 	scratch_put(s);
 	if (f.n && !err && mtime != a->mtime_ns && a->tries + 1 < AGAIN_TRIES) {
 		a->mtime_ns = mtime;

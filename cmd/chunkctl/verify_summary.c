@@ -17,7 +17,7 @@ static void summary_json(struct verify *v, const struct totals *t)
 		{ "chunks", SUM_FILES }, { "bytes", SUM_BYTES }, { "entries", SUM_ENTRIES },
 		{ "findings", SUM_FINDINGS }, { "files_error", SUM_ERROR },
 		{ "files_partial", SUM_PARTIAL }, { "files_warning", SUM_WARNING },
-		{ "unreadable", SUM_TROUBLE }, { "vanished", SUM_VANISHED },
+		{ "unreadable", SUM_UNREADABLE }, { "vanished", SUM_VANISHED },
 		{ "temporary_files", SUM_TEMPORARY }, { "other_files", SUM_OTHER },
 		{ "unnamed", SUM_UNNAMED },
 	};
@@ -105,6 +105,9 @@ static void summary_text(struct verify *v, const struct totals *t)
 			   "in spite of it\n", count_text(bad, n), count_text(t->sums[SUM_ERROR], e),
 			   count_text(t->sums[SUM_PARTIAL], p), count_text(t->sums[SUM_WARNING],
 									   w));
+	if (t->sums[SUM_UNREADABLE])
+		out_printf(&v->out, "%s files or folders could not be read: whether they are sound is not "
+			   "known\n", count_text(t->sums[SUM_UNREADABLE], n));
 	kinds_text(v, t);
 	also_text(v, t);
 	if (!bad && t->complete && !t->trouble)
@@ -127,8 +130,8 @@ int verify_summary(struct verify *v)
 
 	for (uint32_t i = 0; i < SUMS_MAX; i++)
 		t.sums[i] = v->walk.sums[i] + v->sums[i];
-	t.sums[SUM_TROUBLE] += v->walk.unreadable;
-	t.trouble = v->walk.trouble || t.sums[SUM_TROUBLE];
+	t.sums[SUM_UNREADABLE] += v->walk.unreadable;
+	t.trouble = v->walk.trouble || t.sums[SUM_UNREADABLE];
 	if (v->json)
 		summary_json(v, &t);
 	else if (!v->quiet && (t.sums[SUM_FILES] || !v->walk.trouble))

@@ -132,9 +132,10 @@ func objects(t testing.TB, lines string) []object {
 
 // report is what verify --json says.
 type report struct {
-	findings []object
-	summary  object
-	code     int
+	findings   []object
+	unreadable []object
+	summary    object
+	code       int
 }
 
 func verify(t testing.TB, args ...string) report {
@@ -149,10 +150,16 @@ func parseReport(t testing.TB, r result) report {
 	require.NotEmpty(t, all, r.stderr)
 	last := all[len(all)-1]
 	require.Equal(t, "summary", last.str("type"), "%s", r.stderr)
+	rep := report{summary: last, code: r.code}
 	for _, o := range all[:len(all)-1] {
+		if o.str("type") == "unreadable" {
+			rep.unreadable = append(rep.unreadable, o)
+			continue
+		}
 		require.Equal(t, "finding", o.str("type"))
+		rep.findings = append(rep.findings, o)
 	}
-	return report{all[:len(all)-1], last, r.code}
+	return rep
 }
 
 // kinds are the distinct findings of a report, sorted.

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package chunkctltest
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// lease takes a write lease on a file, as Samba does for a client's oplock: others can't open it.
+func lease(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = f.Close() })
+	_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK)
+	require.NoError(t, err)
+}
+
+// What can't be opened is not damaged: nothing is known about it, nobody is told to move it.
+func TestUnreadableIsNotDamaged(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		close func(*testing.T, string)
+		errno syscall.Errno
+		text  string
+	}{
+		{"a lease", lease, syscall.EAGAIN, "lease"},
+		{"no permission", func(t *testing.T, path string) { require.NoError(t, os.Chmod(path, 0)) }, syscall.EACCES, "Permission denied"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			x := smallStore(t)
+			closed, damaged := x.Path(x.Refs[0]), x.Path(x.Refs[1])
+			flip(500)(t, damaged)
+			c.close(t, closed)
+			for _, backend := range []string{"uring", "threads"} {
+				out := runUnprivileged(t, "verify", "--json", "--settle", "0", "--backend", backend, x.Dir())
+				r := parseReport(t, out)
+				require.Equal(t, exitTrouble, r.code)
+				require.Len(t, r.unreadable, 1)
+				u := r.unreadable[0]
+				require.Equal(t, []string{closed, x.Dir(), x.Refs[0].Path, x.Refs[0].Tenant},
+					[]string{u.str("path"), u.str("root"), u.str("file"), u.str("tenant")})
+				require.Equal(t, int64(c.errno), u.num("errno"))
+				require.Contains(t, u.str("detail"), c.text)
+				for _, f := range r.findings {
+					require.Equal(t, damaged, f.str("path"))
+				}
+				require.Equal(t, []int64{39, 1, 1}, []int64{r.summary.num("chunks"), r.summary.num("files_error"), r.summary.num("unreadable")})
+				require.False(t, r.summary["sound"].(bool))
+
+				text := runUnprivileged(t, "verify", "--settle", "0", x.Dir())
+				require.Equal(t, exitTrouble, text.code)
+				require.Contains(t, text.stdout, closed+": unreadable: ")
+				require.Contains(t, text.stdout, "1 files or folders could not be read")
+				require.Contains(t, text.stdout, "1 damaged files")
+				require.NotContains(t, text.stdout, "\nsound")
+
+				report := filepath.Join(t.TempDir(), "report.json")
+				write(t, report, []byte(out.stdout))
+				require.NoError(t, os.Chmod(filepath.Dir(filepath.Dir(report)), 0o755))
+				q := runUnprivileged(t, "quarantine", x.Dir(), "--from", report)
+				require.NotContains(t, q.stdout, x.Refs[0].Path)
+				require.Contains(t, q.stdout, "would move "+x.Refs[1].Path)
+			}
+			// nor does a report that was written when it could be read move it
+			report := filepath.Join(t.TempDir(), "older.json")
+			write(t, report, []byte(`{"type":"finding","kind":"bad_crc","root":`+strconv.Quote(x.Dir())+`,"file":`+strconv.Quote(x.Refs[0].Path)+"}\n"))
+			q := runUnprivileged(t, "quarantine", x.Dir(), "--from", report)
+			require.Equal(t, exitFindings, q.code)
+			require.Contains(t, q.stdout, "failed "+x.Refs[0].Path+": ")
+
+			for _, args := range [][]string{{"ls", x.Dir()}, {"cat", x.Dir()}, {"info", closed}, {"salvage", closed, "-o", "-"}, {"bench", "--rounds", "1", x.Dir()}} {
+				r := runUnprivileged(t, args...)
+				require.Equal(t, exitTrouble, r.code, "%v", args)
+				require.Contains(t, r.stderr, closed+": ", "%v", args)
+				require.Contains(t, r.stderr, c.text, "%v", args)
+			}
+		})
+	}
+}
+
+// A store that can't be opened, and one of which nothing can.
+func TestVerifyReadsNothing(t *testing.T) {
+	x := smallStore(t)
+	r := run(t, "verify", filepath.Join(x.Dir(), "nowhere"))
+	require.Equal(t, exitTrouble, r.code)
+	require.Contains(t, r.stderr, "No such file")
+	for _, ref := range x.Refs {
+		require.NoError(t, os.Chmod(x.Path(ref), 0))
+	}
+	v := parseReport(t, runUnprivileged(t, "verify", "--json", x.Dir()))
+	require.Equal(t, exitTrouble, v.code)
+	require.Empty(t, v.findings)
+	require.Equal(t, []int64{0, 40}, []int64{v.summary.num("chunks"), v.summary.num("unreadable")})
+	q := run(t, "quarantine", x.Dir(), "--from", "x", "--kinds", "unreadable")
+	require.Equal(t, exitTrouble, q.code)
+	require.Contains(t, q.stderr, "no such finding")
+}
