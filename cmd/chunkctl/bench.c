@@ -29,7 +29,7 @@ static const char help[] =
 "  --backend B      uring or threads only (default: both)\n"
 "  --json           one JSON object a measurement\n"
 "\n"
-"exit code: 0 done, 1 a chunk was damaged, 2 usage, input or output trouble\n"
+"exit code: 0 done, 1 a chunk was damaged, 2 usage, input or output trouble, or no chunk was found\n"
 "\n"
 "examples:\n"
 "  chunkctl bench /loki/chunks\n"
@@ -121,11 +121,12 @@ static bool collect(struct bench *b)
 	b->walk.arg = b;
 	b->walk.file = job_file;
 	walk_run(&b->walk);
-	if (b->walk.trouble)
+	if (b->walk.trouble || b->walk.empty)
 		return false;
 	if (b->n)
 		return true;
-	complain("%s: no chunks there", b->walk.args[0]);
+	complain("%s: none of its chunks can be measured: empty, or larger than --size or 64 MiB",
+		 b->walk.args[0]);
 	return false;
 }
 

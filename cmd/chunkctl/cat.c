@@ -34,8 +34,10 @@ static const char help[] =
 "                      Loki's answers\n"
 "  --limit N           stop after N lines\n"
 "  -0, --null          names in the list on standard input (-) end with NUL, not newline\n"
+"  --allow-empty       no chunk to read is no trouble (no line in them never is)\n"
 "\n"
-"exit code: 0, 1 lines were left out because of damage, 2 usage, input or output trouble\n"
+"exit code: 0, 1 lines were left out because of damage, 2 usage, input or output trouble, or an argument\n"
+"without a chunk to read\n"
 "\n"
 "examples:\n"
 "  chunkctl cat /loki/chunks/fake/34fed081c46c3eb5/MThlMzJlNmI1YTA6...\n"
@@ -45,7 +47,7 @@ static const char help[] =
 enum { OPT_MATCH = OPT_OWN, OPT_FORMAT, OPT_GREP, OPT_REGEX, OPT_DEDUP, OPT_LIMIT };
 
 static const struct option options[] = {
-	OPTIONS_HELP, OPTIONS_FILTER, OPTIONS_LIST,
+	OPTIONS_HELP, OPTIONS_FILTER, OPTIONS_LIST, OPTIONS_EMPTY,
 	{ "match", required_argument, NULL, OPT_MATCH },
 	{ "format", required_argument, NULL, OPT_FORMAT },
 	{ "timestamps", no_argument, NULL, 't' },
@@ -283,6 +285,9 @@ static bool take_option(struct cat *c, int opt, const char *value)
 	case 'v':
 		c->invert = true;
 		return true;
+	case OPT_EMPTY:
+		c->walk.allow_empty = true;
+		return true;
 	case OPT_DEDUP:
 		c->dedup = true;
 		return true;
@@ -316,8 +321,14 @@ static int run(struct cat *c)
 	const struct filter *f = &c->walk.filter;
 	uint64_t damaged, trouble;
 	struct merge *m;
+	bool nothing;
 
 	collect(c);
+	nothing = c->walk.empty != 0;
+	if (c->n == 0 && !c->walk.empty && !c->walk.allow_empty && !c->walk.trouble && !stopped()) {
+		complain("no stream is one that --match takes");
+		nothing = true;
+	}
 	m = merge_open(c->list, c->n, f->timed ? to_ns(f->since_ms) : INT64_MIN,
 		       f->timed ? to_ns(f->until_ms) : INT64_MAX);
 	print_all(c, m);
@@ -329,6 +340,8 @@ static int run(struct cat *c)
 	free(c->seen);
 	free(c->walk.filter.tenants);
 	matchers_free(&c->matchers);
+	if (nothing && !c->walk.allow_empty)
+		return out_end(&c->out, EXIT_TROUBLE);
 	if (trouble || c->trouble || c->walk.trouble || stopped())
 		return out_end(&c->out, EXIT_TROUBLE);
 	return out_end(&c->out, damaged ? EXIT_FINDINGS : EXIT_SOUND);

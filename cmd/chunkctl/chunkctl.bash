@@ -30,14 +30,14 @@ _chunkctl()
 		return
 	fi
 	case $command in
-	verify) options="--deep --json $filter --rate-limit --bypass-cache --jobs --backend --state --settle --null --quiet" ;;
-	ls) options="--match $filter --sort --reverse --totals --json --jobs --null" ;;
-	cat) options="--match $filter --format --timestamps --grep --regex --ignore-case --invert --dedup --limit --null" ;;
-	info) options="--json --null" ;;
+	verify) options="--deep --json $filter --rate-limit --bypass-cache --jobs --backend --state --settle --null --quiet --allow-empty" ;;
+	ls) options="--match $filter --sort --reverse --totals --json --jobs --null --allow-empty" ;;
+	cat) options="--match $filter --format --timestamps --grep --regex --ignore-case --invert --dedup --limit --null --allow-empty" ;;
+	info) options="--json --null --allow-empty" ;;
 	salvage) options="--output --format --timestamps" ;;
-	quarantine) options="--from --partial --kinds --restore --yes --json" ;;
+	quarantine) options="--from --partial --kinds --restore --yes --json --allow-empty" ;;
 	bench) options="$filter --files --size --batch --rounds --backend --json" ;;
-	doctor) options="--sample --json" ;;
+	doctor) options="--sample --json --allow-empty" ;;
 	esac
 	if [[ $cur == -* ]]; then
 		COMPREPLY=($(compgen -W "$options --help" -- "$cur"))

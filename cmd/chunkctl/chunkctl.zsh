@@ -27,29 +27,29 @@ _chunkctl() {
 	(( CURRENT-- ))
 	case $command in
 	verify)
-		_arguments -S $filter --deep --json --bypass-cache --quiet --null \
+		_arguments -S $filter --deep --json --bypass-cache --quiet --null --allow-empty \
 			'--rate-limit=[MB a second]:MB:' '--jobs=:number:' \
 			'--backend=:back-end:(auto uring threads)' '--state=:file:_files' \
 			'--settle=:seconds:' '*:store:_files' ;;
 	ls)
-		_arguments -S $filter '--match=[label matchers]:matchers:' --reverse --json --null \
+		_arguments -S $filter '--match=[label matchers]:matchers:' --reverse --json --null --allow-empty \
 			'--sort=:key:(from through size entries tenant stream)' \
 			'--totals=:key:(none tenant stream codec day)' '--jobs=:number:' '*:store:_files' ;;
 	cat)
 		_arguments -S $filter '--match=[label matchers]:matchers:' '--format=:format:(raw json logfmt)' \
 			--timestamps '--grep=:text:' '--regex=:expression:' --ignore-case --invert --dedup \
-			'--limit=:lines:' --null '*:store:_files' ;;
-	info) _arguments -S --json --null '*:file:_files' ;;
+			'--limit=:lines:' --null --allow-empty '*:store:_files' ;;
+	info) _arguments -S --json --null --allow-empty '*:file:_files' ;;
 	salvage)
 		_arguments -S '--output=:new file:_files' '--format=:format:(raw json logfmt)' --timestamps \
 			':file:_files' ;;
 	quarantine)
-		_arguments -S '--from=:report:_files' --partial '--kinds=:findings:' --restore --yes --json \
+		_arguments -S '--from=:report:_files' --partial '--kinds=:findings:' --restore --yes --json --allow-empty \
 			':store:_files -/' ;;
 	bench)
 		_arguments -S $filter '--files=:number:' '--size=:MB:' '--batch=:number:' '--rounds=:number:' \
 			'--backend=:back-end:(uring threads)' --json ':store:_files -/' ;;
-	doctor) _arguments -S '--sample=:number:' --json ':store:_files -/' ;;
+	doctor) _arguments -S '--sample=:number:' --json --allow-empty ':store:_files -/' ;;
 	esac
 }
 

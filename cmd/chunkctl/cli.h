@@ -20,13 +20,14 @@ int cmd_doctor(int argc, char **argv);
 
 /* Options that several commands have; the values are above any character's. */
 enum {
-	OPT_TENANT = 256, OPT_SINCE, OPT_UNTIL, OPT_JOBS, OPT_JSON, OPT_BACKEND, OPT_QUIET,
+	OPT_TENANT = 256, OPT_SINCE, OPT_UNTIL, OPT_JOBS, OPT_JSON, OPT_BACKEND, OPT_QUIET, OPT_EMPTY,
 	OPT_OWN /* a command's own count from here */
 };
 #define OPTIONS_HELP	{ "help", no_argument, NULL, 'h' }
 #define OPTIONS_FILTER	{ "tenant", required_argument, NULL, OPT_TENANT }, \
 			{ "since", required_argument, NULL, OPT_SINCE }, \
 			{ "until", required_argument, NULL, OPT_UNTIL }
+#define OPTIONS_EMPTY	{ "allow-empty", no_argument, NULL, OPT_EMPTY }
 #define OPTIONS_LIST	{ "null", no_argument, NULL, '0' }
 
 /* 1: not one of these; 0: taken; -1: a bad value, complained of. */

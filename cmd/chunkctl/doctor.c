@@ -29,8 +29,9 @@ static const char help[] =
 "\n"
 "  --sample N   look at the sizes of at most so many chunks (default 100000)\n"
 "  --json       one JSON object a line\n"
+"  --allow-empty  no chunk there is no trouble: a store that is to be\n"
 "\n"
-"exit code: 0 all well, 1 something should change, 2 usage, input or output trouble\n"
+"exit code: 0 all well, 1 something should change, 2 usage, input or output trouble, or no chunk was found\n"
 "\n"
 "example:\n"
 "  chunkctl doctor /loki/chunks\n";
@@ -38,7 +39,7 @@ static const char help[] =
 enum { OPT_SAMPLE = OPT_OWN };
 
 static const struct option options[] = {
-	OPTIONS_HELP,
+	OPTIONS_HELP, OPTIONS_EMPTY,
 	{ "sample", required_argument, NULL, OPT_SAMPLE },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ NULL, 0, NULL, 0 },
@@ -301,8 +302,8 @@ static void check_chunks(struct doctor *d)
 	d->walk.file = job_file;
 	walk_run(&d->walk);
 	if (!d->chunks) {
-		say(d, CHANGE, "chunks", "is it the directory of storage_config.filesystem?",
-		    "none in %s", d->dir);
+		say(d, d->walk.allow_empty ? INFO : CHANGE, "chunks",
+		    "is it the directory of storage_config.filesystem?", "none in %s", d->dir);
 		return;
 	}
 	check_sizes(d);
@@ -372,7 +373,7 @@ static int run(struct doctor *d)
 		out_printf(&d->out, d->warnings ? "%llu things should change\n" : "all well\n",
 			   (unsigned long long)d->warnings);
 	}
-	if (stopped() || d->trouble || d->walk.trouble)
+	if (stopped() || d->trouble || d->walk.trouble || (d->walk.empty && !d->walk.allow_empty))
 		return out_end(&d->out, EXIT_TROUBLE);
 	return out_end(&d->out, d->warnings ? EXIT_FINDINGS : EXIT_SOUND);
 }
@@ -388,6 +389,8 @@ int cmd_doctor(int argc, char **argv)
 			return print_help(help);
 		if (opt == OPT_JSON)
 			d.json = true;
+		else if (opt == OPT_EMPTY)
+			d.walk.allow_empty = true;
 		else if (opt != OPT_SAMPLE ||
 			 !parse_u64("sample", optarg, 1, UINT64_MAX, &d.sample))
 			return bad_usage();

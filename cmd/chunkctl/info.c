@@ -20,22 +20,24 @@ static const char help[] =
 "\n"
 "  --json       one JSON object a file\n"
 "  -0, --null   names in the list on standard input (-) end with NUL, not newline\n"
+"  --allow-empty  a list without a name is no trouble\n"
 "\n"
-"exit code: 0 sound, 1 findings, 2 usage, input or output trouble\n"
+"exit code: 0 sound, 1 findings, 2 usage, input or output trouble, or a list without a name\n"
 "\n"
 "examples:\n"
 "  chunkctl info /loki/chunks/fake/34fed081c46c3eb5/MThlMzJlNmI1YTA6...\n"
-"  chunkctl verify --json DIR | jq -r 'select(.type==\"finding\").path' | sort -u | chunkctl info -\n";
+"  chunkctl verify --json DIR | jq -r 'select(.type==\"finding\").path' | sort -u |\n"
+"    chunkctl info --allow-empty -\n";
 
 static const struct option options[] = {
-	OPTIONS_HELP, OPTIONS_LIST,
+	OPTIONS_HELP, OPTIONS_LIST, OPTIONS_EMPTY,
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ NULL, 0, NULL, 0 },
 };
 
 struct info { /* the command */
 	struct out     out;
-	bool           json, colours, nul;
+	bool           json, colours, nul, allow_empty;
 	struct scratch *scratch;
 	int            code;
 };
@@ -322,14 +324,23 @@ static void do_stdin(struct info *in)
 	char *name = NULL;
 	size_t cap = 0;
 	ssize_t n;
+	bool any = false;
 
 	while (!stopped() && (n = getdelim(&name, &cap, end, stdin)) > 0) {
 		if (name[n - 1] == end)
 			name[--n] = '\0';
 		if (n)
 			do_file(in, name);
+		any |= n != 0;
 	}
 	free(name);
+	if (ferror(stdin) && !stopped()) { /* ^C interrupts the read */
+		complain_errno(errno, "reading standard input");
+		in->code = EXIT_TROUBLE;
+	} else if (!any && !in->allow_empty && !stopped()) {
+		complain("standard input names no file");
+		in->code = EXIT_TROUBLE;
+	}
 }
 
 int cmd_info(int argc, char **argv)
@@ -342,6 +353,8 @@ int cmd_info(int argc, char **argv)
 			return print_help(help);
 		if (opt == '0')
 			in.nul = true;
+		else if (opt == OPT_EMPTY)
+			in.allow_empty = true;
 		else if (opt == OPT_JSON)
 			in.json = true;
 		else

@@ -34,8 +34,10 @@ static const char help[] =
 "  --json              one JSON object a line\n"
 "  --jobs N            how many files at a time (default: CPUs, 8 to 16)\n"
 "  -0, --null          names in the list on standard input (-) end with NUL, not newline\n"
+"  --allow-empty       no chunk to list is no trouble\n"
 "\n"
-"exit code: 0, 1 some chunks can't be told because they are damaged, 2 usage, input or output trouble\n"
+"exit code: 0, 1 some chunks can't be told because they are damaged, 2 usage, input or output trouble, or\n"
+"an argument without a chunk to list\n"
 "\n"
 "examples:\n"
 "  chunkctl ls --since 6h --match '{namespace=\"shop\"}' /loki/chunks\n"
@@ -45,7 +47,7 @@ static const char help[] =
 enum { OPT_MATCH = OPT_OWN, OPT_SORT, OPT_REVERSE, OPT_TOTALS };
 
 static const struct option options[] = {
-	OPTIONS_HELP, OPTIONS_FILTER, OPTIONS_LIST,
+	OPTIONS_HELP, OPTIONS_FILTER, OPTIONS_LIST, OPTIONS_EMPTY,
 	{ "match", required_argument, NULL, OPT_MATCH },
 	{ "sort", required_argument, NULL, OPT_SORT },
 	{ "reverse", no_argument, NULL, OPT_REVERSE },
@@ -76,7 +78,7 @@ struct ls {
 	pthread_mutex_t mu;
 	struct row     *rows; /* mu */
 	size_t          n_rows, cap_rows;
-	uint64_t        damaged, trouble, files; /* atomic */
+	uint64_t        damaged, trouble, files, listed; /* atomic */
 };
 
 struct job {
@@ -271,6 +273,7 @@ static void job_file(void *arg, const struct found *f)
 	__atomic_add_fetch(&ls->files, 1, __ATOMIC_RELAXED);
 	if (ls->matchers.n && (!p.meta || !matchers_take(&ls->matchers, &j->s->meta)))
 		return;
+	__atomic_add_fetch(&ls->listed, 1, __ATOMIC_RELAXED);
 	if (p.reason != CR_REASON_NONE)
 		__atomic_add_fetch(&ls->damaged, 1, __ATOMIC_RELAXED);
 	if (ls->totals.by) {
@@ -328,6 +331,9 @@ static bool take_option(struct ls *ls, int opt, const char *value)
 	case '0':
 		ls->walk.nul = true;
 		return true;
+	case OPT_EMPTY:
+		ls->walk.allow_empty = true;
+		return true;
 	case OPT_JSON:
 		ls->json = true;
 		return true;
@@ -352,8 +358,23 @@ static bool take_option(struct ls *ls, int opt, const char *value)
 	return filter_option(&ls->walk.filter, opt, value) == 0;
 }
 
+/* Nothing was listed though the walk found chunks. */
+static bool tell_nothing(const struct ls *ls)
+{
+	if (ls->listed || ls->walk.empty || ls->walk.allow_empty || ls->trouble || stopped())
+		return false;
+	if (ls->files)
+		complain("no stream of these %llu chunks is one that --match takes",
+			 (unsigned long long)ls->files);
+	else
+		complain("no chunk is left: all were deleted meanwhile");
+	return true;
+}
+
 static int run(struct ls *ls)
 {
+	bool nothing;
+
 	ls->walk.arg = ls;
 	ls->walk.open = job_open;
 	ls->walk.file = job_file;
@@ -377,7 +398,8 @@ static int run(struct ls *ls)
 	matchers_free(&ls->matchers);
 	if (stopped() && !ls->out.err)
 		complain("interrupted: this is not everything");
-	if (stopped() || ls->trouble || ls->walk.trouble)
+	nothing = tell_nothing(ls) || (ls->walk.empty && !ls->walk.allow_empty);
+	if (stopped() || nothing || ls->trouble || ls->walk.trouble)
 		return out_end(&ls->out, EXIT_TROUBLE);
 	return out_end(&ls->out, ls->damaged ? EXIT_FINDINGS : EXIT_SOUND);
 }

@@ -39,9 +39,10 @@ static const char help[] =
 "  --restore[=NAME] put files back: all, or those of one quarantine (a name in .chunkctl-quarantine)\n"
 "  --yes            do it\n"
 "  --json           one JSON object a file and one summary in the end\n"
+"  --allow-empty    an empty report, one of another store only, and nothing to restore are no trouble\n"
 "\n"
-"exit code: 0 done (or nothing to do), 1 some files could not be moved, 2 usage, input or output\n"
-"trouble\n"
+"exit code: 0 done (or the report has nothing to move), 1 some files could not be moved, 2 usage, input or\n"
+"output trouble, an empty report or one of another store only, or nothing in quarantine to restore\n"
 "\n"
 "examples:\n"
 "  chunkctl verify --json /loki/chunks > report.json\n"
@@ -52,7 +53,7 @@ static const char help[] =
 enum { OPT_FROM = OPT_OWN, OPT_PARTIAL, OPT_KINDS, OPT_RESTORE, OPT_YES };
 
 static const struct option options[] = {
-	OPTIONS_HELP,
+	OPTIONS_HELP, OPTIONS_EMPTY,
 	{ "from", required_argument, NULL, OPT_FROM },
 	{ "partial", no_argument, NULL, OPT_PARTIAL },
 	{ "kinds", required_argument, NULL, OPT_KINDS },
@@ -69,7 +70,7 @@ struct quarantine {
 	char       *real;      /* dir, resolved */
 	int         dir_fd;
 	const char *from, *restore;
-	bool        restoring, yes, json, partial;
+	bool        restoring, yes, json, partial, allow_empty;
 	bool        own_kinds;
 	struct suspects suspects;
 	struct out  out;
@@ -405,7 +406,7 @@ static bool restore_all(struct quarantine *q)
 
 	if (fd < 0 && errno == ENOENT) {
 		complain("nothing is in quarantine in %s", q->dir);
-		return true;
+		return q->allow_empty;
 	}
 	if (fd < 0 || !(all = fdopendir(fd))) {
 		complain_errno(errno, "%s/" QUARANTINE_DIR, q->dir);
@@ -458,6 +459,16 @@ static void summary(struct quarantine *q)
 	bytes_free(&b);
 }
 
+/* A report of nothing moves nothing, but not because all is well. */
+static bool report_is_ours(const struct quarantine *q)
+{
+	const struct suspects *s = &q->suspects;
+
+	if (s->lines == 0)
+		complain("%s: the report is empty: did chunkctl verify --json run?", q->from);
+	return s->lines && (s->n || !s->foreign); /* of foreign ones was complained */
+}
+
 static int run(struct quarantine *q)
 {
 	bool ok = true;
@@ -474,7 +485,8 @@ static int run(struct quarantine *q)
 		default_kinds(q);
 		q->suspects.dir = q->dir;
 		q->suspects.real = q->real;
-		ok = suspects_read(&q->suspects, q->from);
+		ok = suspects_read(&q->suspects, q->from) &&
+		     (q->allow_empty || report_is_ours(q));
 		for (size_t i = 0; ok && i < q->suspects.n && !stopped(); i++)
 			do_file(q, q->suspects.files[i]);
 	}
@@ -505,6 +517,9 @@ static bool take_option(struct quarantine *q, int opt, const char *value)
 		complain("--restore=%s: the name of a folder in " QUARANTINE_DIR " is wanted",
 			 value);
 		return false;
+	case OPT_EMPTY:
+		q->allow_empty = true;
+		return true;
 	case OPT_YES:
 		q->yes = true;
 		return true;

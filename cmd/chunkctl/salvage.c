@@ -32,7 +32,8 @@ static const char help[] =
 "                      structured metadata, where they are whole\n"
 "  -t, --timestamps    raw: begin each line with its time\n"
 "\n"
-"exit code: 0 everything was saved, 1 something is lost, 2 usage, input or output trouble\n"
+"exit code: 0 everything was saved, 1 something is lost, 2 usage, input or output trouble, or FILE is no\n"
+"chunk: neither its name nor anything in it is a chunk's\n"
 "\n"
 "examples:\n"
 "  chunkctl salvage /loki/chunks/fake/34fed081c46c3eb5/MThlMzJlNmI1YTA6... -o lines.txt\n"
@@ -353,14 +354,22 @@ static int close_output(struct salvage *v, int code)
 static int run(struct salvage *v)
 {
 	int err = file_read(AT_FDCWD, v->path, true, &v->file, NULL), code;
+	struct key key;
 	bool lost;
 
 	if (err) {
 		complain_errno(err, "%s", v->path);
 		return EXIT_TROUBLE;
 	}
-	if (!open_output(v))
+	if (!find_magic(v, start(v)) && !key_of_path(v->path, &key)) {
+		complain("%s: it is no chunk: neither its name nor anything in it is a chunk's", v->path);
+		bytes_free(&v->file);
 		return EXIT_TROUBLE;
+	}
+	if (!open_output(v)) {
+		bytes_free(&v->file);
+		return EXIT_TROUBLE;
+	}
 	v->s = scratch_get();
 	save(v);
 	lost = v->lost_blocks || v->unknown_loss;

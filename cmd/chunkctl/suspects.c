@@ -86,7 +86,7 @@ static const char *path_in_store(struct suspects *s, struct line *l, struct byte
 	return inner && path_is_inner(inner) ? inner : NULL;
 }
 
-static void take_line(struct suspects *s, struct line *l, struct bytes *whole, uint64_t *foreign)
+static void take_line(struct suspects *s, struct line *l, struct bytes *whole)
 {
 	enum finding_kind kind;
 	const char *inner;
@@ -98,7 +98,7 @@ static void take_line(struct suspects *s, struct line *l, struct bytes *whole, u
 	if (inner)
 		file_keep(s, inner);
 	else
-		++*foreign;
+		s->foreign++;
 }
 
 static int by_text(const void *a, const void *b)
@@ -127,7 +127,6 @@ bool suspects_read(struct suspects *s, const char *from)
 	FILE *f = strcmp(from, "-") == 0 ? stdin : fopen(from, "re");
 	struct bytes whole = { 0 };
 	struct line l = { 0 };
-	uint64_t number = 0, foreign = 0;
 	char *text = NULL;
 	size_t cap = 0;
 	ssize_t n;
@@ -138,21 +137,21 @@ bool suspects_read(struct suspects *s, const char *from)
 		return false;
 	}
 	while (ok && (n = getline(&text, &cap, f)) > 0) {
-		number++;
+		s->lines++;
 		ok = (size_t)n <= REPORT_LINE_MAX && read_line(text, (size_t)n, &l);
 		if (ok)
-			take_line(s, &l, &whole, &foreign);
+			take_line(s, &l, &whole);
 		else
 			complain("%s: line %llu is not of a report; write one with chunkctl verify --json",
-				 from, (unsigned long long)number);
+				 from, (unsigned long long)s->lines);
 	}
 	if (ferror(f)) {
 		complain_errno(errno, "%s", from);
 		ok = false;
 	}
-	if (foreign)
+	if (s->foreign)
 		complain("%llu findings of the report are about files that are not in %s",
-			 (unsigned long long)foreign, s->dir);
+			 (unsigned long long)s->foreign, s->dir);
 	if (f != stdin)
 		fclose(f);
 	free(text);

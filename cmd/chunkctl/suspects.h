@@ -12,6 +12,7 @@ struct suspects {
 	/* out */
 	char      **files;                /* relative to dir, each once, sorted */
 	size_t      n, cap;
+	uint64_t    lines, foreign;       /* of the report; findings about files that are not in dir */
 };
 
 /* Complains and returns false where `from` ("-": standard input) is no report or can't be read. */

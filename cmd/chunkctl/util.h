@@ -6,7 +6,7 @@
  *	                     verify_summary.c, state.c), ls.c (totals.c), cat.c (merge.c), info.c,
  *	                     salvage.c, quarantine.c (suspects.c), bench.c, doctor.c
  *	files of a store     walk.c (walk_list.c, walk_job.c, walk_count.c,
- *	                     walk_foreign.c, names.c): folders into
+ *	                     walk_foreign.c, walk_empty.c, names.c): folders into
  *	                     chunks; scan.c: batches of chunks through cr_batch_read; key.c: names
  *	one chunk            chunk.c meta.c entries.c: what is in it; peek.c: from its two ends;
  *	                     check.c check_deep.c findings.c: what is wrong with it

@@ -37,19 +37,21 @@ static const char help[] =
 "                      (default 5 seconds; 0: judge at once)\n"
 "  -0, --null          names in the list on standard input (-) end with NUL, not newline\n"
 "  --quiet             no progress, no summary: only findings\n"
+"  --allow-empty       no chunk to check is no trouble: of a new store, or of a list that may be empty\n"
 "\n"
-"exit code: 0 sound, 1 findings, 2 usage, input or output trouble, or interrupted\n"
+"exit code: 0 sound, 1 findings, 2 usage, input or output trouble, interrupted, or an argument without a\n"
+"chunk to check\n"
 "\n"
 "examples:\n"
 "  chunkctl verify /loki/chunks\n"
 "  chunkctl verify --deep --json /loki/chunks > report.json\n"
 "  chunkctl verify --rate-limit 100 --bypass-cache --state /tmp/verify.state /loki/chunks\n"
-"  find /loki/chunks -newer stamp -type f -print0 | chunkctl verify -0 -\n";
+"  find /loki/chunks -newer stamp -type f -print0 | chunkctl verify --allow-empty -0 -\n";
 
 enum { OPT_DEEP = OPT_OWN, OPT_RATE, OPT_BYPASS, OPT_STATE, OPT_SETTLE };
 
 static const struct option options[] = {
-	OPTIONS_HELP, OPTIONS_FILTER, OPTIONS_LIST,
+	OPTIONS_HELP, OPTIONS_FILTER, OPTIONS_LIST, OPTIONS_EMPTY,
 	{ "deep", no_argument, NULL, OPT_DEEP },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "rate-limit", required_argument, NULL, OPT_RATE },
@@ -275,6 +277,9 @@ static bool take_option(struct verify *v, int opt, const char *value, const char
 		return true;
 	case OPT_QUIET:
 		v->quiet = v->walk.quiet = true;
+		return true;
+	case OPT_EMPTY:
+		v->walk.allow_empty = true;
 		return true;
 	case OPT_BYPASS:
 		v->scan.bypass = true;

@@ -8,8 +8,16 @@ struct totals {
 	double   seconds;
 	bool     complete;
 	bool     trouble;  /* something could not be read */
+	bool     nothing;  /* an argument, or all of them, had no chunk to check */
 	uint32_t unsettled;
 };
+
+/* Nothing checked is not sound, unless that was expected. */
+static bool is_sound(const struct verify *v, const struct totals *t)
+{
+	return t->complete && !t->trouble && !t->sums[SUM_FINDINGS] &&
+	       (!t->nothing || v->walk.allow_empty);
+}
 
 static void summary_json(struct verify *v, const struct totals *t)
 {
@@ -26,12 +34,13 @@ static void summary_json(struct verify *v, const struct totals *t)
 	json_open(&b, NULL, '{');
 	json_string(&b, "type", "summary");
 	json_bool(&b, "complete", t->complete);
-	json_bool(&b, "sound", t->complete && !t->trouble && !t->sums[SUM_FINDINGS]);
+	json_bool(&b, "sound", is_sound(v, t));
 	for (size_t i = 0; i < LEN(fields); i++)
 		json_u64(&b, fields[i].name, t->sums[fields[i].sum]);
 	json_u64(&b, "busy", v->busy);
 	json_u64(&b, "filtered", v->walk.filtered);
 	json_u64(&b, "passed_over", v->walk.passed_over);
+	json_u64(&b, "empty", v->walk.empty);
 	json_open(&b, "kinds", '{');
 	for (uint32_t k = 1; k < FINDING_COUNT; k++)
 		if (t->sums[SUM_KIND + k])
@@ -110,12 +119,16 @@ static void summary_text(struct verify *v, const struct totals *t)
 			   "known\n", count_text(t->sums[SUM_UNREADABLE], n));
 	kinds_text(v, t);
 	also_text(v, t);
-	if (!bad && t->complete && !t->trouble)
-		out_string(&v->out, "sound\n");
+	if (is_sound(v, t))
+		out_string(&v->out, t->sums[SUM_FILES] ? "sound\n" : "nothing to check\n");
+	else if (t->nothing && t->complete)
+		out_string(&v->out, t->sums[SUM_FILES] ?
+			   "not everything was checked: an argument has no chunk to check\n" :
+			   "no chunk was checked\n");
 	if (!t->complete && v->state.path)
 		out_printf(&v->out, "the same command goes on where it stopped (%s)\n",
 			   v->state.path);
-	else if (t->sums[SUM_ERROR])
+	else if (t->sums[SUM_ERROR] && t->sums[SUM_FILES])
 		out_string(&v->out,
 			   "next: chunkctl info FILE says where a file is damaged, chunkctl "
 				    "salvage FILE -o NEW\n"
@@ -132,11 +145,14 @@ int verify_summary(struct verify *v)
 		t.sums[i] = v->walk.sums[i] + v->sums[i];
 	t.sums[SUM_UNREADABLE] += v->walk.unreadable;
 	t.trouble = v->walk.trouble || t.sums[SUM_UNREADABLE];
+	t.nothing = v->walk.empty || !(t.sums[SUM_FILES] + v->busy);
+	if (t.nothing && t.complete && !t.trouble && !v->walk.empty && !v->walk.allow_empty)
+		complain("no chunk was checked: all were deleted meanwhile");
 	if (v->json)
 		summary_json(v, &t);
 	else if (!v->quiet && (t.sums[SUM_FILES] || !v->walk.trouble))
 		summary_text(v, &t);
-	if (!t.complete || t.trouble)
+	if (!t.complete || t.trouble || (t.nothing && !v->walk.allow_empty))
 		return EXIT_TROUBLE;
 	return t.sums[SUM_FINDINGS] ? EXIT_FINDINGS : EXIT_SOUND;
 }

@@ -226,13 +226,18 @@ static struct walk_inner *inner_open(struct walk *w)
 	pthread_cond_init(&in->room, NULL);
 	pthread_cond_init(&in->found, NULL);
 	in->roots = mem_zero((w->n_args + 1) * sizeof(*in->roots));
+	in->tallies = mem_zero((w->n_args + 1) * sizeof(*in->tallies));
+	in->judged_from = w->state && w->state->resumed ? w->state->at.root + 1 : 0;
 	in->files = (struct root){ .path = "/", .no = ROOTS_MAX,
 				   .fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC) };
 	in->done = w->state ? w->state->names : 0;
 	__atomic_store_n(&w->inner, in, __ATOMIC_RELEASE);
-	for (uint32_t i = 0; i < w->n_args; i++)
-		if (strcmp(w->args[i], "-") != 0 && !walk_is_file(w->args[i]))
+	for (uint32_t i = 0; i < w->n_args; i++) {
+		if (strcmp(w->args[i], "-") == 0 || walk_is_file(w->args[i]))
+			in->lists = true;
+		else
 			root_open(w, w->args[i]);
+	}
 	return in;
 }
 
@@ -262,9 +267,11 @@ void walk_run(struct walk *w)
 	w->finished = !stopped();
 	while (in->oldest) /* unfinished: its sums count for this run only */
 		window_pop(w);
+	walk_tell_empty(w);
 	for (uint32_t i = 0; i < in->n_roots; i++)
 		close(in->roots[i].fd);
 	close(in->files.fd);
 	free(in->roots);
+	free(in->tallies);
 	walk_tell_passed_over(w);
 }

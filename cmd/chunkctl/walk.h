@@ -60,6 +60,7 @@ struct walk {
 	uint32_t       n_args;
 	bool           nul;   /* that list ends its names with NUL, not newline */
 	bool           quiet; /* no word on what was passed over */
+	bool           allow_empty; /* no word on arguments without a chunk */
 	struct filter  filter;
 	uint32_t       jobs;
 	struct state  *state; /* or NULL */
@@ -70,6 +71,7 @@ struct walk {
 	void         (*unit_end)(void *job); /* returns when all files it was given are finished; or NULL */
 	void         (*close)(void *job);    /* or NULL */
 	/* out, final after walk_run() */
+	uint64_t       empty;    /* arguments without a chunk, or none that the filter takes; complained of */
 	uint64_t       filtered; /* chunks that the filter left out */
 	bool           trouble;  /* an argument or a folder could not be read; it was complained of */
 	uint64_t       unreadable; /* folders of the store that could not be read; complained of */

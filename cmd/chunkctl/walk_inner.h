@@ -7,6 +7,7 @@
  *	walk_job.c    the jobs: units into files, each told what it is
  *	walk_count.c  how many names there are, for the progress
  *	walk_foreign.c  folders that are not the store's
+ *	walk_empty.c  arguments without a chunk
  *
  * The lister (the calling thread) reads the store directory and the tenants' folders. What it finds
  * it cuts into units: some files, or some folders of streams, which the jobs list themselves. Both
@@ -47,6 +48,10 @@ struct unit {
 	struct unit       *next;
 };
 
+struct tally { /* of one argument's chunks; atomic */
+	uint64_t taken, filtered;
+};
+
 struct walk_inner {
 	pthread_mutex_t mu;
 	pthread_cond_t  room, found;     /* for the lister, for the jobs */
@@ -60,6 +65,9 @@ struct walk_inner {
 	struct root     files;           /* of single files */
 	struct bytes    passed_over;     /* the first of them, for a message */
 	uint32_t        n_roots;
+	struct tally   *tallies;         /* of the roots, and behind them that of single files */
+	uint32_t        judged_from;     /* roots before were looked at by an earlier run, or in part */
+	bool            lists;           /* an argument is no folder */
 };
 
 /* Nothing more is to be begun. */
@@ -92,6 +100,8 @@ struct walk_job { /* one thread's */
  * walk passes it over, as Loki and chunkring do. */
 bool walk_pass_over(struct walk *w, const struct root *root, const char *name, int err);
 void walk_tell_passed_over(struct walk *w); /* one message, in the end */
+
+void walk_tell_empty(struct walk *w); /* counts and complains, in the end */
 
 void walk_do_unit(struct walk_job *j, struct unit *u);
 

@@ -23,9 +23,16 @@ static void tell(struct walk_job *j, struct unit *u, enum found_kind kind, const
 	struct found f = { .kind = kind, .root = u->root, .path = bytes_string(&j->path),
 			   .key = key, .err = err, .sums = u->sums };
 
-	if (kind == FOUND_CHUNK && key && !filter_takes(&j->walk->filter, key)) {
-		__atomic_add_fetch(&j->walk->filtered, 1, __ATOMIC_RELAXED);
-		return;
+	if (kind == FOUND_CHUNK) {
+		uint32_t no = u->root->no == ROOTS_MAX ? j->walk->n_args : u->root->no;
+		struct tally *t = &j->walk->inner->tallies[no];
+
+		if (key && !filter_takes(&j->walk->filter, key)) {
+			__atomic_add_fetch(&t->filtered, 1, __ATOMIC_RELAXED);
+			__atomic_add_fetch(&j->walk->filtered, 1, __ATOMIC_RELAXED);
+			return;
+		}
+		__atomic_add_fetch(&t->taken, 1, __ATOMIC_RELAXED);
 	}
 	j->walk->file(j->arg, &f);
 }
