@@ -362,7 +362,7 @@ static int run(struct bench *b)
 		complain("%llu reads found a damaged chunk; chunkctl verify says which",
 			 (unsigned long long)b->bad);
 	if (b->unreadable)
-		complain("%llu times something could not be read: the figures are not of all chunks",
+		complain("%llu times something could not be read: the figures lack it",
 			 (unsigned long long)b->unreadable);
 	for (size_t i = 0; i < b->n; i++)
 		free(b->list[i].path);

@@ -20,7 +20,7 @@ static const char help[] =
 "damaged blocks are left out with a warning; the rest is printed.\n"
 "\n"
 "  --match '{M}'       only streams with these labels, as in LogQL: {job=\"x\", pod=~\"y.*\"}\n"
-"                      (regular expressions are POSIX extended)\n"
+"                      (regular expressions are POSIX extended); other names in quotes: {\"k8s.pod\"=\"x\"}\n"
 "  --tenant NAME       only this tenant (repeatable)\n"
 "  --since, --until T  only lines in between: 2024-03-12T10:00:00Z, 36h, 1710237600\n"
 "  --format F          raw (default), json (one object a line) or logfmt; these two with labels and\n"

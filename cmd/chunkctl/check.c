@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "quote.h"
 #include "../../c/src/bytes.h"
 #include "../../c/src/snappy_frame.h"
 
@@ -182,6 +183,22 @@ static bool frames_go_on(const struct look *l, size_t json_end)
 	return w.pos < w.src_bytes;
 }
 
+#define TENANT_SHOWN_MAX 50u /* bytes of each in the detail */
+
+static void tenants_differ(struct look *l, const struct meta *m)
+{
+	uint32_t has = m->tenant_bytes, said = l->key->tenant_bytes;
+	struct bytes text = { 0 };
+
+	bytes_adds(&text, "tenant ");
+	text_quote(&text, m->text.p ? m->text.p + m->tenant : "",
+		   has < TENANT_SHOWN_MAX ? has : TENANT_SHOWN_MAX);
+	bytes_adds(&text, ", the name says ");
+	text_quote(&text, l->key->tenant, said < TENANT_SHOWN_MAX ? said : TENANT_SHOWN_MAX);
+	finding_add(l->out, FINDING_WRONG_KEY, l->chunk.frames_off, -1, "%s", bytes_string(&text));
+	bytes_free(&text);
+}
+
 static void compare_key(struct look *l, const struct meta *m)
 {
 	const struct key *k = l->key;
@@ -190,9 +207,7 @@ static void compare_key(struct look *l, const struct meta *m)
 
 	if (m->tenant_bytes != k->tenant_bytes ||
 	    memcmp(m->text.p ? m->text.p + m->tenant : "", k->tenant, k->tenant_bytes) != 0)
-		finding_add(l->out, FINDING_WRONG_KEY, at, -1, "tenant %.*s, the name says %s",
-			    (int)(m->tenant_bytes < 64 ? m->tenant_bytes : 64),
-			    m->text.p ? m->text.p + m->tenant : "", k->tenant);
+		tenants_differ(l, m);
 	if (m->fingerprint != k->fingerprint)
 		finding_add(l->out, FINDING_WRONG_KEY, at, -1, "stream %llx, the name says %llx",
 			    (unsigned long long)m->fingerprint, (unsigned long long)k->fingerprint);

@@ -20,7 +20,8 @@ int cmd_doctor(int argc, char **argv);
 
 /* Options that several commands have; the values are above any character's. */
 enum {
-	OPT_TENANT = 256, OPT_SINCE, OPT_UNTIL, OPT_JOBS, OPT_JSON, OPT_BACKEND, OPT_QUIET, OPT_EMPTY,
+	OPT_TENANT = 256, OPT_SINCE, OPT_UNTIL, OPT_JOBS, OPT_JSON, OPT_BACKEND, OPT_QUIET,
+	OPT_EMPTY,
 	OPT_OWN /* a command's own count from here */
 };
 #define OPTIONS_HELP	{ "help", no_argument, NULL, 'h' }

@@ -18,6 +18,7 @@
 #include "cli.h"
 #include "json.h"
 #include "out.h"
+#include "quote.h"
 #include "report.h"
 
 static const char help[] =
@@ -109,7 +110,7 @@ static void say(struct doctor *d, enum verdict v, const char *name, const char *
 	} else {
 		bytes_printf(&b, "%s%-6s%s  %-14s ", d->colours ? colours[v] : "", words[v],
 			     d->colours ? COLOUR_END : "", name);
-		text_clean(&b, text, true);
+		text_escape(&b, text, strlen(text));
 		if (v == CHANGE && advice)
 			bytes_printf(&b, "\n%24s%s", "", advice);
 	}

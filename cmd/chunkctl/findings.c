@@ -101,6 +101,7 @@ void finding_add(struct findings *f, enum finding_kind kind, int64_t off, int64_
 {
 	struct finding *x;
 	va_list args;
+	size_t n;
 
 	if (f->n == FINDINGS_MAX) {
 		f->dropped++;
@@ -111,4 +112,7 @@ void finding_add(struct findings *f, enum finding_kind kind, int64_t off, int64_
 	va_start(args, fmt);
 	vsnprintf(x->detail, sizeof(x->detail), fmt, args);
 	va_end(args);
+	n = strlen(x->detail);
+	for (uint32_t i = 0; i < UTF8_BYTES_MAX && n && !is_utf8(x->detail, n); i++)
+		x->detail[--n] = '\0'; /* it was cut in a character */
 }

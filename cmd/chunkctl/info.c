@@ -10,6 +10,7 @@
 #include "cli.h"
 #include "json.h"
 #include "out.h"
+#include "quote.h"
 #include "report.h"
 
 static const char help[] =
@@ -81,22 +82,26 @@ static void part(struct info *in, const char *name, uint64_t off, uint64_t bytes
 static void key_lines(struct info *in, const struct file *f)
 {
 	char a[TIME_TEXT_BYTES], b[TIME_TEXT_BYTES];
-	struct bytes text = { 0 };
+	struct bytes text = { 0 }, key = { 0 };
 
 	if (!f->named) {
 		line(in, "key",
 		     "none: the name is not a chunk's, nothing to compare the content with");
 		return;
 	}
-	key_text(&f->key, &text);
+	key_text(&f->key, &key);
+	text_show(&text, bytes_string(&key));
 	line(in, "key", "%s", bytes_string(&text));
-	line(in, "tenant", "%s", f->key.tenant);
+	text.n = 0;
+	text_show(&text, f->key.tenant);
+	line(in, "tenant", "%s", bytes_string(&text));
 	line(in, "stream", "%llx", (unsigned long long)f->key.fingerprint);
 	line(in, "times", "%s to %s", time_text_ms(f->key.from_ms, a),
 	     time_text_ms(f->key.through_ms, b));
 	line(in, "layout", "%s", f->key.flat ? "flat (schema v11 and before)"
 					     : "nested (schema v12 and later)");
 	bytes_free(&text);
+	bytes_free(&key);
 }
 
 static void labels_line(struct info *in, const struct file *f)
@@ -178,7 +183,7 @@ static void print_text(struct info *in, const struct file *f, bool blocks)
 {
 	struct bytes name = { 0 };
 
-	text_clean(&name, f->path, true);
+	text_show(&name, f->path);
 	out_printf(&in->out, "%s%s%s\n", in->colours ? COLOUR_BOLD : "", bytes_string(&name),
 		   in->colours ? COLOUR_END : "");
 	bytes_free(&name);

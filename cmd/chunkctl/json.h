@@ -9,8 +9,20 @@
 
 void json_open(struct bytes *b, const char *key, char bracket); /* '{' or '[' */
 void json_close(struct bytes *b, char bracket);                 /* '}' or ']' */
-/* Bytes that are no UTF-8 become U+FFFD; key_base64 with the exact bytes is then written as well. */
+/* Bytes that are no UTF-8 become U+FFFD; key_base64 with the exact bytes is then written as well.
+ * */
 void json_text(struct bytes *b, const char *key, const char *s, size_t n);
+
+/* Names and values from files, as one object. A value that is no UTF-8 has its exact bytes beside
+ * it as above; where any name or value is none, a second field, key_base64, has all pairs
+ * exactly: an array of arrays of two strings in base64. */
+struct json_pair {
+	const char *name, *value;
+	size_t      name_bytes, value_bytes;
+};
+typedef struct json_pair (*json_pair_fn)(const void *arg, uint32_t i);
+void json_pairs(struct bytes *b, const char *key, json_pair_fn at, const void *arg, uint32_t n);
+
 void json_string(struct bytes *b, const char *key, const char *s);
 void json_u64(struct bytes *b, const char *key, uint64_t x);
 void json_i64(struct bytes *b, const char *key, int64_t x);

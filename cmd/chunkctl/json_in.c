@@ -87,33 +87,6 @@ static int hex4(const char *p)
 	return x;
 }
 
-static void add_utf8(struct bytes *out, uint32_t c)
-{
-	char s[4];
-	size_t n;
-
-	if (c < 0x80) {
-		s[0] = (char)c;
-		n = 1;
-	} else if (c < 0x800) {
-		s[0] = (char)(0xc0 | c >> 6);
-		s[1] = (char)(0x80 | (c & 63));
-		n = 2;
-	} else if (c < 0x10000) {
-		s[0] = (char)(0xe0 | c >> 12);
-		s[1] = (char)(0x80 | (c >> 6 & 63));
-		s[2] = (char)(0x80 | (c & 63));
-		n = 3;
-	} else {
-		s[0] = (char)(0xf0 | c >> 18);
-		s[1] = (char)(0x80 | (c >> 12 & 63));
-		s[2] = (char)(0x80 | (c >> 6 & 63));
-		s[3] = (char)(0x80 | (c & 63));
-		n = 4;
-	}
-	bytes_add(out, s, n);
-}
-
 /* Lone surrogates become U+FFFD, as in Go. */
 static bool read_u(struct json_reader *r, struct bytes *out)
 {
@@ -126,12 +99,12 @@ static bool read_u(struct json_reader *r, struct bytes *out)
 		low = hex4(r->p + 2);
 		if (low >= 0xdc00 && low < 0xe000) {
 			r->p += 6;
-			add_utf8(out, 0x10000u + ((uint32_t)(c - 0xd800) << 10) +
+			utf8_add(out, 0x10000u + ((uint32_t)(c - 0xd800) << 10) +
 					      (uint32_t)(low - 0xdc00));
 			return true;
 		}
 	}
-	add_utf8(out, c >= 0xd800 && c < 0xe000 ? 0xfffd : (uint32_t)c);
+	utf8_add(out, (uint32_t)c);
 	return true;
 }
 

@@ -4,51 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base64.h"
+
 #define KEY_TEXT_MAX 320u /* tenant and 64 bytes of numbers */
-
-/* ---- base64 ---- */
-
-static int digit64(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-/* Decodes a padded name to at most cap bytes. 0 when it is not base64 in its only form. */
-static size_t base64_decode(const char *name, size_t n, char *out, size_t cap)
-{
-	size_t at = 0, pad = 0;
-
-	if (n == 0 || n % 4 != 0)
-		return 0;
-	while (pad < 2 && name[n - 1 - pad] == '=')
-		pad++;
-	for (size_t i = 0; i < n; i += 4) {
-		size_t digits = i + 4 == n ? 4 - pad : 4;
-		uint32_t w = 0;
-
-		for (size_t j = 0; j < 4; j++) {
-			int d = j < digits ? digit64(name[i + j]) : 0;
-
-			if (d < 0)
-				return 0;
-			w = w << 6 | (uint32_t)d;
-		}
-		if ((digits == 3 && (w & 0xff)) || (digits == 2 && (w & 0xffff)))
-			return 0; /* bits that no encoder leaves */
-		for (size_t j = 0; j + 1 < digits; j++) {
-			if (at == cap)
-				return 0;
-			out[at++] = (char)(w >> (16 - 8 * j) & 0xff);
-		}
-	}
-	return at;
-}
 
 /* ---- Hexadecimal as Go's %x writes it: lower case, no leading zero ---- */
 
@@ -189,7 +147,8 @@ bool key_of_path(const char *path, struct key *out)
 
 bool key_is_tenant(const char *name)
 {
-	size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!-_.*'()");
+	size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+				"!-_.*'()");
 
 	return n > 0 && n <= LOKI_TENANT_BYTES_MAX && !name[n] && strcmp(name, ".") != 0 &&
 	       strcmp(name, "..") != 0;
@@ -202,7 +161,7 @@ bool key_is_near(const char *name)
 	size_t n = strlen(name), start = 0, good = 0;
 	char text[KEY_TEXT_MAX];
 
-	while (start < n && digit64(name[start]) >= 0)
+	while (start < n && base64_digit(name[start]) >= 0)
 		start++;
 	if (start < 8)
 		return false;

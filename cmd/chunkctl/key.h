@@ -37,8 +37,8 @@ bool key_of_path(const char *path, struct key *out);
 /* Whether a name can be that of a folder of a stream: canonical hexadecimal of 64 bits. */
 bool key_is_fingerprint(const char *name, uint64_t *out);
 
-/* Whether Loki takes a name for a tenant's: at most 150 of a-z A-Z 0-9 ! - _ . * ' ( ), not "." or "..".
- * Chunks from before it looked may lie under other names. */
+/* Whether Loki takes a name for a tenant's: at most 150 of a-z A-Z 0-9 ! - _ . * ' ( ), not "."
+ * or "..". Chunks from before it looked may lie under other names. */
 bool key_is_tenant(const char *name);
 
 /* Whether a name looks like base64 of a chunk's key though it is none: a name worth a finding. */

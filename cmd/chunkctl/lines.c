@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "json.h"
+#include "quote.h"
 
 bool parse_line_format(const char *value, enum line_format *out)
 {
@@ -27,11 +28,21 @@ static bool is_plain(const char *s, size_t n)
 	return n > 0;
 }
 
+/* Readers of logfmt take nothing else for a name. */
+static bool is_logfmt_name(const char *s, size_t n)
+{
+	return n > 0 && is_clean(s, n) && !memchr(s, ' ', n) && !memchr(s, '=', n) &&
+	       !memchr(s, '"', n);
+}
+
 static void logfmt_add(struct bytes *out, const char *name, size_t n, const char *value, size_t m)
 {
 	if (out->n && out->p[out->n - 1] != '\n')
 		bytes_addc(out, ' ');
-	bytes_add(out, name, n);
+	if (is_logfmt_name(name, n))
+		bytes_add(out, name, n);
+	else
+		json_quote(out, name, n);
 	bytes_addc(out, '=');
 	if (is_plain(value, m))
 		bytes_add(out, value, m);
@@ -53,22 +64,20 @@ void lines_labels(enum line_format format, const char *tenant, const struct meta
 			   m->text.p + m->labels[i].value, m->labels[i].value_bytes);
 }
 
+static struct json_pair pair_at(const void *entry, uint32_t i)
+{
+	const struct pair *p = &((const struct entry *)entry)->pairs[i];
+
+	return (struct json_pair){ p->name, p->value, p->name_bytes, p->value_bytes };
+}
+
 static void add_json(const struct bytes *labels, const struct entry *e, struct bytes *out)
 {
-	struct bytes name = { 0 };
-
 	bytes_add(out, labels->p, labels->n);
 	bytes_printf(out, ",\"ts\":\"%lld\"", (long long)e->ns);
 	json_text(out, "line", e->line, e->line_bytes);
-	json_open(out, "metadata", '{');
-	for (uint32_t i = 0; i < e->n_pairs; i++) {
-		name.n = 0;
-		bytes_add(&name, e->pairs[i].name, e->pairs[i].name_bytes);
-		json_text(out, bytes_string(&name), e->pairs[i].value, e->pairs[i].value_bytes);
-	}
+	json_pairs(out, "metadata", pair_at, e, e->n_pairs);
 	json_close(out, '}');
-	json_close(out, '}');
-	bytes_free(&name);
 }
 
 static void add_logfmt(const struct bytes *labels, const struct entry *e, struct bytes *out)

@@ -13,6 +13,7 @@
 #include "out.h"
 #include "peek.h"
 #include "progress.h"
+#include "quote.h"
 #include "report.h"
 #include "totals.h"
 
@@ -24,7 +25,7 @@ static const char help[] =
 "there is verify.\n"
 "\n"
 "  --match '{M}'       only streams with these labels, as in LogQL: {job=\"x\", pod=~\"y.*\"}\n"
-"                      (regular expressions are POSIX extended)\n"
+"                      (regular expressions are POSIX extended); other names in quotes: {\"k8s.pod\"=\"x\"}\n"
 "  --tenant NAME       only this tenant (repeatable)\n"
 "  --since, --until T  only chunks with lines in between: 2024-03-12T10:00:00Z, 36h, 1710237600\n"
 "  --sort KEY          from, through, size, entries, tenant or stream (default: as found)\n"
@@ -127,7 +128,7 @@ static void row_text(struct bytes *b, const struct found *f, const struct peek *
 {
 	char from[TIME_TEXT_BYTES] = "-", through[TIME_TEXT_BYTES] = "-", size[SIZE_TEXT_BYTES],
 	     raw[SIZE_TEXT_BYTES] = "-", entries[SIZE_TEXT_BYTES];
-	struct bytes path = { 0 };
+	struct bytes path = { 0 }, tenant = { 0 };
 
 	path_join(f->root->path, f->path, &path);
 	if (f->key) {
@@ -136,7 +137,9 @@ static void row_text(struct bytes *b, const struct found *f, const struct peek *
 	}
 	if (p->raw_bytes)
 		size_text(p->raw_bytes, raw);
-	bytes_printf(b, "%-19s  %-19s  %-10s  ", from, through, f->key ? f->key->tenant : "-");
+	text_show(&tenant, f->key ? f->key->tenant : "-");
+	bytes_printf(b, "%-19s  %-19s  %-10s  ", from, through, bytes_string(&tenant));
+	bytes_free(&tenant);
 	if (p->reason == CR_REASON_NONE)
 		bytes_printf(b, "%-8s v%u %5llu %9s  %8s %8s  ", codec_name(p->chunk.codec),
 			     p->chunk.version, (unsigned long long)p->chunk.blocks,
@@ -148,7 +151,7 @@ static void row_text(struct bytes *b, const struct found *f, const struct peek *
 	if (p->meta)
 		meta_labels_text(m, b);
 	bytes_adds(b, "  ");
-	text_clean(b, bytes_string(&path), true);
+	text_show(b, bytes_string(&path));
 	bytes_addc(b, '\n');
 	bytes_free(&path);
 }
@@ -361,7 +364,8 @@ static bool take_option(struct ls *ls, int opt, const char *value)
 /* Nothing was listed though the walk found chunks. */
 static bool tell_nothing(const struct ls *ls)
 {
-	if (ls->listed || ls->walk.empty || ls->walk.allow_empty || ls->trouble || stopped())
+	if (ls->listed || ls->walk.empty || ls->walk.allow_empty || ls->trouble ||
+	    ls->walk.trouble || stopped())
 		return false;
 	if (ls->files)
 		complain("no stream of these %llu chunks is one that --match takes",

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "json.h"
+#include "quote.h"
 
 static void skip_space(const char **p)
 {
@@ -21,37 +21,18 @@ static bool complain_at(const char *text, const char *p, const char *what)
 	return false;
 }
 
+/* A name as in LogQL, or any name in quotes, as Loki's push API and PromQL have it. */
 static bool read_name(const char **p, struct bytes *out)
 {
 	out->n = 0;
+	if (**p == '"' || **p == '`')
+		return text_unquote(p, out);
 	while ((**p >= 'a' && **p <= 'z') || (**p >= 'A' && **p <= 'Z') || **p == '_' ||
-	       (out->n && **p >= '0' && **p <= '9')) {
+	       **p & 0x80 || (out->n && **p >= '0' && **p <= '9')) {
 		bytes_addc(out, **p);
 		++*p;
 	}
-	return out->n > 0;
-}
-
-/* Go's escapes are JSON's here, but for `raw` strings. */
-static bool read_value(const char **p, struct bytes *out)
-{
-	struct json_reader r;
-
-	out->n = 0;
-	if (**p == '`') {
-		const char *end = strchr(*p + 1, '`');
-
-		if (!end)
-			return false;
-		bytes_add(out, *p + 1, (size_t)(end - *p) - 1);
-		*p = end + 1;
-		return true;
-	}
-	json_begin(&r, *p, strlen(*p));
-	if (!json_read_string(&r, out))
-		return false;
-	*p = r.p;
-	return true;
+	return out->n > 0 && is_utf8(out->p, out->n);
 }
 
 static bool read_operator(const char **p, struct matcher *m)
@@ -71,7 +52,10 @@ static bool read_operator(const char **p, struct matcher *m)
 	return false;
 }
 
-/* NUL in a value can't be matched by POSIX functions: such a value is compared up to it. */
+/* POSIX functions take no NUL: for them one in a value is another byte that has no meaning, so that
+ * "." and [^x] match it. A regular expression can't name it. */
+#define NUL_FOR_REGEX '\x01'
+
 static bool compile(const char *text, struct matcher *m)
 {
 	struct bytes whole = { 0 };
@@ -80,51 +64,49 @@ static bool compile(const char *text, struct matcher *m)
 
 	if (!m->is_regex)
 		return true;
-	bytes_printf(&whole, "^(%s)$", m->value);
+	if (memchr(m->value.p, '\0', m->value.n)) {
+		complain("%s: a regular expression with a NUL", text);
+		return false;
+	}
+	bytes_printf(&whole, "^(%s)$", m->value.p);
 	err = regcomp(&m->regex, bytes_string(&whole), REG_EXTENDED | REG_NOSUB);
 	bytes_free(&whole);
 	if (!err)
 		return true;
 	regerror(err, &m->regex, error, sizeof(error));
-	complain("%s: %s=~\"%s\": %s; regular expressions are POSIX extended here: (a|b), [0-9]+, no \\d",
-		 text, m->name, m->value, error);
+	complain("%s: ~\"%s\": %s; regular expressions are POSIX extended here: (a|b), [0-9]+, "
+		 "no \\d", text, m->value.p, error);
 	return false;
+}
+
+static bool read_parts(const char *text, const char **p, struct matcher *m)
+{
+	if (!read_name(p, &m->name))
+		return complain_at(text, *p, "a label's name was expected");
+	skip_space(p);
+	if (!read_operator(p, m))
+		return complain_at(text, *p, "=, !=, =~ or !~ was expected");
+	skip_space(p);
+	if (!text_unquote(p, &m->value))
+		return complain_at(text, *p, "a quoted value was expected");
+	bytes_string(&m->value);
+	return compile(text, m);
 }
 
 static bool read_one(const char *text, const char **p, struct matchers *ms)
 {
 	struct matcher *m = &ms->list[ms->n];
-	struct bytes word = { 0 };
-	bool ok;
 
 	if (ms->n == MATCHERS_MAX)
 		return complain_at(text, *p, "more than 64 matchers");
 	*m = (struct matcher){ 0 };
-	if (!read_name(p, &word))
-		return complain_at(text, *p, "a label's name was expected");
-	m->name = mem_string(bytes_string(&word));
-	skip_space(p);
-	if (!read_operator(p, m)) {
-		free(m->name);
-		bytes_free(&word);
-		return complain_at(text, *p, "=, !=, =~ or !~ was expected");
-	}
-	skip_space(p);
-	if (!read_value(p, &word)) {
-		free(m->name);
-		bytes_free(&word);
-		return complain_at(text, *p, "a quoted value was expected");
-	}
-	m->value = mem_string(bytes_string(&word));
-	bytes_free(&word);
-	ok = compile(text, m);
-	if (ok) {
+	if (read_parts(text, p, m)) {
 		ms->n++;
-	} else {
-		free(m->name);
-		free(m->value);
+		return true;
 	}
-	return ok;
+	bytes_free(&m->name);
+	bytes_free(&m->value);
+	return false;
 }
 
 bool matchers_parse(struct matchers *m, const char *text)
@@ -151,21 +133,28 @@ bool matchers_parse(struct matchers *m, const char *text)
 	return *p ? complain_at(text, p, "something follows the }") : true;
 }
 
+static bool regex_takes(const struct matcher *m, const char *value, size_t n)
+{
+	struct bytes text = { 0 };
+	bool same;
+
+	bytes_add(&text, value, n);
+	bytes_string(&text);
+	for (size_t i = 0; i < n; i++)
+		if (!text.p[i])
+			text.p[i] = NUL_FOR_REGEX;
+	same = regexec(&m->regex, text.p, 0, NULL, 0) == 0;
+	bytes_free(&text);
+	return same;
+}
+
 static bool takes(const struct matcher *m, const struct meta *meta)
 {
 	size_t n = 0;
-	const char *value = meta_label(meta, m->name, &n);
-	bool same;
+	const char *found = meta_label(meta, m->name.p, m->name.n, &n), *value = found ? found : "";
+	bool same = m->is_regex ? regex_takes(m, value, n) :
+				  m->value.n == n && memcmp(m->value.p, value, n) == 0;
 
-	if (m->is_regex) {
-		struct bytes text = { 0 };
-
-		bytes_add(&text, value ? value : "", n);
-		same = regexec(&m->regex, bytes_string(&text), 0, NULL, 0) == 0;
-		bytes_free(&text);
-	} else {
-		same = strlen(m->value) == n && memcmp(m->value, value ? value : "", n) == 0;
-	}
 	return same != m->negative;
 }
 
@@ -180,8 +169,8 @@ bool matchers_take(const struct matchers *m, const struct meta *meta)
 void matchers_free(struct matchers *m)
 {
 	for (uint32_t i = 0; i < m->n; i++) {
-		free(m->list[i].name);
-		free(m->list[i].value);
+		bytes_free(&m->list[i].name);
+		bytes_free(&m->list[i].value);
 		if (m->list[i].is_regex)
 			regfree(&m->list[i].regex);
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Label matchers as in LogQL: {job="x", pod=~"y.*", level!="debug", zone!~"a|b"} */
+/* Label matchers as in LogQL: {job="x", pod=~"y.*", level!="debug", "k8s.zone"!~"a|b"} */
 #ifndef CHUNKCTL_MATCHER_H
 #define CHUNKCTL_MATCHER_H
 
@@ -10,10 +10,9 @@
 #define MATCHERS_MAX 64u
 
 struct matcher {
-	char   *name;
-	char   *value;
-	bool    negative, is_regex;
-	regex_t regex;
+	struct bytes name, value; /* any bytes */
+	bool         negative, is_regex;
+	regex_t      regex;
 };
 
 struct matchers {

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "json.h"
+#include "quote.h"
 
 #define TIME_PARTS 3 /* decimals of a second that count */
 
@@ -187,10 +188,8 @@ void meta_free(struct meta *m)
 	*m = (struct meta){ 0 };
 }
 
-const char *meta_label(const struct meta *m, const char *name, size_t *n)
+const char *meta_label(const struct meta *m, const char *name, size_t len, size_t *n)
 {
-	size_t len = strlen(name);
-
 	for (uint32_t i = 0; i < m->n_labels; i++) {
 		const struct label *l = &m->labels[i];
 
@@ -210,25 +209,22 @@ void meta_labels_text(const struct meta *m, struct bytes *out)
 
 		if (i)
 			bytes_adds(out, ", ");
-		bytes_add(out, m->text.p + l->name, l->name_bytes);
-		bytes_addc(out, '=');
-		json_quote(out, m->text.p + l->value, l->value_bytes);
+		text_label(out, m->text.p + l->name, l->name_bytes, m->text.p + l->value,
+			   l->value_bytes);
 	}
 	bytes_addc(out, '}');
 }
 
+static struct json_pair label_at(const void *meta, uint32_t i)
+{
+	const struct meta *m = meta;
+	const struct label *l = &m->labels[i];
+
+	return (struct json_pair){ m->text.p + l->name, m->text.p + l->value, l->name_bytes,
+				   l->value_bytes };
+}
+
 void meta_labels_json(const struct meta *m, const char *key, struct bytes *out)
 {
-	struct bytes name = { 0 };
-
-	json_open(out, key, '{');
-	for (uint32_t i = 0; i < m->n_labels; i++) {
-		const struct label *l = &m->labels[i];
-
-		name.n = 0;
-		bytes_add(&name, m->text.p + l->name, l->name_bytes);
-		json_text(out, bytes_string(&name), m->text.p + l->value, l->value_bytes);
-	}
-	json_close(out, '}');
-	bytes_free(&name);
+	json_pairs(out, key, label_at, m, m->n_labels);
 }

@@ -31,8 +31,9 @@ struct meta {
  * and an error where Loki would fail. m may be used again; meta_free() in the end. */
 bool meta_read(struct meta *m, const char *json, size_t n);
 void meta_free(struct meta *m);
-const char *meta_label(const struct meta *m, const char *name, size_t *n); /* NULL: none */
-/* {app="x", pod="y"} */
+/* The value of the label whose name has len bytes; NULL: none. */
+const char *meta_label(const struct meta *m, const char *name, size_t len, size_t *n);
+/* {app="x", "k8s.pod"="y"} */
 void meta_labels_text(const struct meta *m, struct bytes *out);
 void meta_labels_json(const struct meta *m, const char *key, struct bytes *out);
 

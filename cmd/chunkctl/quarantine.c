@@ -17,10 +17,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base64.h"
 #include "check.h"
 #include "cli.h"
 #include "json.h"
 #include "out.h"
+#include "quote.h"
 #include "report.h"
 #include "suspects.h"
 
@@ -132,7 +134,7 @@ static void tell(struct quarantine *q, const char *action, const char *file, con
 		json_close(&b, '}');
 	} else {
 		bytes_printf(&b, "%s ", action);
-		text_clean(&b, file, true);
+		text_show(&b, file);
 		bytes_printf(&b, "%s%s", *why ? ": " : "", why);
 	}
 	bytes_addc(&b, '\n');
@@ -352,30 +354,45 @@ static void restore_file(struct quarantine *q, const char *file)
 	bytes_free(&from);
 }
 
+/* The file that a line of a manifest names. NULL, or what is wrong with the line. */
+static const char *manifest_file(const char *line, size_t n, struct bytes *file)
+{
+	struct bytes key = { 0 }, exact = { 0 };
+	struct json_reader r;
+	bool ok;
+
+	file->n = 0;
+	json_begin(&r, line, n);
+	json_enter(&r, '{');
+	while (json_next(&r, &key)) {
+		const char *name = bytes_string(&key);
+		struct bytes *to = strcmp(name, "file") == 0 ? file :
+				   strcmp(name, "file_base64") == 0 ? &exact : NULL;
+
+		if (to ? !json_read_string(&r, to) : !json_skip(&r))
+			break;
+	}
+	ok = file->n && base64_name(file, &exact);
+	bytes_free(&key);
+	bytes_free(&exact);
+	return r.error ? r.error : ok ? NULL : "no file";
+}
+
 /* A torn last line is what a crash leaves before anything was moved for it. */
 static void restore_lines(struct quarantine *q, struct bytes *text)
 {
-	struct bytes key = { 0 }, file = { 0 };
+	struct bytes file = { 0 };
 	char *at = text->p, *end;
 
 	for (; (end = memchr(at, '\n', (size_t)(text->p + text->n - at))) != NULL && !stopped();
 	     at = end + 1) {
-		struct json_reader r;
+		const char *error = manifest_file(at, (size_t)(end - at), &file);
 
-		file.n = 0;
-		json_begin(&r, at, (size_t)(end - at));
-		json_enter(&r, '{');
-		while (json_next(&r, &key))
-			if (strcmp(bytes_string(&key), "file") == 0 ? !json_read_string(&r, &file)
-								    : !json_skip(&r))
-				break;
-		if (r.error || !file.n)
-			complain("a line of the manifest is damaged: %s",
-				 r.error ? r.error : "no file");
+		if (error)
+			complain("a line of the manifest is damaged: %s", error);
 		else
 			restore_file(q, bytes_string(&file));
 	}
-	bytes_free(&key);
 	bytes_free(&file);
 }
 
@@ -425,6 +442,17 @@ static bool restore_all(struct quarantine *q)
 
 /* ---- The command ---- */
 
+static void add_way_back(const struct quarantine *q, struct bytes *out)
+{
+	struct bytes dir = { 0 };
+
+	text_show(&dir, q->dir);
+	bytes_printf(out, "they are in %s/" QUARANTINE_DIR "/%s; chunkctl quarantine %s "
+		     "--restore=%s --yes puts them back\n", bytes_string(&dir), q->name,
+		     dir.p, q->name);
+	bytes_free(&dir);
+}
+
 static void summary(struct quarantine *q)
 {
 	struct bytes b = { 0 };
@@ -450,10 +478,7 @@ static void summary(struct quarantine *q)
 		if (!q->yes && q->moved)
 			bytes_adds(&b, "nothing was changed; --yes does it\n");
 		if (q->name[0])
-			bytes_printf(&b,
-				     "they are in %s/" QUARANTINE_DIR "/%s; chunkctl quarantine %s "
-				     "--restore=%s --yes puts them back\n", q->dir, q->name, q->dir,
-				     q->name);
+			add_way_back(q, &b);
 	}
 	out_bytes(&q->out, b.p, b.n);
 	bytes_free(&b);

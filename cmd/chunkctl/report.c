@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "json.h"
+#include "quote.h"
 
 void path_join(const char *root, const char *path, struct bytes *out)
 {
@@ -70,31 +71,13 @@ const char *severity_colour(enum severity s)
 	return s == SEVERITY_ERROR ? "\033[31m" : s == SEVERITY_PARTIAL ? "\033[33m" : "\033[36m";
 }
 
-void text_clean(struct bytes *out, const char *s, bool terminal)
-{
-	const uint8_t *p = (const uint8_t *)s;
-	size_t n = strlen(s), len;
-
-	if (!terminal) {
-		bytes_adds(out, s);
-		return;
-	}
-	for (size_t i = 0; i < n; i += len ? len : 1) {
-		len = utf8_char(p + i, n - i);
-		if (len == 0 || p[i] < ' ' || p[i] == 127 || (len == 2 && p[i] == 0xc2 && p[i + 1] < 0xa0))
-			bytes_addc(out, '?'); /* a terminal would obey */
-		else
-			bytes_add(out, s + i, len);
-	}
-}
-
 void report_unreadable_text(struct bytes *out, const char *root, const char *path, const char *why,
 			    bool colours)
 {
 	struct bytes whole = { 0 };
 
 	path_join(root, path, &whole);
-	text_clean(out, bytes_string(&whole), true);
+	text_show(out, bytes_string(&whole));
 	bytes_printf(out, ": %sunreadable%s: %s\n", colours ? COLOUR_BOLD : "",
 		     colours ? COLOUR_END : "", why);
 	bytes_free(&whole);
@@ -107,10 +90,10 @@ void report_text(struct bytes *out, const char *root, const char *path, const st
 	struct bytes whole = { 0 };
 
 	path_join(root, path, &whole);
-	text_clean(out, bytes_string(&whole), true);
+	text_show(out, bytes_string(&whole));
 	bytes_printf(out, ": %s%s%s: %s: ", colours ? severity_colour(sev) : "", severity_name(sev),
 		     colours ? COLOUR_END : "", finding_name(f->kind));
-	text_clean(out, f->detail, true);
+	text_escape(out, f->detail, strlen(f->detail));
 	if (f->block >= 0)
 		bytes_printf(out, " (block %lld, at byte %lld)", (long long)f->block,
 			     (long long)f->off);

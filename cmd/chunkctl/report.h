@@ -25,9 +25,6 @@ void report_unreadable_text(struct bytes *out, const char *root, const char *pat
 void report_text(struct bytes *out, const char *root, const char *path, const struct finding *f,
 		 bool colours);
 
-/* Names from files on a terminal: control characters and what is no UTF-8 become '?'. */
-void text_clean(struct bytes *out, const char *s, bool terminal);
-
 const char *severity_colour(enum severity s);
 #define COLOUR_END "\033[0m"
 #define COLOUR_BOLD "\033[1m"

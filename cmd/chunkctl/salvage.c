@@ -362,7 +362,8 @@ static int run(struct salvage *v)
 		return EXIT_TROUBLE;
 	}
 	if (!find_magic(v, start(v)) && !key_of_path(v->path, &key)) {
-		complain("%s: it is no chunk: neither its name nor anything in it is a chunk's", v->path);
+		complain("%s: it is no chunk: neither its name nor anything in it is a chunk's",
+			 v->path);
 		bytes_free(&v->file);
 		return EXIT_TROUBLE;
 	}

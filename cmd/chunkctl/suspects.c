@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base64.h"
 #include "json.h"
 #include "report.h"
 #include "walk.h"
@@ -40,7 +41,7 @@ static void file_keep(struct suspects *s, const char *path)
 
 struct line { /* of a report */
 	struct bytes type, kind, root, file;
-	bool         odd; /* a name that is no UTF-8 */
+	struct bytes root_base64, file_base64; /* the exact bytes of what is no UTF-8 */
 };
 
 static bool read_line(const char *text, size_t n, struct line *l)
@@ -48,22 +49,28 @@ static bool read_line(const char *text, size_t n, struct line *l)
 	struct bytes key = { 0 };
 	struct json_reader r;
 
-	l->type.n = l->kind.n = l->root.n = l->file.n = 0;
-	l->odd = false;
+	const struct { const char *name; struct bytes *to; } fields[] = {
+		{ "type", &l->type }, { "kind", &l->kind }, { "root", &l->root },
+		{ "file", &l->file }, { "root_base64", &l->root_base64 },
+		{ "file_base64", &l->file_base64 },
+	};
+
+	for (size_t i = 0; i < LEN(fields); i++)
+		fields[i].to->n = 0;
 	json_begin(&r, text, n);
 	json_enter(&r, '{');
 	while (json_next(&r, &key)) {
-		const char *k = bytes_string(&key);
-		struct bytes *to = strcmp(k, "type") == 0 ? &l->type : strcmp(k, "kind") == 0 ? &l->kind :
-				   strcmp(k, "root") == 0 ? &l->root : strcmp(k, "file") == 0 ? &l->file :
-				   NULL;
+		struct bytes *to = NULL;
 
-		l->odd |= strcmp(k, "file_base64") == 0 || strcmp(k, "root_base64") == 0;
+		for (size_t i = 0; i < LEN(fields); i++)
+			if (strcmp(bytes_string(&key), fields[i].name) == 0)
+				to = fields[i].to;
 		if (to ? !json_read_string(&r, to) : !json_skip(&r))
 			break;
 	}
 	bytes_free(&key);
-	return !r.error && !json_peek(&r);
+	return !r.error && !json_peek(&r) && base64_name(&l->root, &l->root_base64) &&
+	       base64_name(&l->file, &l->file_base64);
 }
 
 /* The file's path below s->dir, or NULL where it is in another store. */
@@ -94,7 +101,7 @@ static void take_line(struct suspects *s, struct line *l, struct bytes *whole)
 	if (strcmp(bytes_string(&l->type), "finding") != 0 ||
 	    !finding_kind_of(bytes_string(&l->kind), &kind) || !s->kinds[kind])
 		return;
-	inner = l->odd ? NULL : path_in_store(s, l, whole);
+	inner = path_in_store(s, l, whole);
 	if (inner)
 		file_keep(s, inner);
 	else
@@ -160,6 +167,8 @@ bool suspects_read(struct suspects *s, const char *from)
 	bytes_free(&l.kind);
 	bytes_free(&l.root);
 	bytes_free(&l.file);
+	bytes_free(&l.root_base64);
+	bytes_free(&l.file_base64);
 	unique(s);
 	return ok;
 }

@@ -12,7 +12,8 @@ struct suspects {
 	/* out */
 	char      **files;                /* relative to dir, each once, sorted */
 	size_t      n, cap;
-	uint64_t    lines, foreign;       /* of the report; findings about files that are not in dir */
+	uint64_t    lines;                /* of the report */
+	uint64_t    foreign;              /* findings about files that are not in dir */
 };
 
 /* Complains and returns false where `from` ("-": standard input) is no report or can't be read. */

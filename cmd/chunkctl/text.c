@@ -160,19 +160,31 @@ bool is_utf8(const void *bytes, size_t n)
 	return true;
 }
 
-void base64_add(struct bytes *out, const void *bytes, size_t n)
+bool utf8_add(struct bytes *out, uint32_t c)
 {
-	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	const uint8_t *p = bytes;
+	char s[4];
+	size_t n;
 
-	for (size_t i = 0; i < n; i += 3) {
-		uint32_t w = (uint32_t)p[i] << 16 | (i + 1 < n ? (uint32_t)p[i + 1] << 8 : 0) |
-			     (i + 2 < n ? p[i + 2] : 0);
-
-		bytes_addc(out, digits[w >> 18]);
-		bytes_addc(out, digits[w >> 12 & 63]);
-		bytes_addc(out, i + 1 < n ? digits[w >> 6 & 63] : '=');
-		bytes_addc(out, i + 2 < n ? digits[w & 63] : '=');
+	if ((c >= 0xd800 && c < 0xe000) || c > 0x10ffff)
+		c = 0xfffd;
+	if (c < 0x80) {
+		s[0] = (char)c;
+		n = 1;
+	} else if (c < 0x800) {
+		s[0] = (char)(0xc0 | c >> 6);
+		s[1] = (char)(0x80 | (c & 63));
+		n = 2;
+	} else if (c < 0x10000) {
+		s[0] = (char)(0xe0 | c >> 12);
+		s[1] = (char)(0x80 | (c >> 6 & 63));
+		s[2] = (char)(0x80 | (c & 63));
+		n = 3;
+	} else {
+		s[0] = (char)(0xf0 | c >> 18);
+		s[1] = (char)(0x80 | (c >> 12 & 63));
+		s[2] = (char)(0x80 | (c >> 6 & 63));
+		s[3] = (char)(0x80 | (c & 63));
+		n = 4;
 	}
+	return bytes_add(out, s, n);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "json.h"
+#include "quote.h"
 #include "report.h"
 
 #define GROUPS_MAX (1u << 20)
@@ -78,8 +79,8 @@ void totals_add(struct totals *t, const struct found *f, const struct peek *p, c
 	text->n = 0;
 	switch (t->by) {
 	case TOTALS_STREAM:
-		bytes_printf(text, "%s/%llx ", f->key ? f->key->tenant : "-",
-			     f->key ? (unsigned long long)f->key->fingerprint : 0);
+		text_show(text, f->key ? f->key->tenant : "-");
+		bytes_printf(text, "/%llx ", f->key ? (unsigned long long)f->key->fingerprint : 0);
 		if (p->meta)
 			meta_labels_text(m, text);
 		break;
@@ -117,7 +118,9 @@ static int by_name(const void *a, const void *b)
 	return strcmp(((const struct group *)a)->name, ((const struct group *)b)->name);
 }
 
-static void group_print(struct out *o, bool json, const struct group *g, const char *type)
+/* shown: the name is text for people already */
+static void group_print(struct out *o, bool json, const struct group *g, const char *type,
+			bool shown)
 {
 	char n[SIZE_TEXT_BYTES], size[SIZE_TEXT_BYTES], raw[SIZE_TEXT_BYTES], e[SIZE_TEXT_BYTES],
 	     from[TIME_TEXT_BYTES] = "-", through[TIME_TEXT_BYTES] = "-";
@@ -147,7 +150,10 @@ static void group_print(struct out *o, bool json, const struct group *g, const c
 			     size_text(g->bytes, size), size_text(g->raw_bytes, raw),
 			     count_text(g->entries, e),
 			     g->chunks ? 100.0 * (double)g->tiny / (double)g->chunks : 0, from, through);
-		text_clean(&b, g->name, true);
+		if (shown)
+			bytes_adds(&b, g->name);
+		else
+			text_show(&b, g->name);
 	}
 	bytes_addc(&b, '\n');
 	out_bytes(o, b.p, b.n);
@@ -193,9 +199,9 @@ void totals_print(struct totals *t, struct out *o, bool json)
 		qsort(t->groups, t->n_groups, sizeof(*t->groups),
 		      t->by == TOTALS_DAY ? by_name : by_bytes);
 	for (size_t i = 0; i < t->n_groups && t->by != TOTALS_NONE && !stopped(); i++)
-		group_print(o, json, &t->groups[i], "total");
+		group_print(o, json, &t->groups[i], "total", t->by == TOTALS_STREAM);
 	t->all.name = "all";
-	group_print(o, json, &t->all, "all");
+	group_print(o, json, &t->all, "all", true);
 	if (!json)
 		out_string(o, "sizes of chunk files (tiny above: under 100 KB; Loki aims at "
 				     "1.5 MB):\n");

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "progress.h"
+#include "quote.h"
 
 const char *command_name = "";
 uint32_t stop_word;
@@ -49,7 +50,9 @@ static const char *advice(int err)
 const char *error_text(int err)
 {
 	/* "Resource temporarily unavailable" */
-	return err == EAGAIN ? "another program holds a lease on it (Samba: an oplock)" : strerror(err);
+	if (err == EAGAIN)
+		return "another program holds a lease on it (Samba: an oplock)";
+	return strerror(err);
 }
 
 /* One write a message: several threads may have something to say. */
@@ -62,7 +65,8 @@ static void say(const char *fmt, va_list args, int err)
 	va_copy(copy, args);
 	vsnprintf(text, sizeof(text), fmt, copy);
 	va_end(copy);
-	bytes_printf(&line, "chunkctl%s%s: %s", *command_name ? " " : "", command_name, text);
+	bytes_printf(&line, "chunkctl%s%s: ", *command_name ? " " : "", command_name);
+	text_escape(&line, text, strlen(text)); /* it may name a file */
 	if (err)
 		bytes_printf(&line, ": %s", error_text(err));
 	bytes_addc(&line, '\n');
@@ -103,7 +107,11 @@ _Noreturn void die(const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
-	/* No allocation here: memory may be what is short. */
+	/* No allocation here: memory may be what is short. So what a terminal would obey is only
+	 * taken out. */
+	for (char *c = text; *c; c++)
+		if ((uint8_t)*c < ' ' || (uint8_t)*c > 126)
+			*c = '?';
 	dprintf(STDERR_FILENO, "chunkctl %s: %s\n", command_name, text);
 	_exit(EXIT_TROUBLE);
 }

@@ -10,7 +10,8 @@
  *	                     chunks; scan.c: batches of chunks through cr_batch_read; key.c: names
  *	one chunk            chunk.c meta.c entries.c: what is in it; peek.c: from its two ends;
  *	                     check.c check_deep.c findings.c: what is wrong with it
- *	in and out           report.c lines.c json_out.c json_in.c matcher.c out.c progress.c
+ *	in and out           report.c lines.c json_out.c json_in.c matcher.c quote.c base64.c
+ *	                     out.c progress.c
  *	the rest             bytes.c text.c util.c
  *
  * Conventions: a command returns an exit code (enum below). Memory that can't be had ends the
@@ -97,10 +98,11 @@ const char *size_text(uint64_t bytes, char out[SIZE_TEXT_BYTES]);  /* 1.5 MB */
 const char *count_text(uint64_t n, char out[SIZE_TEXT_BYTES]);     /* 1,234,567 */
 const char *span_text(double seconds, char out[SIZE_TEXT_BYTES]);  /* 3:02:01 */
 
+#define UTF8_BYTES_MAX 4u
 bool is_utf8(const void *p, size_t n);
 /* Bytes at p that one valid UTF-8 character takes, or 0. */
 size_t utf8_char(const uint8_t *p, size_t n);
-
-void base64_add(struct bytes *out, const void *p, size_t n);
+/* U+FFFD for what is no character. Always true, but where out is full. */
+bool utf8_add(struct bytes *out, uint32_t c);
 
 #endif

@@ -17,7 +17,8 @@
 #include "state.h"
 #include "walk.h"
 
-/* Counters of a walk's units; state files hold them by number: state.c's version goes up with a change. */
+/* Counters of a walk's units; state files hold them by number: state.c's version goes up with a
+ * change. */
 enum sum {
 	SUM_FILES, /* checked */
 	SUM_BYTES, SUM_ENTRIES,

@@ -79,7 +79,7 @@ static void also_text(struct verify *v, const struct totals *t)
 	const struct { uint64_t n; const char *what; } also[] = {
 		{ t->sums[SUM_TEMPORARY], "temporary files of puts (chunkring removes old ones)" },
 		{ t->sums[SUM_OTHER], "other files (left alone)" },
-		{ v->walk.passed_over, "folders passed over: they can't be read and are no tenants'" },
+		{ v->walk.passed_over, "folders passed over: no tenants', and can't be read" },
 		{ t->sums[SUM_VANISHED], "chunks deleted meanwhile" },
 		{ v->busy, "chunks that were written to all the time: run it again" },
 		{ t->unsettled, "chunks still being written when it was interrupted" },
@@ -115,8 +115,8 @@ static void summary_text(struct verify *v, const struct totals *t)
 			   count_text(t->sums[SUM_PARTIAL], p), count_text(t->sums[SUM_WARNING],
 									   w));
 	if (t->sums[SUM_UNREADABLE])
-		out_printf(&v->out, "%s files or folders could not be read: whether they are sound is not "
-			   "known\n", count_text(t->sums[SUM_UNREADABLE], n));
+		out_printf(&v->out, "%s files or folders could not be read: whether they are sound "
+			   "is not known\n", count_text(t->sums[SUM_UNREADABLE], n));
 	kinds_text(v, t);
 	also_text(v, t);
 	if (is_sound(v, t))

@@ -71,9 +71,9 @@ struct walk {
 	void         (*unit_end)(void *job); /* returns when all files it was given are finished; or NULL */
 	void         (*close)(void *job);    /* or NULL */
 	/* out, final after walk_run() */
-	uint64_t       empty;    /* arguments without a chunk, or none that the filter takes; complained of */
+	uint64_t       empty;    /* arguments without a chunk (that the filter takes) */
 	uint64_t       filtered; /* chunks that the filter left out */
-	bool           trouble;  /* an argument or a folder could not be read; it was complained of */
+	bool           trouble;  /* an argument or a folder could not be read; complained of */
 	uint64_t       unreadable; /* folders of the store that could not be read; complained of */
 	uint64_t       passed_over; /* folders that could not be read, and can't hold chunks */
 	bool           finished; /* not stopped */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Arguments under which the walk found no chunk: a wrong folder, a disk that is not mounted, filters that
- * leave nothing. Nothing was wrong there because nothing was looked at, and whoever asked is to know; where
- * a store is near, it is probably the one that was meant.
+ * Arguments under which the walk found no chunk: a wrong folder, a disk that is not mounted,
+ * filters that leave nothing. Nothing was wrong there because nothing was looked at, and whoever
+ * asked is to know; where a store is near, it is probably the one that was meant.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -38,7 +38,8 @@ static bool first_names(struct probe *p, int at, const char *path, struct names 
 	return true;
 }
 
-/* Whether a chunk lies in a stream's folder: not just any file with such a name in such a folder. */
+/* Whether a chunk lies in a stream's folder: not just any file with such a name in such a folder.
+ * */
 static bool stream_has_chunk(struct probe *p, int at, const char *tenant, const char *fp)
 {
 	struct names names = { 0 };
@@ -94,7 +95,8 @@ static bool is_store(struct probe *p, int at, const char *path)
 }
 
 /* A store that many levels below path, whose name is then in path. */
-static bool store_below(struct probe *p, int at, const char *name, uint32_t levels, struct bytes *path)
+static bool store_below(struct probe *p, int at, const char *name, uint32_t levels,
+			struct bytes *path)
 {
 	struct names names = { 0 };
 	bool found = false;
@@ -107,7 +109,9 @@ static bool store_below(struct probe *p, int at, const char *name, uint32_t leve
 
 			if (inner[0] == '.' || name_type(fd, inner, names.list[i].type) != DT_DIR)
 				continue;
-			bytes_printf(path, "%s%s", path->n && path->p[path->n - 1] == '/' ? "" : "/", inner);
+			if (path->p[path->n - 1] != '/')
+				bytes_addc(path, '/');
+			bytes_adds(path, inner);
 			found = levels == 1 ? is_store(p, fd, inner) :
 					      store_below(p, fd, inner, levels - 1, path);
 			if (!found)
@@ -158,7 +162,8 @@ static void tell_folder(struct walk *w, const struct root *root, const struct ta
 		complain("%s: none of its %llu chunks passes the filters", root->path,
 			 (unsigned long long)t->filtered);
 	else if (w->filter.n_tenants && is_store(&p, root->fd, "."))
-		complain("%s: it holds chunks, but none of a tenant that --tenant names", root->path);
+		complain("%s: it holds chunks, but none of a tenant that --tenant names",
+			 root->path);
 	else if (find_below(&p, root, &path) || find_above(&p, root, &path))
 		complain("%s: no chunk was found there; did you mean %s?", root->path,
 			 bytes_string(&path));
@@ -191,7 +196,8 @@ void walk_tell_empty(struct walk *w)
 	if (w->trouble)
 		return; /* it was complained of the names themselves */
 	if (files->filtered)
-		complain("none of the %llu files passes the filters", (unsigned long long)files->filtered);
+		complain("none of the %llu files passes the filters",
+			 (unsigned long long)files->filtered);
 	else
 		complain("standard input names no file");
 }

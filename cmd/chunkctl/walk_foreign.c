@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Folders beside the tenants'. One that can be read is walked like a tenant's, whatever its name: what is
- * not a chunk is left alone, and chunks that lie there are found. One that can't be read is trouble where
- * it may hold chunks; Loki and chunkring never look into the others, nor need they be readable.
+ * Folders beside the tenants'. One that can be read is walked like a tenant's, whatever its name:
+ * what is not a chunk is left alone, and chunks that lie there are found. One that can't be read
+ * is trouble where it may hold chunks; Loki and chunkring never look into the others, nor need
+ * they be readable.
  */
 #include <string.h>
 
@@ -11,11 +12,12 @@
 
 #define SHOWN_BYTES_MAX 400u /* of names in the message */
 
-/* What Loki keeps in a directory that it shares with chunks: the object store's own prefixes, and working
- * directories where storage_config.filesystem.directory is Loki's path_prefix. */
+/* What Loki keeps in a directory that it shares with chunks: the object store's own prefixes, and
+ * working directories where storage_config.filesystem.directory is Loki's path_prefix. */
 static bool is_lokis_own(const char *name)
 {
-	static const char *const names[] = { "index", "rules", "rules-temp", "bloom", "compactor", "wal" };
+	static const char *const names[] = { "index", "rules", "rules-temp", "bloom", "compactor",
+					     "wal" };
 	static const char *const prefixes[] = { "tsdb-shipper-", "boltdb-shipper-" };
 
 	for (size_t i = 0; i < LEN(names); i++)
@@ -27,8 +29,8 @@ static bool is_lokis_own(const char *name)
 	return false;
 }
 
-/* Loki takes no tenant named "lost+found". It takes one named ".snapshot", but that is a folder of the
- * file system's or of a backup's. */
+/* Loki takes no tenant named "lost+found". It takes one named ".snapshot", but that is a folder
+ * of the file system's or of a backup's. */
 static bool holds_chunks(const struct walk *w, const char *name)
 {
 	for (uint32_t i = 0; i < w->filter.n_tenants; i++)

@@ -66,7 +66,7 @@ struct walk_inner {
 	struct bytes    passed_over;     /* the first of them, for a message */
 	uint32_t        n_roots;
 	struct tally   *tallies;         /* of the roots, and behind them that of single files */
-	uint32_t        judged_from;     /* roots before were looked at by an earlier run, or in part */
+	uint32_t        judged_from;     /* roots before it are an earlier run's, or in part */
 	bool            lists;           /* an argument is no folder */
 };
 
@@ -96,8 +96,8 @@ struct walk_job { /* one thread's */
 	struct bytes path;
 };
 
-/* A folder of the store directory that could not be read: whether no chunk can lie in it, and so the
- * walk passes it over, as Loki and chunkring do. */
+/* A folder of the store directory that could not be read: whether no chunk can lie in it, and so
+ * the walk passes it over, as Loki and chunkring do. */
 bool walk_pass_over(struct walk *w, const struct root *root, const char *name, int err);
 void walk_tell_passed_over(struct walk *w); /* one message, in the end */
 
