@@ -324,14 +324,13 @@ static int run(struct cat *c)
 	bool nothing;
 
 	collect(c);
-	nothing = c->walk.empty != 0;
-	if (c->n == 0 && !c->walk.empty && !c->walk.allow_empty && !c->walk.trouble && !stopped()) {
-		complain("no stream is one that --match takes");
-		nothing = true;
-	}
 	m = merge_open(c->list, c->n, f->timed ? to_ns(f->since_ms) : INT64_MIN,
 		       f->timed ? to_ns(f->until_ms) : INT64_MAX);
 	print_all(c, m);
+	nothing = c->walk.empty || merge_gone(m) == c->n;
+	if (nothing && !c->walk.empty && !c->walk.allow_empty && !c->walk.trouble && !stopped())
+		complain(c->n ? "no chunk is left: all were deleted meanwhile" :
+				"no stream is one that --match takes");
 	damaged = merge_damaged(m, &trouble);
 	merge_close(m);
 	for (size_t i = 0; i < c->n; i++)

@@ -28,7 +28,7 @@ struct merge {
 	size_t              runs, cap;
 	struct run         *current; /* the heap's first, whose entry the caller has */
 	struct scratch     *scratch;
-	uint64_t            bytes, damaged, trouble;
+	uint64_t            bytes, damaged, trouble, gone;
 	uint32_t            opened;
 };
 
@@ -220,8 +220,9 @@ static bool chunk_load(struct merge *m, struct chunk_open *c)
 	int err = file_read(AT_FDCWD, c->path, true, &c->file, NULL);
 
 	if (err) {
+		m->gone += err == ENOENT; /* Loki deleted it meanwhile */
 		if (err == ENOENT)
-			return false; /* Loki deleted it meanwhile */
+			return false;
 		complain_errno(err, "%s", c->path);
 		m->trouble++;
 		return false;
@@ -328,6 +329,11 @@ uint64_t merge_damaged(const struct merge *m, uint64_t *trouble)
 {
 	*trouble = m->trouble;
 	return m->damaged;
+}
+
+uint64_t merge_gone(const struct merge *m)
+{
+	return m->gone;
 }
 
 void merge_close(struct merge *m)

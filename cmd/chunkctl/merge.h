@@ -43,6 +43,7 @@ bool merge_next(struct merge *m, struct merged *out); /* out is valid until the 
 /* Chunks that could not be read as a whole: they were complained of. Of them, how many could not be
  * read from disk at all (not for damage). */
 uint64_t merge_damaged(const struct merge *m, uint64_t *trouble);
+uint64_t merge_gone(const struct merge *m); /* chunks that were deleted before they were opened */
 void merge_close(struct merge *m);
 
 #endif

@@ -80,14 +80,17 @@ int names_list(int fd, char *buf, size_t room, struct names *out, int64_t *off)
 	return n > 0;
 }
 
-uint8_t name_type(int dir_fd, const char *name, uint8_t type)
+uint8_t name_type(int dir_fd, const char *name, uint8_t type, int *err)
 {
 	struct stat st;
 
 	if (type != DT_UNKNOWN)
 		return type;
-	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+		if (err)
+			*err = errno;
 		return DT_UNKNOWN;
+	}
 	return S_ISREG(st.st_mode) ? DT_REG : S_ISDIR(st.st_mode) ? DT_DIR :
 	       S_ISLNK(st.st_mode) ? DT_LNK : DT_FIFO;
 }

@@ -31,7 +31,8 @@ void names_sort_by_text(struct names *x);
  * end; or -errno. */
 int names_list(int fd, char *buf, size_t room, struct names *out, int64_t *off);
 
-/* What DT_UNKNOWN stands for; DT_UNKNOWN if it is gone. */
-uint8_t name_type(int dir_fd, const char *name, uint8_t type);
+/* What DT_UNKNOWN stands for, on file systems that don't tell it with the name; DT_UNKNOWN where that
+ * can't be had, and *err (or NULL) is then why: ENOENT, it is gone. */
+uint8_t name_type(int dir_fd, const char *name, uint8_t type, int *err);
 
 #endif

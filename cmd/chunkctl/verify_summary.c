@@ -147,7 +147,7 @@ int verify_summary(struct verify *v)
 	t.trouble = v->walk.trouble || t.sums[SUM_UNREADABLE];
 	t.nothing = v->walk.empty || !(t.sums[SUM_FILES] + v->busy);
 	if (t.nothing && t.complete && !t.trouble && !v->walk.empty && !v->walk.allow_empty)
-		complain("no chunk was checked: all were deleted meanwhile");
+		complain("no chunk was checked: none was found, or all were deleted meanwhile");
 	if (v->json)
 		summary_json(v, &t);
 	else if (!v->quiet && (t.sums[SUM_FILES] || !v->walk.trouble))

@@ -85,7 +85,7 @@ static bool is_store(struct probe *p, int at, const char *path)
 			const char *name = name_of(&names, i);
 
 			found = key_of_flat(name, &key) ||
-				(name_type(fd, name, names.list[i].type) == DT_DIR &&
+				(name_type(fd, name, names.list[i].type, NULL) == DT_DIR &&
 				 tenant_has_chunk(p, fd, name));
 		}
 		close(fd);
@@ -107,7 +107,7 @@ static bool store_below(struct probe *p, int at, const char *name, uint32_t leve
 		for (uint32_t i = 0; i < names.n && !found; i++) {
 			const char *inner = name_of(&names, i);
 
-			if (inner[0] == '.' || name_type(fd, inner, names.list[i].type) != DT_DIR)
+			if (inner[0] == '.' || name_type(fd, inner, names.list[i].type, NULL) != DT_DIR)
 				continue;
 			if (path->p[path->n - 1] != '/')
 				bytes_addc(path, '/');

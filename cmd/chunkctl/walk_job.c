@@ -51,13 +51,26 @@ static void set_path(struct walk_job *j, const struct unit *u, const char *folde
 	bytes_adds(&j->path, name);
 }
 
-/* A file in a stream's folder. */
-static void stream_file(struct walk_job *j, struct unit *u, const char *tenant, const char *fp,
-			const char *name, uint8_t type)
+/* Whether what it is could not be told, so that it may be anything; not where it is gone. */
+static bool is_untold(struct walk_job *j, struct unit *u, uint8_t type, int err)
 {
+	if (type != DT_UNKNOWN || err == ENOENT)
+		return false;
+	tell(j, u, FOUND_TROUBLE, NULL, err);
+	return true;
+}
+
+/* A file in a stream's folder. */
+static void stream_file(struct walk_job *j, struct unit *u, int fd, const char *fp, uint32_t i)
+{
+	const char *tenant = u->prefix, *name = name_of(&j->names, i);
+	int err = 0;
+	uint8_t type = name_type(fd, name, j->names.list[i].type, &err);
 	struct key key;
 	bool chunk = key_of_nested(tenant, fp, name, &key);
 
+	if (is_untold(j, u, type, err))
+		return;
 	if (type == DT_REG && chunk)
 		tell(j, u, FOUND_CHUNK, &key, 0);
 	else if (type == DT_REG && key_is_temporary(name))
@@ -83,7 +96,11 @@ static void outer_file(struct walk_job *j, struct unit *u, const char *name, uin
 {
 	struct key key;
 	bool chunk, stray = false;
+	int err = 0;
 
+	type = name_type(u->root->fd, bytes_string(&j->path), type, &err);
+	if (is_untold(j, u, type, err))
+		return;
 	if (u->prefix[0]) {
 		/* the root may be a tenant's folder itself; else no chunk belongs here */
 		chunk = key_of_nested(u->root->fp, u->prefix, name, &key);
@@ -127,11 +144,8 @@ static void stream_folder(struct walk_job *j, struct unit *u, const char *fp)
 		more = names_list(fd, j->list, LIST_BYTES, &j->names, NULL);
 		names_sort_by_inode(&j->names);
 		for (uint32_t i = 0; i < j->names.n && !walk_over(j->walk); i++) {
-			const char *name = name_of(&j->names, i);
-
-			set_path(j, u, fp, name);
-			stream_file(j, u, u->prefix, fp, name,
-				    name_type(fd, name, j->names.list[i].type));
+			set_path(j, u, fp, name_of(&j->names, i));
+			stream_file(j, u, fd, fp, i);
 		}
 	} while (more > 0 && !walk_over(j->walk));
 	close(fd);
@@ -161,7 +175,6 @@ void walk_do_unit(struct walk_job *j, struct unit *u)
 		if (!u->window)
 			single_file(j, u, name);
 		else
-			outer_file(j, u, name, name_type(u->root->fd, bytes_string(&j->path),
-							 u->names.list[i].type));
+			outer_file(j, u, name, u->names.list[i].type);
 	}
 }

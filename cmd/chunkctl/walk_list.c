@@ -59,7 +59,7 @@ static void sort_out(struct listing *l, int fd)
 
 	for (uint32_t i = 0; i < l->all.n; i++) {
 		const char *name = name_of(&l->all, i);
-		uint8_t type = name_type(fd, name, l->all.list[i].type);
+		uint8_t type = name_type(fd, name, l->all.list[i].type, NULL);
 
 		if (type != DT_DIR) {
 			names_add(&l->files, name, l->all.list[i].ino, type);

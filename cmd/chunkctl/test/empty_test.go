@@ -129,7 +129,7 @@ func TestEmptyLists(t *testing.T) {
 		require.Equal(t, exitSound, run(t, append(args, "--allow-empty")...).code, "%v", args)
 	}
 	// all that it names were deleted before they were looked at
-	for _, command := range []string{"verify", "ls"} {
+	for _, command := range []string{"verify", "ls", "cat"} {
 		r := runInput(t, x.Path(x.Refs[0])+"gone\n", command, "-")
 		require.Equal(t, exitTrouble, r.code, command)
 		require.Contains(t, r.stderr, "deleted meanwhile", command)
