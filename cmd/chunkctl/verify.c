@@ -164,12 +164,13 @@ static void on_result(void *arg, const struct scan_result *r)
 	const struct found *f = r->found;
 	bool unfinished = r->status == CR_SHORT || r->status == CR_BAD_CRC ||
 			  r->status == CR_BAD_FORMAT, gone = false;
+	bool leased = r->status == CR_IO && r->err == EAGAIN;
 	enum finding_kind kind;
 	const char *detail;
 
 	if (r->status == CR_CANCELED)
 		return;
-	if (unfinished && unsettled(v, f, &gone))
+	if ((unfinished || leased) && unsettled(v, f, leased, &gone))
 		return;
 	if (gone || r->status == CR_NOT_FOUND) {
 		f->sums[SUM_VANISHED]++;

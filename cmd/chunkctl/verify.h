@@ -63,8 +63,9 @@ void verify_unreadable(struct verify *v, uint64_t *sums, const char *root, const
 		       const struct key *key, int err, const char *why);
 
 /* Whether a file that does not check out deserves another look, which settle() gives it: it was
- * written just now. *gone: it is not there any more and counts for nothing. */
-bool unsettled(struct verify *v, const struct found *f, bool *gone);
+ * written just now, or another program held a lease on it. *gone: it is not there any more and
+ * counts for nothing. */
+bool unsettled(struct verify *v, const struct found *f, bool leased, bool *gone);
 void settle(struct verify *v);
 /* Files that an interrupted run had not settled: out of the state, and into it. */
 void settle_load(struct verify *v);

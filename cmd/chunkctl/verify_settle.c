@@ -3,6 +3,9 @@
  * Loki's own client writes chunks in place, so a file that does not check out may only not be finished.
  * If it was written to just now it is looked at again a little later: by then it is right, gone,
  * damaged and at rest, or still being written to.
+ *
+ * A file that could not be opened because of a lease is looked at again, too: the attempt made the
+ * kernel ask the lease's holder to give it up.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,7 +29,7 @@ static void again_push(struct verify *v, struct again a)
 	v->again[v->n_again++] = a;
 }
 
-bool unsettled(struct verify *v, const struct found *f, bool *gone)
+bool unsettled(struct verify *v, const struct found *f, bool leased, bool *gone)
 {
 	struct again a = { .root = f->root->path, .root_no = f->root->no };
 	struct stat st;
@@ -38,7 +41,7 @@ bool unsettled(struct verify *v, const struct found *f, bool *gone)
 		return false;
 	a.mtime_ns = (int64_t)st.st_mtim.tv_sec * (int64_t)NS_PER_S + st.st_mtim.tv_nsec;
 	age = wall_ns() - a.mtime_ns;
-	if (age > RECENT_NS || age < -RECENT_NS)
+	if (!leased && (age > RECENT_NS || age < -RECENT_NS))
 		return false;
 	a.file = mem_string(f->path);
 	a.due_ns = now_ns() + v->settle_ns;
@@ -70,7 +73,7 @@ static bool became(int err, struct findings *f)
 	return false;
 }
 
-/* One more look. False: it was written to since, so it stays in the list. */
+/* One more look. False: it was written to since, or is still leased, so it stays in the list. */
 static bool look_again(struct verify *v, struct again *a)
 {
 	struct bytes file = { .max = FILE_BYTES_MAX + 1 };
@@ -90,6 +93,12 @@ static bool look_again(struct verify *v, struct again *a)
 		v->sums[SUM_VANISHED]++;
 		bytes_free(&file);
 		return true;
+	}
+	if (err == EAGAIN && a->tries + 1 < AGAIN_TRIES) {
+		a->tries++;
+		a->due_ns = now_ns() + v->settle_ns;
+		bytes_free(&file);
+		return false;
 	}
 	if (err && !became(err, &f)) {
 		verify_unreadable(v, v->sums, a->root, a->file, named ? &key : NULL, err,

@@ -8,19 +8,21 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
 
 // lease takes a write lease on a file, as Samba does for a client's oplock: others can't open it.
-func lease(t *testing.T, path string) {
+func lease(t *testing.T, path string) *os.File {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = f.Close() })
 	_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK)
 	require.NoError(t, err)
+	return f
 }
 
 // What can't be opened is not damaged: nothing is known about it, nobody is told to move it.
@@ -31,7 +33,7 @@ func TestUnreadableIsNotDamaged(t *testing.T) {
 		errno syscall.Errno
 		text  string
 	}{
-		{"a lease", lease, syscall.EAGAIN, "lease"},
+		{"a lease", func(t *testing.T, path string) { lease(t, path) }, syscall.EAGAIN, "lease"},
 		{"no permission", func(t *testing.T, path string) { require.NoError(t, os.Chmod(path, 0)) }, syscall.EACCES, "Permission denied"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -84,6 +86,36 @@ func TestUnreadableIsNotDamaged(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A holder that gives its lease up when it is asked to (by the open itself), as Samba does.
+func TestVerifyWaitsForALease(t *testing.T) {
+	x := smallStore(t)
+	flip(500)(t, x.Path(x.Refs[1]))
+	var held []*os.File
+	for _, ref := range x.Refs[:2] {
+		old := time.Now().Add(-time.Hour) // not written just now
+		require.NoError(t, os.Chtimes(x.Path(ref), old, old))
+		held = append(held, lease(t, x.Path(ref)))
+	}
+	released := make(chan struct{})
+	go func() {
+		defer close(released)
+		for _, f := range held {
+			for now := unix.F_WRLCK; now == unix.F_WRLCK; time.Sleep(time.Millisecond) {
+				now, _ = unix.FcntlInt(f.Fd(), unix.F_GETLEASE, 0) // what it is to become
+			}
+		}
+		time.Sleep(300 * time.Millisecond) // longer than the library itself tries
+		for _, f := range held {
+			_, _ = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
+		}
+	}()
+	r := parseReport(t, run(t, "verify", "--json", "--settle", "1", x.Dir()))
+	<-released
+	require.Empty(t, r.unreadable)
+	require.Equal(t, exitFindings, r.code)
+	require.Equal(t, []int64{40, 1, 0}, []int64{r.summary.num("chunks"), r.summary.num("files_error"), r.summary.num("busy")})
 }
 
 // A store that can't be opened, and one of which nothing can.
