@@ -74,7 +74,7 @@ struct cat {
 	pthread_mutex_t     mu;
 	struct merge_chunk *list; /* mu */
 	size_t              n, cap;
-	uint64_t            trouble; /* atomic */
+	uint64_t            trouble, foreign; /* atomic */
 	/* --dedup: what was printed of the present time */
 	int64_t             seen_ns;
 	uint64_t           *seen;
@@ -143,9 +143,14 @@ static void job_file(void *arg, const struct found *f)
 		from_ns = INT64_MIN;
 	if (j->cat->matchers.n || !f->key) {
 		/* what can't be read now is complained of when its time comes */
-		if (chunk_peek(f->root->fd, f->path, j->s, &j->buf, &p) == 0 && p.meta &&
-		    !matchers_take(&j->cat->matchers, &j->s->meta))
+		bool read = chunk_peek(f->root->fd, f->path, j->s, &j->buf, &p) == 0;
+
+		if (read && p.meta && !matchers_take(&j->cat->matchers, &j->s->meta))
 			return;
+		if (read && !f->key && p.foreign) {
+			__atomic_add_fetch(&j->cat->foreign, 1, __ATOMIC_RELAXED);
+			return;
+		}
 		if (!f->key && p.reason == CR_REASON_NONE && p.chunk.blocks)
 			from_ns = p.mint_ns;
 	}
@@ -327,10 +332,11 @@ static int run(struct cat *c)
 	m = merge_open(c->list, c->n, f->timed ? to_ns(f->since_ms) : INT64_MIN,
 		       f->timed ? to_ns(f->until_ms) : INT64_MAX);
 	print_all(c, m);
+	tell_foreign(c->foreign);
 	nothing = c->walk.empty || merge_gone(m) == c->n;
 	if (nothing && !c->walk.empty && !c->walk.allow_empty && !c->walk.trouble && !stopped())
 		complain(c->n ? "no chunk is left: all were deleted meanwhile" :
-				"no stream is one that --match takes");
+			 c->matchers.n ? "no stream is one that --match takes" : "no chunk was found");
 	damaged = merge_damaged(m, &trouble);
 	merge_close(m);
 	for (size_t i = 0; i < c->n; i++)

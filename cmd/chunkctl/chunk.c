@@ -145,6 +145,22 @@ uint32_t block_inflate(struct scratch *s, const uint8_t *file, const struct cr_c
 	return inflate(s, c->codec, file + b->off, b->meta.bytes, b->meta.uncompressed_bytes, out);
 }
 
+const uint8_t *find_magic(const uint8_t *from, const uint8_t *end)
+{
+	static const uint8_t magic[4] = { 0x01, 0x2e, 0xe5, 0x6a };
+
+	return from < end ? memmem(from, (size_t)(end - from), magic, sizeof(magic)) : NULL;
+}
+
+bool was_chunk(const uint8_t *file, size_t n)
+{
+	static const char stream_id[] = "\xff\x06\0\0sNaPpY"; /* behind the metadata's length */
+
+	if (n >= 4 + sizeof(stream_id) - 1 && memcmp(file + 4, stream_id, sizeof(stream_id) - 1) == 0)
+		return true;
+	return n && find_magic(file, file + n);
+}
+
 const char *codec_name(uint32_t codec)
 {
 	static const char *const names[] = {

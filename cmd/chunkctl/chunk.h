@@ -54,6 +54,13 @@ uint32_t inflate(struct scratch *s, uint32_t codec, const uint8_t *p, uint64_t n
 uint32_t block_inflate(struct scratch *s, const uint8_t *file, const struct cr_chunk *c,
 		       const struct block *b, struct bytes *out);
 
+/* The first place at or behind `from` where a chunk's data may begin; NULL: there is none. */
+const uint8_t *find_magic(const uint8_t *from, const uint8_t *end);
+
+/* Whether a file was ever a chunk, as far as its content tells: it begins like one, or there is a
+ * chunk's data in it. */
+bool was_chunk(const uint8_t *file, size_t n);
+
 const char *codec_name(uint32_t codec); /* as Loki's configuration spells it */
 
 /* ---- Reading one file as a whole ---- */

@@ -148,6 +148,13 @@ int print_help(const char *text)
 	return out_end(&o, EXIT_SOUND);
 }
 
+void tell_foreign(uint64_t n)
+{
+	if (n)
+		complain("left alone %llu files that are no chunks, neither by name nor by content",
+			 (unsigned long long)n);
+}
+
 /* More than CPUs: folders are opened and listed one after the other by each job, and cold that means
  * waiting for the disk. */
 #define JOBS_MIN     8u

@@ -43,6 +43,9 @@ bool parse_backend(const char *value, uint32_t *out);
 int bad_usage(void);
 int print_help(const char *text); /* EXIT_SOUND, unless stdout fails */
 
+/* Of a list: files that are chunks neither by name nor by content were left alone. */
+void tell_foreign(uint64_t n);
+
 uint32_t default_jobs(void);
 
 #endif

@@ -79,7 +79,7 @@ struct ls {
 	pthread_mutex_t mu;
 	struct row     *rows; /* mu */
 	size_t          n_rows, cap_rows;
-	uint64_t        damaged, trouble, files, listed; /* atomic */
+	uint64_t        damaged, trouble, files, listed, foreign; /* atomic */
 };
 
 struct job {
@@ -273,6 +273,10 @@ static void job_file(void *arg, const struct found *f)
 		complain_file(ls, f, err);
 		return;
 	}
+	if (!f->key && p.foreign) {
+		__atomic_add_fetch(&ls->foreign, 1, __ATOMIC_RELAXED);
+		return;
+	}
 	__atomic_add_fetch(&ls->files, 1, __ATOMIC_RELAXED);
 	if (ls->matchers.n && (!p.meta || !matchers_take(&ls->matchers, &j->s->meta)))
 		return;
@@ -371,7 +375,7 @@ static bool tell_nothing(const struct ls *ls)
 		complain("no stream of these %llu chunks is one that --match takes",
 			 (unsigned long long)ls->files);
 	else
-		complain("no chunk is left: all were deleted meanwhile");
+		complain("no chunk was listed: none was found, or all were deleted meanwhile");
 	return true;
 }
 
@@ -402,6 +406,7 @@ static int run(struct ls *ls)
 	matchers_free(&ls->matchers);
 	if (stopped() && !ls->out.err)
 		complain("interrupted: this is not everything");
+	tell_foreign(ls->foreign);
 	nothing = tell_nothing(ls) || (ls->walk.empty && !ls->walk.allow_empty);
 	if (stopped() || nothing || ls->trouble || ls->walk.trouble)
 		return out_end(&ls->out, EXIT_TROUBLE);

@@ -136,6 +136,9 @@ int chunk_peek(int dir_fd, const char *path, struct scratch *s, struct bytes *bu
 	close(fd);
 	if (err)
 		return err;
+	/* all of what does not parse was read */
+	out->foreign = out->reason != CR_REASON_NONE &&
+		       !was_chunk((uint8_t *)buf->p, out->chunk.file_bytes);
 	out->meta = out->chunk.frames_bytes && chunk_json((uint8_t *)buf->p, &out->chunk, s) &&
 		    meta_read(&s->meta, s->json.p, s->json.n);
 	if (out->reason == CR_REASON_NONE)

@@ -8,6 +8,7 @@
 struct peek {
 	struct cr_chunk      chunk;
 	enum cr_chunk_reason reason;
+	bool                 foreign;  /* nothing in it is a chunk's */
 	bool                 meta;     /* the scratch's meta is this chunk's */
 	uint64_t             entries, raw_bytes; /* sums of the block metas */
 	int64_t              mint_ns, maxt_ns;

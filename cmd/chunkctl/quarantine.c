@@ -290,6 +290,18 @@ static bool still_damaged(struct quarantine *q, const char *file, const struct b
 	return found;
 }
 
+static bool is_named(const struct quarantine *q, const char *file)
+{
+	struct bytes path = { 0 };
+	struct key key;
+	bool named;
+
+	path_join(q->real, file, &path);
+	named = key_of_path(bytes_string(&path), &key);
+	bytes_free(&path);
+	return named;
+}
+
 static void do_file(struct quarantine *q, const char *file)
 {
 	struct bytes content = { .max = FILE_BYTES_MAX + 1 }, why = { 0 }, to = { 0 };
@@ -301,6 +313,9 @@ static void do_file(struct quarantine *q, const char *file)
 		q->skipped++;
 	} else if (err) {
 		tell_failed(q, file, err);
+	} else if (!q->own_kinds && !is_named(q, file)) {
+		tell(q, "skipped", file, "its name is no chunk's: Loki never asks for it");
+		q->skipped++;
 	} else if (!still_damaged(q, file, &content, &f, &why)) {
 		tell(q, "skipped", file, "it has none of these findings now");
 		q->skipped++;
@@ -403,6 +418,8 @@ static bool restore_one(struct quarantine *q, int all_fd, const char *name)
 
 	q->to_fd = openat(all_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	err = q->to_fd < 0 ? errno : file_read(q->to_fd, MANIFEST, false, &text, NULL);
+	if (q->to_fd >= 0 && err == ENOENT)
+		err = 0; /* a crash came before the manifest was made: nothing was moved */
 	if (err)
 		complain_errno(err, "%s/" QUARANTINE_DIR "/%s/" MANIFEST, q->dir, name);
 	else if (text.n)

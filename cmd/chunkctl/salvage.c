@@ -166,14 +166,6 @@ static void save_blocks(struct salvage *v, const uint8_t *file)
 
 /* ---- Without an envelope: the data with a new one in front ---- */
 
-static const uint8_t *find_magic(const struct salvage *v, const uint8_t *from)
-{
-	static const uint8_t magic[4] = { 0x01, 0x2e, 0xe5, 0x6a };
-	const uint8_t *end = start(v) + v->file.n;
-
-	return from < end ? memmem(from, (size_t)(end - from), magic, sizeof(magic)) : NULL;
-}
-
 /* Metadata that is a snappy stream of nothing: enough for cr_chunk_parse(). */
 static const char envelope[14] = "\0\0\0\x0e\xff\x06\0\0sNaPpY";
 
@@ -311,7 +303,7 @@ static void save(struct salvage *v)
 		return;
 	}
 	complain("%s: %s", cr_chunk_reason_name(reason), cr_chunk_reason_text(reason));
-	data = find_magic(v, start(v));
+	data = find_magic(start(v), start(v) + v->file.n);
 	if (!data) {
 		complain("there is no chunk data in it: nothing can be saved");
 		v->unknown_loss = true;
@@ -361,7 +353,7 @@ static int run(struct salvage *v)
 		complain_errno(err, "%s", v->path);
 		return EXIT_TROUBLE;
 	}
-	if (!find_magic(v, start(v)) && !key_of_path(v->path, &key)) {
+	if (!was_chunk(start(v), v->file.n) && !key_of_path(v->path, &key)) {
 		complain("%s: it is no chunk: neither its name nor anything in it is a chunk's",
 			 v->path);
 		bytes_free(&v->file);

@@ -170,6 +170,10 @@ static void on_result(void *arg, const struct scan_result *r)
 
 	if (r->status == CR_CANCELED)
 		return;
+	if (unfinished && !f->key && (!r->file || !was_chunk(r->file, r->bytes))) {
+		f->sums[SUM_OTHER]++; /* a list of files has an index in it, say */
+		return;
+	}
 	if ((unfinished || leased) && unsettled(v, f, leased, &gone))
 		return;
 	if (gone || r->status == CR_NOT_FOUND) {

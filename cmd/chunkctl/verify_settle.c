@@ -73,61 +73,75 @@ static bool became(int err, struct findings *f)
 	return false;
 }
 
+static bool later(struct verify *v, struct again *a)
+{
+	if (a->tries + 1 == AGAIN_TRIES)
+		return false;
+	a->tries++;
+	a->due_ns = now_ns() + v->settle_ns;
+	return true;
+}
+
+/* What is known of it now. key: what its name says, or NULL. False: later more is. */
+static bool judge(struct verify *v, struct again *a, const struct key *key, int err,
+		  const struct bytes *file, int64_t mtime_ns)
+{
+	const uint8_t *p = (const uint8_t *)file->p;
+	bool changed = !err && mtime_ns != a->mtime_ns;
+	struct findings f = { 0 };
+
+	if (err == ENOENT) {
+		v->sums[SUM_VANISHED]++;
+		return true;
+	}
+	if (err == EAGAIN && later(v, a))
+		return false;
+	if (err && !became(err, &f)) {
+		verify_unreadable(v, v->sums, a->root, a->file, key, err, error_text(err));
+		return true;
+	}
+	if (!err && !key && !was_chunk(p, file->n)) {
+		v->sums[SUM_OTHER]++;
+		return true;
+	}
+	if (!err) {
+		struct scratch *s = scratch_get();
+
+		check_chunk(key, p, file->n, v->scan.flags, s, &f);
+		scratch_put(s);
+	}
+	if (f.n && changed && later(v, a)) {
+		a->mtime_ns = mtime_ns;
+		return false;
+	}
+	if (f.n && changed) {
+		v->busy++;
+		return true;
+	}
+	v->sums[SUM_FILES]++;
+	v->sums[SUM_BYTES] += file->n;
+	v->sums[SUM_ENTRIES] += f.entries;
+	v->sums[SUM_UNNAMED] += !key;
+	verify_publish(v, v->sums, a->root, a->file, key, file->n, &f);
+	return true;
+}
+
 /* One more look. False: it was written to since, or is still leased, so it stays in the list. */
 static bool look_again(struct verify *v, struct again *a)
 {
-	struct bytes file = { .max = FILE_BYTES_MAX + 1 };
-	struct scratch *s;
-	struct findings f = { 0 };
-	struct bytes path = { 0 };
+	struct bytes file = { .max = FILE_BYTES_MAX + 1 }, path = { 0 };
+	int64_t mtime_ns = 0;
 	struct key key;
-	int64_t mtime = 0;
-	bool named;
+	bool named, done;
 	int err;
 
 	path_join(a->root, a->file, &path);
 	named = key_of_path(bytes_string(&path), &key);
-	err = file_read(AT_FDCWD, path.p, false, &file, &mtime);
+	err = file_read(AT_FDCWD, path.p, false, &file, &mtime_ns);
+	done = judge(v, a, named ? &key : NULL, err, &file, mtime_ns);
 	bytes_free(&path);
-	if (err == ENOENT) {
-		v->sums[SUM_VANISHED]++;
-		bytes_free(&file);
-		return true;
-	}
-	if (err == EAGAIN && a->tries + 1 < AGAIN_TRIES) {
-		a->tries++;
-		a->due_ns = now_ns() + v->settle_ns;
-		bytes_free(&file);
-		return false;
-	}
-	if (err && !became(err, &f)) {
-		verify_unreadable(v, v->sums, a->root, a->file, named ? &key : NULL, err,
-				  error_text(err));
-		bytes_free(&file);
-		return true;
-	}
-	s = scratch_get();
-	if (!err)
-		check_chunk(named ? &key : NULL, (const uint8_t *)file.p, file.n, v->scan.flags, s,
-			    &f);
-	scratch_put(s);
-	if (f.n && !err && mtime != a->mtime_ns && a->tries + 1 < AGAIN_TRIES) {
-		a->mtime_ns = mtime;
-		a->tries++;
-		a->due_ns = now_ns() + v->settle_ns;
-		bytes_free(&file);
-		return false;
-	}
-	if (f.n && !err && mtime != a->mtime_ns) {
-		v->busy++;
-	} else {
-		v->sums[SUM_FILES]++;
-		v->sums[SUM_BYTES] += file.n;
-		v->sums[SUM_ENTRIES] += f.entries;
-		verify_publish(v, v->sums, a->root, a->file, named ? &key : NULL, file.n, &f);
-	}
 	bytes_free(&file);
-	return true;
+	return done;
 }
 
 /* The list is in the order of due times, and what is put back goes to its end. */

@@ -181,6 +181,17 @@ func TestRestoreNeverOverwrites(t *testing.T) {
 	require.FileExists(t, x.Path(x.Refs[2]))
 }
 
+// What a crash leaves that came before the manifest: nothing was moved, nothing is to be restored.
+func TestRestoreWithoutManifest(t *testing.T) {
+	x, _, report := plantedStore(t, 10)
+	require.Equal(t, exitSound, run(t, "quarantine", x.Dir(), "--from", report, "--yes").code)
+	require.NoError(t, os.Mkdir(filepath.Join(x.Dir(), ".chunkctl-quarantine", "20240312T100000Z-1"), 0o755))
+	r := run(t, "quarantine", x.Dir(), "--restore", "--yes")
+	require.Equal(t, exitSound, r.code, r.stderr)
+	require.Contains(t, r.stdout, "restored 5 files")
+	require.Equal(t, exitTrouble, run(t, "quarantine", x.Dir(), "--restore=20240312T100000Z-2").code)
+}
+
 func TestQuarantineRefusesForeignReports(t *testing.T) {
 	x, _, report := plantedStore(t, 10)
 	y := smallStore(t)

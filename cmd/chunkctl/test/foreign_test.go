@@ -5,6 +5,7 @@ package chunkctltest
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -68,4 +69,38 @@ func TestUnreadableStoreFolders(t *testing.T) {
 	// whoever asks for one by name is to know
 	lock(t, filepath.Join(x.Dir(), "lost+found"))
 	require.Equal(t, exitTrouble, runUnprivileged(t, "verify", "--tenant", "lost+found", x.Dir()).code)
+}
+
+// A list of everything in a store's folder names the index, too: it is no damaged chunk, and nothing moves
+// it.
+func TestForeignFilesInLists(t *testing.T) {
+	x := smallStore(t)
+	foreign := []string{"index/index_19700/1-compactor.tsdb.gz", "loki_cluster_seed.json", "rules/fake/a.yaml", "index/empty"}
+	list := paths(x)
+	for i, name := range foreign {
+		path := filepath.Join(x.Dir(), name)
+		write(t, path, []byte(strings.Repeat("\x1f\x8b not a chunk", 100*(3-i))))
+		list = append(list, path)
+	}
+	input := strings.Join(list, "\n")
+	r := parseReport(t, runInput(t, input, "verify", "--json", "--settle", "0", "-"))
+	require.Equal(t, exitSound, r.code)
+	require.Equal(t, []int64{40, 4}, []int64{r.summary.num("chunks"), r.summary.num("other_files")})
+	for _, command := range []string{"ls", "cat"} {
+		r := runInput(t, input, command, "-")
+		require.Equal(t, exitSound, r.code, "%s: %s", command, r.stderr)
+		require.Contains(t, r.stderr, "left alone 4 files", command)
+		require.Equal(t, strings.Count(run(t, command, x.Dir()).stdout, "\n"), strings.Count(r.stdout, "\n"), command)
+	}
+	for _, command := range []string{"verify", "ls", "cat"} {
+		r := run(t, command, filepath.Join(x.Dir(), foreign[0]))
+		require.Equal(t, exitTrouble, r.code, command)
+		require.Contains(t, r.stderr, "no chunk", command)
+	}
+	report := filepath.Join(t.TempDir(), "report")
+	write(t, report, []byte(`{"type":"finding","kind":"meta_length","root":`+strconv.Quote(x.Dir())+`,"file":"`+foreign[0]+"\"}\n"))
+	q := run(t, "quarantine", x.Dir(), "--from", report, "--yes")
+	require.Equal(t, exitSound, q.code)
+	require.Contains(t, q.stdout, "skipped "+foreign[0])
+	require.FileExists(t, filepath.Join(x.Dir(), foreign[0]))
 }
