@@ -31,7 +31,7 @@ enum found_kind {
 	FOUND_SYMLINK,
 	FOUND_SPECIAL,   /* a FIFO, a socket, a device */
 	FOUND_OTHER,     /* not a chunk and not in their way */
-	FOUND_TROUBLE,   /* a folder that can't be read: err */
+	FOUND_TROUBLE,   /* a folder that can't be read, a name whose type can't be told: err */
 };
 
 struct found {
