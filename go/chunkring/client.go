@@ -20,7 +20,7 @@ type Client struct {
 	*store // which others may share
 	keys   keyer
 
-	// Every call holds it shared; Stop takes it whole, so it waits for what runs.
+	// Every call holds it shared; Stop, and nothing else, takes it whole, so it waits for what runs.
 	life    sync.RWMutex
 	stopped bool
 }
@@ -47,8 +47,12 @@ func New(cfg Config, schema config.SchemaConfig, logger log.Logger, reg promethe
 // Backend names what runs, not what was asked for: "uring" or "threads".
 func (c *Client) Backend() string { return c.backend }
 
+// enter begins a call, unless Stop was called. RLock would wait behind a Stop that waits for another
+// call, however long that takes and whatever the context says; TryRLock fails then, and only then.
 func (c *Client) enter() bool {
-	c.life.RLock()
+	if !c.life.TryRLock() {
+		return false
+	}
 	if c.stopped {
 		c.life.RUnlock()
 		return false
@@ -59,7 +63,8 @@ func (c *Client) enter() bool {
 func (c *Client) leave() { c.life.RUnlock() }
 
 // Stop waits for the calls that run. Then, unless other clients share them, it gives back all threads,
-// rings and descriptors. Calls after it fail with ErrStopped. Stopping twice is fine.
+// rings and descriptors. Calls that begin while it waits, and after it, fail at once with ErrStopped.
+// Stopping twice is fine.
 func (c *Client) Stop() {
 	c.life.Lock()
 	defer c.life.Unlock()

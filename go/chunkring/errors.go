@@ -21,7 +21,7 @@ import (
 // What errors.Is finds in the cause of a failed chunk besides chunk.ErrInvalidChecksum and Loki's
 // other decode errors, fs.ErrNotExist and the errnos of the system, and the context's errors.
 var (
-	// ErrStopped is returned by every call after Stop.
+	// ErrStopped is returned by every call that begins after Stop was called.
 	ErrStopped = errors.New("chunk client is stopped")
 	// ErrRefused: the path crosses a symbolic link, leaves the store directory, or has a component
 	// that no chunk has (a tenant named "..").

@@ -17,6 +17,7 @@ import (
 
 	"github.com/go-kit/log"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
@@ -319,13 +320,7 @@ func TestSharedStopWaitsForItsOwn(t *testing.T) {
 		b.Release()
 		done <- err
 	}()
-	require.Eventually(t, func() bool {
-		entered := !slow.life.TryLock()
-		if !entered {
-			slow.life.Unlock()
-		}
-		return entered
-	}, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return testutil.ToFloat64(slow.metrics.inFlight) == 1 }, 10*time.Second, time.Millisecond)
 	quick.Stop()
 	stopped := make(chan struct{})
 	go func() { slow.Stop(); close(stopped) }()
@@ -336,6 +331,67 @@ func TestSharedStopWaitsForItsOwn(t *testing.T) {
 	}
 	unlock()
 	require.NoError(t, <-done)
+	<-stopped
+	storesOpen(t, dir, 0)
+}
+
+// What begins while Stop waits for a call fails at once, whatever its context; Stop waits on.
+func TestCallsWhileStopWaits(t *testing.T) {
+	dir, chk := twoLayouts(t)
+	c := newShared(t, dir, "v13", nil, nil)
+	full, err := c.GetChunks(context.Background(), []chunk.Chunk{chk})
+	require.NoError(t, err)
+	c.pool.mu.Lock() // holds up what allocates from it
+	unlock := sync.OnceFunc(c.pool.mu.Unlock)
+	defer unlock()
+	inside := make(chan error, 1)
+	go func() {
+		b, err := c.GetChunksPooled(context.Background(), []chunk.Chunk{chk})
+		b.Release()
+		inside <- err
+	}()
+	require.Eventually(t, func() bool { return testutil.ToFloat64(c.metrics.inFlight) == 1 }, 10*time.Second, time.Millisecond)
+	stopped := make(chan struct{})
+	go func() { c.Stop(); close(stopped) }()
+	require.Eventually(t, func() bool {
+		free := c.life.TryRLock()
+		if free {
+			c.life.RUnlock()
+		}
+		return !free
+	}, 10*time.Second, time.Millisecond, "Stop waits")
+
+	for name, call := range map[string]func() error{
+		"GetChunks": func() error {
+			_, err := c.GetChunks(context.Background(), []chunk.Chunk{chk})
+			return err
+		},
+		"GetChunksPooled": func() error {
+			b, err := c.GetChunksPooled(context.Background(), []chunk.Chunk{chk})
+			b.Release()
+			return err
+		},
+		"PutChunks":   func() error { return c.PutChunks(context.Background(), full) },
+		"DeleteChunk": func() error { return c.DeleteChunk(context.Background(), "nobody", "nobody/1/2:3:4") },
+	} {
+		done := make(chan error, 1)
+		go func() { done <- call() }()
+		select {
+		case err := <-done:
+			require.ErrorIs(t, err, ErrStopped, name)
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s waits behind Stop", name)
+		}
+	}
+	select {
+	case <-stopped:
+		t.Fatal("stopped with a call inside")
+	case err := <-inside:
+		t.Fatalf("a read without a buffer came back: %v", err)
+	default:
+	}
+	unlock()
+	require.NoError(t, <-inside)
 	<-stopped
 	storesOpen(t, dir, 0)
 }

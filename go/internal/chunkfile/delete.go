@@ -23,11 +23,10 @@ func (d *Dir) Delete(rel string) error {
 	if err != nil {
 		return d.fail(verbDelete, stepCheckPath, rel, err)
 	}
-	d.life.RLock()
-	defer d.life.RUnlock()
-	if d.closed {
+	if !d.enter() {
 		return d.fail(verbDelete, stepOpenFolder, rel, fs.ErrClosed)
 	}
+	defer d.leave()
 	at, err := d.unlink(folder, name)
 	for attempt := 1; err == unix.ESTALE && attempt < staleAttemptsMax; attempt++ {
 		at, err = d.unlink(folder, name) // another NFS client replaced the folder: look it up again

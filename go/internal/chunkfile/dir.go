@@ -34,7 +34,8 @@ type Dir struct {
 	path string
 	root int // O_PATH fd: containment starts here, whatever later happens to the names above
 
-	life   sync.RWMutex // held shared by every operation: a closed fd's number is soon another file
+	// Held shared by every operation, whole by Close alone: a closed fd's number is soon another file.
+	life   sync.RWMutex
 	closed bool
 
 	// Folders, hashed by path. Shared: opening the folder and creating a temporary file in it, from
@@ -115,7 +116,23 @@ func (d *Dir) makeRoot(dir string) error {
 	return nil
 }
 
-// Close waits for running operations and releases the directory. Later calls give fs.ErrClosed.
+// enter begins an operation, which ends with leave, unless Close was called. RLock would wait behind
+// a Close that waits for another operation; TryRLock fails then, and only then.
+func (d *Dir) enter() bool {
+	if !d.life.TryRLock() {
+		return false
+	}
+	if d.closed {
+		d.life.RUnlock()
+		return false
+	}
+	return true
+}
+
+func (d *Dir) leave() { d.life.RUnlock() }
+
+// Close waits for running operations and releases the directory. Calls that begin while it waits, and
+// later ones, give fs.ErrClosed at once.
 func (d *Dir) Close() error {
 	d.life.Lock()
 	defer d.life.Unlock()
@@ -132,11 +149,10 @@ func (d *Dir) Path() string { return d.path }
 // CheckWritable creates and removes an empty temporary file in the store directory. It is for a
 // start-up message that is more exact than the first failed flush. It does not find a full disk.
 func (d *Dir) CheckWritable() error {
-	d.life.RLock()
-	defer d.life.RUnlock()
-	if d.closed {
+	if !d.enter() {
 		return fs.ErrClosed
 	}
+	defer d.leave()
 	tmp, name, err := d.createTemp(d.root)
 	if err == nil {
 		_ = unix.Close(tmp) // empty and about to go

@@ -46,11 +46,10 @@ func (d *Dir) Put(ctx context.Context, rel string, data []byte) error {
 	if err != nil {
 		return d.fail(verbPut, stepCheckPath, rel, err)
 	}
-	d.life.RLock()
-	defer d.life.RUnlock()
-	if d.closed {
+	if !d.enter() {
 		return d.fail(verbPut, stepOpenFolder, rel, fs.ErrClosed)
 	}
+	defer d.leave()
 	p := &put{d: d, ctx: ctx, rel: rel, folder: folder, name: name}
 	for again, attempt := true, 0; again && attempt < putAttemptsMax; attempt++ {
 		again, err = p.try(data)

@@ -157,3 +157,55 @@ func TestCloseAgainstPut(t *testing.T) {
 		wg.Wait()
 	}
 }
+
+// What begins while Close waits for a put fails at once instead of waiting behind it.
+func TestCallsWhileCloseWaits(t *testing.T) {
+	d, err := Open(fastDir(t))
+	require.NoError(t, err)
+	inside, goOn := make(chan struct{}), make(chan struct{})
+	d.fault = func(s step) error {
+		if s == stepRename {
+			close(inside)
+			<-goOn
+		}
+		return nil
+	}
+	put, closed := make(chan error, 1), make(chan error, 1)
+	go func() { put <- d.Put(ctx, "t/f/c", content(1, 100)) }()
+	<-inside
+	go func() { closed <- d.Close() }()
+	require.Eventually(t, func() bool {
+		free := d.life.TryRLock()
+		if free {
+			d.life.RUnlock()
+		}
+		return !free
+	}, 10*time.Second, time.Millisecond, "Close waits")
+	for name, call := range map[string]func() error{
+		"Put":           func() error { return d.Put(ctx, "x", nil) },
+		"Delete":        func() error { return d.Delete("x") },
+		"CheckWritable": d.CheckWritable,
+		"CleanTemporaries": func() error {
+			_, err := d.CleanTemporaries(ctx, 0)
+			return err
+		},
+	} {
+		done := make(chan error, 1)
+		go func() { done <- call() }()
+		select {
+		case err := <-done:
+			require.ErrorIs(t, err, fs.ErrClosed, name)
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s waits behind Close", name)
+		}
+	}
+	select {
+	case <-closed:
+		t.Fatal("closed with a put inside")
+	default:
+	}
+	close(goOn)
+	require.NoError(t, <-put)
+	require.NoError(t, <-closed)
+	requireFile(t, d.Path()+"/t/f/c", content(1, 100))
+}

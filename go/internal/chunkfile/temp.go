@@ -73,11 +73,10 @@ func (d *Dir) createTemp(folder int) (fd int, name string, err error) {
 // Delete looks through a handful of names in its folder, so a folder's last chunk takes them along.
 // It goes on after an error in one folder and returns the count and the first errors; ctx ends it.
 func (d *Dir) CleanTemporaries(ctx context.Context, olderThan time.Duration) (removed int, err error) {
-	d.life.RLock()
-	defer d.life.RUnlock()
-	if d.closed {
+	if !d.enter() {
 		return 0, fs.ErrClosed
 	}
+	defer d.leave()
 	s := &sweep{d: d, ctx: ctx, cutoff: time.Now().Add(-olderThan)}
 	s.folder("", depthMax)
 	return s.removed, errors.Join(append(s.errs, ctx.Err())...)
