@@ -82,36 +82,8 @@ func (c *Client) IsChunkNotFoundErr(err error) bool { return err != nil && isNot
 // here was.
 func (c *Client) IsRetryableErr(error) bool { return false }
 
-// logFailure writes one line a batch. Chunks that don't exist and callers that gave up are not the
-// store's fault.
-func (c *Client) logFailure(msg string, err *BatchError) {
-	if !c.mayLog() {
-		return
-	}
-	at := level.Error
-	switch {
-	case isNotFound(err):
-		at = level.Warn
-	case allCtx(err):
-		at = level.Debug
-	}
-	at(c.logger).Log("msg", msg, "failed", len(err.Failed), "requested", err.Requested, "err", err)
-}
-
-func allCtx(err *BatchError) bool {
-	for _, f := range err.Failed {
-		if !ctxError(f.Err) {
-			return false
-		}
-	}
-	return true
-}
-
 func (c *Client) droppedBlocks(path string, chk *chunk.Chunk, n int) {
 	c.metrics.blocksDropped.Add(float64(n))
-	if !c.mayLog() {
-		return
-	}
-	level.Warn(c.logger).Log("msg", "damaged blocks left out of a chunk", "blocks", n,
+	c.failures.line(level.Warn, "msg", "damaged blocks left out of a chunk", "blocks", n,
 		"key", c.keys.externalKey(&chk.ChunkRef), "path", c.pathOf(path))
 }

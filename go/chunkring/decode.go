@@ -106,9 +106,7 @@ func (d *decoding) one(i int) {
 		if p := recover(); p != nil {
 			d.c.metrics.panics.Inc()
 			d.errs[i] = fmt.Errorf("%w: %v", ErrPanic, p)
-			if d.c.mayLog() { // for each query that wants this chunk
-				level.Error(d.c.logger).Log("msg", "decoding a chunk panicked", "path", d.c.pathOf(f.Path), "panic", p, "stack", string(debug.Stack()))
-			}
+			d.c.failures.line(level.Error, "msg", "decoding a chunk panicked", "path", d.c.pathOf(f.Path), "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
 	if f.Status != core.OK {

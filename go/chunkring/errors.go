@@ -71,7 +71,7 @@ type BatchError struct {
 	Failed    []*ChunkError
 }
 
-const errorsShown = 3 // a message is a log line
+const errorsShown = 3 // of a message; chunkring's own log has a line for each
 
 // Error gives the counts and the first few failures.
 func (e *BatchError) Error() string {
@@ -90,6 +90,15 @@ func (e *BatchError) Error() string {
 		b.WriteString(f.Error())
 	}
 	return b.String()
+}
+
+func allCtx(err *BatchError) bool {
+	for _, f := range err.Failed {
+		if !ctxError(f.Err) {
+			return false
+		}
+	}
+	return true
 }
 
 // Unwrap returns the failures, so that errors.Is and errors.As look into each.

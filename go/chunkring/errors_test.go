@@ -158,39 +158,72 @@ func TestIsChunkNotFoundErr(t *testing.T) {
 func TestBatchErrorCounts(t *testing.T) {
 	m := newMixed(t)
 	eachBackend(t, func(t *testing.T, backend string) {
-		lines := &logLines{}
-		c := ringWith(t, chunkring.Config{Directory: m.dir, Backend: backend}, v13, lines)
+		c := ring(t, m.dir, backend, v13)
 		var batch []chunk.Chunk
 		for range 40 {
 			batch = append(batch, m.good, m.damaged, m.missing)
 		}
 		batch = append(batch, m.folder)
-		for n := 1; n <= 3; n++ {
-			out, err := c.GetChunks(context.Background(), batch)
-			require.Len(t, out, 40)
-			var be *chunkring.BatchError
-			require.ErrorAs(t, err, &be)
-			require.Equal(t, 121, be.Requested)
-			require.Len(t, be.Failed, 81)
-			for i, f := range be.Failed[:80] { // in the order of the request
-				want := []chunk.Chunk{m.damaged, m.missing}[i%2]
-				require.Equal(t, v13.ExternalKey(want.ChunkRef), f.Key)
-			}
-			require.Contains(t, err.Error(), "81 of 121 chunks failed")
-			require.Contains(t, err.Error(), "and 78 more")
-			require.Len(t, lines.with("reading chunks failed"), n, "one line a batch")
-			require.Len(t, lines.with("level=error"), n)
+		out, err := c.GetChunks(context.Background(), batch)
+		require.Len(t, out, 40)
+		var be *chunkring.BatchError
+		require.ErrorAs(t, err, &be)
+		require.Equal(t, 121, be.Requested)
+		require.Len(t, be.Failed, 81)
+		for i, f := range be.Failed[:80] { // in the order of the request
+			want := []chunk.Chunk{m.damaged, m.missing}[i%2]
+			require.Equal(t, v13.ExternalKey(want.ChunkRef), f.Key)
 		}
-		_, err := c.GetChunks(context.Background(), []chunk.Chunk{m.missing})
+		require.Contains(t, err.Error(), "81 of 121 chunks failed")
+		require.Contains(t, err.Error(), "and 78 more")
+	})
+}
+
+// Each chunk that failed has a line: its key, its path, the reason.
+func TestFailuresAreLogged(t *testing.T) {
+	m := newMixed(t)
+	eachBackend(t, func(t *testing.T, backend string) {
+		lines := &logLines{}
+		c := ringWith(t, chunkring.Config{Directory: m.dir, Backend: backend}, v13, lines)
+		requireLine := func(lvl, msg string, chk chunk.Chunk, reason string) {
+			t.Helper()
+			start := fmt.Sprintf("level=%s component=chunkring msg=%s key=%s path=%s err=", lvl, msg, v13.ExternalKey(chk.ChunkRef), filePath(m.dir, v13, chk))
+			found := lines.with(start)
+			require.Len(t, found, 1, start)
+			require.Contains(t, found[0], reason)
+		}
+		var damaged []chunk.Chunk // more than an error's message shows
+		for i := range 20 {
+			s := forTenant(t, sampleNamed(t, "v4-snappy"), fmt.Sprintf("damaged-%d", i))
+			s.bytes[len(s.bytes)/2] ^= 1
+			place(t, m.dir, v13, s.ref, s.bytes)
+			damaged = append(damaged, s.ref)
+		}
+		_, err := c.GetChunks(context.Background(), append([]chunk.Chunk{m.good, m.missing, m.folder, m.malformed}, damaged...))
 		require.Error(t, err)
-		require.Len(t, lines.with("level=error"), 3, "a chunk that doesn't exist is no error of the store")
-		require.Len(t, lines.with("level=warn component=chunkring msg=reading chunks failed"), 1)
+		for _, chk := range damaged {
+			requireLine("error", "reading a chunk failed", chk, fmt.Sprintf("its name says %08x", chk.Checksum))
+		}
+		requireLine("error", "reading a chunk failed", m.folder, "not a regular file")
+		requireLine("error", "reading a chunk failed", m.malformed, "codec")
+		requireLine("warn", "reading a chunk failed", m.missing, "no such file")
+		require.Len(t, lines.with("a chunk failed"), len(damaged)+3, "none of a good one")
+
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
-		_, err = c.GetChunks(ctx, []chunk.Chunk{m.good})
+		_, err = c.GetChunks(ctx, append(damaged, m.good))
 		require.ErrorIs(t, err, context.Canceled)
-		require.Len(t, lines.with("level=error"), 3, "nor is a caller that gave up")
-		require.Len(t, lines.with("level=debug component=chunkring msg=reading chunks failed"), 1)
+		require.Len(t, lines.with("a chunk failed"), len(damaged)+3, "nor of a caller that gave up")
+		require.Len(t, lines.with("level=debug component=chunkring msg=the caller gave up reading chunks chunks=21 err=context canceled"), 1)
+
+		folder := m.folder // a folder is under the chunk's name
+		require.NoError(t, folder.Decode(chunk.NewDecodeContext(), forTenant(t, sampleNamed(t, "v4-snappy"), "folder").bytes))
+		require.Error(t, c.PutChunks(context.Background(), []chunk.Chunk{folder}))
+		requireLine("error", "storing a chunk failed", m.folder, "is a directory")
+		require.Error(t, c.DeleteChunk(context.Background(), m.folder.UserID, v13.ExternalKey(m.folder.ChunkRef)))
+		requireLine("error", "deleting a chunk failed", m.folder, "is a directory")
+		require.Error(t, c.DeleteChunk(context.Background(), m.missing.UserID, v13.ExternalKey(m.missing.ChunkRef)))
+		requireLine("warn", "deleting a chunk failed", m.missing, "no such file")
 	})
 }
 

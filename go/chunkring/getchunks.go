@@ -133,9 +133,8 @@ func (c *Client) result(chunks, out []chunk.Chunk, errs []error) ([]chunk.Chunk,
 	if failed == nil {
 		return good, nil
 	}
-	err := &BatchError{Requested: len(chunks), Failed: failed}
-	c.logFailure("reading chunks failed", err)
-	return good, err
+	c.failures.chunks("reading", failed)
+	return good, &BatchError{Requested: len(chunks), Failed: failed}
 }
 
 func (c *Client) chunkError(chk *chunk.Chunk, cause error) *ChunkError {

@@ -38,6 +38,7 @@ import (
 //	keys_test.go          file names
 //	bad_test.go           testdata/bad, hostile directories, truncations, flipped bits
 //	errors_test.go        what errors say, log lines
+//	failurelog_test.go    how many lines about failed chunks
 //	metrics_test.go       every metric's values; metrics_internal_test.go: what needs a hand inside
 //	trace_test.go         spans
 //	context_test.go       cancel and deadline

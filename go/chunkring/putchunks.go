@@ -72,9 +72,8 @@ func (c *Client) putChunks(ctx context.Context, chunks []chunk.Chunk) (stored in
 	if failed == nil {
 		return stored, sum.Load(), nil
 	}
-	batchErr := &BatchError{Requested: len(chunks), Failed: failed}
-	c.logFailure("storing chunks failed", batchErr)
-	return stored, sum.Load(), batchErr
+	c.failures.chunks("storing", failed)
+	return stored, sum.Load(), &BatchError{Requested: len(chunks), Failed: failed}
 }
 
 // putChunk returns how many bytes were stored.
@@ -112,14 +111,20 @@ func (c *Client) deleteChunk(userID, chunkID string) error {
 	ref, err := chunk.ParseExternalKey(userID, chunkID)
 	if err != nil {
 		err = fmt.Errorf("delete chunk %q of tenant %q: %w", chunkID, userID, err)
-		c.metrics.count(&c.metrics.delete, 0, []*ChunkError{{Key: chunkID, Err: err}})
+		c.deleteFailed(&ChunkError{Key: chunkID, Err: err})
 		return err
 	}
 	if err := c.dir.Delete(c.keys.path(&ref.ChunkRef)); err != nil {
 		failed := c.chunkError(&ref, err)
-		c.metrics.count(&c.metrics.delete, 0, []*ChunkError{failed})
+		c.deleteFailed(failed)
 		return failed
 	}
 	c.metrics.count(&c.metrics.delete, 1, nil)
 	return nil
+}
+
+func (c *Client) deleteFailed(err *ChunkError) {
+	failed := []*ChunkError{err}
+	c.metrics.count(&c.metrics.delete, 0, failed)
+	c.failures.chunks("deleting", failed)
 }

@@ -15,18 +15,10 @@ import (
 	"github.com/go-kit/log/level"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
-	"golang.org/x/time/rate"
 
 	"github.com/chunkring/chunkring/go/internal/blockread"
 	"github.com/chunkring/chunkring/go/internal/chunkfile"
 	"github.com/chunkring/chunkring/go/internal/core"
-)
-
-// A store whose disk fails has every batch fail: enough lines to see it, and a count of the rest in
-// chunkring_log_lines_dropped_total. The error itself always reaches the caller.
-const (
-	logLinesPerSecond = 10
-	logLinesBurst     = 100
 )
 
 // store is all that a client needs but for the names of its chunks: the threads, rings and
@@ -43,7 +35,7 @@ type store struct {
 	dir      *chunkfile.Dir
 	pool     *pool
 	backend  string
-	failures *rate.Limiter // of log lines about failed chunks
+	failures *failureLog
 
 	sweepDone context.CancelFunc // ends the background sweep
 	sweep     sync.WaitGroup
@@ -160,7 +152,6 @@ func (s *store) start() error {
 		s.logger = log.NewNopLogger()
 	}
 	s.logger = log.With(s.logger, "component", "chunkring")
-	s.failures = rate.NewLimiter(logLinesPerSecond, logLinesBurst)
 	s.pool = newPool(s.key.cfg.PooledBytes)
 	err := s.openDirectory()
 	if err == nil {
@@ -172,6 +163,7 @@ func (s *store) start() error {
 		_ = s.closeDirectory() // nothing was written
 		return err
 	}
+	s.failures = newFailureLog(s.logger, s.metrics.linesDropped)
 	blockread.Enable(s.key.cfg.blockParts())
 	s.backend = s.reader.Backend()
 	s.announce()
@@ -214,6 +206,7 @@ func (s *store) closeDirectory() error {
 func (s *store) close() {
 	s.sweepDone()
 	s.sweep.Wait()
+	s.failures.sayLeftOut()
 	blockread.Disable(s.key.cfg.blockParts())
 	if err := s.closeDirectory(); err != nil {
 		level.Warn(s.logger).Log("msg", "closing the chunk directory failed", "err", err)
@@ -237,12 +230,3 @@ func (s *store) startSweep() {
 
 // pathOf is the path of a chunk's file as errors and the log name it.
 func (s *store) pathOf(rel string) string { return filepath.Join(s.key.cfg.Directory, rel) }
-
-// mayLog says whether one more line about failed chunks may be logged.
-func (s *store) mayLog() bool {
-	if s.failures.Allow() {
-		return true
-	}
-	s.metrics.linesDropped.Inc()
-	return false
-}

@@ -410,7 +410,7 @@ func TestSharedMetricsAndLog(t *testing.T) {
 			require.Error(t, err)
 		}
 	}
-	require.Less(t, logger.count("reading chunks failed"), clients*logLinesBurst)
+	require.Less(t, logger.count("reading a chunk failed"), clients*logLinesBurst)
 	families, err := reg.Gather()
 	require.NoError(t, err)
 	found := 0
