@@ -133,7 +133,7 @@ func fileError(ctx context.Context, f *core.File, path string) error {
 	case core.NotFound:
 		return pathError("open", syscall.ENOENT)
 	case core.IO:
-		return pathError("read", f.Errno)
+		return pathError(opOf(f), f.Errno)
 	case core.Canceled, core.TimedOut:
 		if err := ended(ctx); err != nil {
 			return err
@@ -155,6 +155,17 @@ func fileError(ctx context.Context, f *core.File, path string) error {
 		return fmt.Errorf("%w: %w", ErrMalformed, malformation(f))
 	}
 	return fmt.Errorf("unexpected status %v", f.Status) // NoBuffer, TooSmall: our own mistake
+}
+
+// opOf names the operation behind a core.IO. A File does not say which it was, but these errors are only
+// open's. The others may be anybody's (EIO, ESTALE, ENOMEM, ...): there "read" means all of it.
+func opOf(f *core.File) string {
+	switch f.Errno {
+	case syscall.EMFILE, syscall.ENFILE, syscall.EACCES, syscall.EPERM, syscall.ENOTDIR, syscall.ELOOP, syscall.ENAMETOOLONG,
+		syscall.ENXIO, syscall.ENODEV, syscall.EBUSY, syscall.ETXTBSY, syscall.EXDEV, syscall.ENOSYS:
+		return "open"
+	}
+	return "read"
 }
 
 // ended is why ctx is over, nil if it is not: its error and, with it, the cause that somebody gave.

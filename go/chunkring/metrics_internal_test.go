@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -93,6 +94,18 @@ func TestPanics(t *testing.T) {
 	require.EqualValues(t, panics-logged, testutil.ToFloat64(c.metrics.linesDropped))
 	require.Equal(t, logged, lines.count(filepath.Join(dir, "some/file")))
 	require.Equal(t, logged, lines.count("decode.go"), "the stack")
+}
+
+// An error names the operation that failed: "read: too many open files" sends an operator the wrong way.
+func TestErrorsNameTheOperation(t *testing.T) {
+	for errno, op := range map[syscall.Errno]string{
+		syscall.EMFILE: "open", syscall.ENFILE: "open", syscall.EACCES: "open", syscall.EPERM: "open", syscall.ENOTDIR: "open",
+		syscall.EIO: "read", syscall.ESTALE: "read", syscall.ENOMEM: "read",
+	} {
+		err := fileError(context.Background(), &core.File{Status: core.IO, Errno: errno}, "/a/b")
+		require.ErrorIs(t, err, errno)
+		require.EqualError(t, err, op+" /a/b: "+errno.Error())
+	}
 }
 
 // What no file in testdata can be.
