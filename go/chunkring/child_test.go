@@ -143,7 +143,6 @@ func TestFewDescriptors(t *testing.T) {
 			noLeaks(t)
 			dir, chunks := smallStore(t, v13, 3)
 			c := ring(t, dir, backend, v13)
-			time.Sleep(50 * time.Millisecond) // the sweep for leftovers is over and gives none back
 			taken := takeDescriptors()
 			begin := time.Now()
 			_, err := c.GetChunks(context.Background(), chunks)

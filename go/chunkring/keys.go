@@ -5,6 +5,7 @@ package chunkring
 import (
 	"encoding/base64"
 	"strconv"
+	"strings"
 
 	"github.com/prometheus/common/model"
 
@@ -83,3 +84,15 @@ func (k keyer) externalKey(ref *logproto.ChunkRef) string {
 
 // path is appendPath as a string.
 func (k keyer) path(ref *logproto.ChunkRef) string { return string(k.appendPath(nil, ref)) }
+
+// mayHoldChunks reports whether a folder below the store directory may hold chunks, of whatever schema,
+// or folders that do: tenant and tenant/fingerprint. What else lies there, such as the index's tables
+// (index/index_20000/tenant), is not ours.
+func mayHoldChunks(folder string) bool {
+	_, fingerprint, nested := strings.Cut(folder, "/")
+	if !nested {
+		return true
+	}
+	n, err := strconv.ParseUint(fingerprint, 16, 64)
+	return err == nil && fingerprint == strconv.FormatUint(n, 16)
+}

@@ -235,7 +235,6 @@ func TestStopGivesAllBack(t *testing.T) {
 		comesTrue(t, func() bool { return threads(t) <= before+5 }, func() string { return "threads are left" })
 
 		c := ring(t, dir, backend, v13)
-		time.Sleep(50 * time.Millisecond) // the sweep for leftovers has folders open
 		during := openFDs(t)
 		for range 10 {
 			_, err := c.GetChunks(context.Background(), chunks)

@@ -46,6 +46,7 @@ import (
 //	life_test.go          New, Stop, leaks, read-only stores
 //	store_test.go         clients that share a store, and those that must not
 //	put_test.go           PutChunks, DeleteChunk
+//	sweep_test.go         leftovers of interrupted writes
 //	pooled_test.go        GetChunksPooled
 //	bench_test.go         benchmarks against stock
 

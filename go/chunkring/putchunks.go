@@ -27,6 +27,7 @@ func (c *Client) PutChunks(ctx context.Context, chunks []chunk.Chunk) error {
 		return ErrStopped
 	}
 	defer c.leave()
+	c.sweepOnce()
 	begin := time.Now()
 	ctx, span := tracer.Start(ctx, "chunkring.PutChunks")
 	stored, bytes, err := c.putChunks(ctx, chunks)
@@ -96,6 +97,7 @@ func (c *Client) DeleteChunk(ctx context.Context, userID, chunkID string) error 
 		return ErrStopped
 	}
 	defer c.leave()
+	c.sweepOnce()
 	begin := time.Now()
 	_, span := tracer.Start(ctx, "chunkring.DeleteChunk")
 	err := c.deleteChunk(userID, chunkID)

@@ -37,8 +37,10 @@ type store struct {
 	backend  string
 	failures *failureLog
 
-	sweepDone context.CancelFunc // ends the background sweep
-	sweep     sync.WaitGroup
+	background    context.Context // ends when close begins
+	endBackground context.CancelFunc
+	sweepBegun    sync.Once
+	sweep         sync.WaitGroup
 }
 
 // storeKey is what clients must agree in to share a store: then none can tell that there are others.
@@ -166,8 +168,8 @@ func (s *store) start() error {
 	s.failures = newFailureLog(s.logger, s.metrics.linesDropped)
 	blockread.Enable(s.key.cfg.blockParts())
 	s.backend = s.reader.Backend()
+	s.background, s.endBackground = context.WithCancel(context.Background())
 	s.announce()
-	s.startSweep()
 	return nil
 }
 
@@ -204,28 +206,13 @@ func (s *store) closeDirectory() error {
 
 // close waits for the sweep. No client uses s any more.
 func (s *store) close() {
-	s.sweepDone()
+	s.endBackground()
 	s.sweep.Wait()
 	s.failures.sayLeftOut()
 	blockread.Disable(s.key.cfg.blockParts())
 	if err := s.closeDirectory(); err != nil {
 		level.Warn(s.logger).Log("msg", "closing the chunk directory failed", "err", err)
 	}
-}
-
-// startSweep removes, in the background, what killed processes left behind in mid-write.
-func (s *store) startSweep() {
-	ctx, cancel := context.WithCancel(context.Background())
-	s.sweepDone = cancel
-	s.sweep.Go(func() {
-		n, err := s.dir.CleanTemporaries(ctx, chunkfile.LeftoverAge)
-		if n > 0 {
-			level.Info(s.logger).Log("msg", "removed leftovers of interrupted writes", "files", n)
-		}
-		if err != nil && !ctxError(err) && !errors.Is(err, fs.ErrPermission) {
-			level.Warn(s.logger).Log("msg", "looking for leftovers of interrupted writes failed", "err", err)
-		}
-	})
 }
 
 // pathOf is the path of a chunk's file as errors and the log name it.

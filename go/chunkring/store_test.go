@@ -84,7 +84,7 @@ func storesOpen(t testing.TB, dir string, want int) {
 	}
 	stores.mu.Unlock()
 	require.Equal(t, want, registered)
-	// The sweep for leftovers has the directory open, too, for a moment.
+	// After a put the sweep for leftovers has the directory open, too, for a moment.
 	require.Eventually(t, func() bool { return descriptorsOf(t, dir) == 2*want }, 10*time.Second, time.Millisecond,
 		"descriptors of %d stores", want)
 }

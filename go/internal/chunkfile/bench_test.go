@@ -180,7 +180,7 @@ func BenchmarkCleanTemporaries(b *testing.B) {
 		}
 	}
 	for b.Loop() {
-		if _, err := d.CleanTemporaries(ctx, 0); err != nil {
+		if _, err := d.CleanTemporaries(ctx, 0, everywhere); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -204,11 +204,11 @@ func TestCleanTemporaries(t *testing.T) {
 
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
-	removed, err := d.CleanTemporaries(cancelled, time.Hour)
+	removed, err := d.CleanTemporaries(cancelled, time.Hour, everywhere)
 	require.ErrorIs(t, err, context.Canceled)
 	require.Zero(t, removed)
 
-	removed, err = d.CleanTemporaries(ctx, time.Hour)
+	removed, err = d.CleanTemporaries(ctx, time.Hour, everywhere)
 	require.NoError(t, err)
 	require.Equal(t, 4, removed)
 	require.Equal(t, []string{dir + "/t/f/.chunkring-7-4.tmp"}, temporaries(t, dir))
@@ -221,6 +221,25 @@ func TestCleanTemporaries(t *testing.T) {
 	}
 }
 
+// A sweep looks only into the folders that its caller wants.
+func TestCleanTemporariesVisits(t *testing.T) {
+	dir := t.TempDir()
+	d := mustOpen(t, dir)
+	for _, folder := range []string{"", "/t", "/t/f", "/t/f/deep", "/index", "/index/table"} {
+		leftover(t, dir+folder+"/.chunkring-7-1.tmp", 2*time.Hour)
+	}
+	var asked []string
+	removed, err := d.CleanTemporaries(ctx, time.Hour, func(folder string) bool {
+		asked = append(asked, folder)
+		return folder == "t" || folder == "t/f"
+	})
+	require.NoError(t, err)
+	require.Equal(t, 3, removed)
+	require.ElementsMatch(t, []string{"t", "t/f", "t/f/deep", "index"}, asked)
+	require.ElementsMatch(t, []string{dir + "/t/f/deep/.chunkring-7-1.tmp", dir + "/index/.chunkring-7-1.tmp",
+		dir + "/index/table/.chunkring-7-1.tmp"}, temporaries(t, dir))
+}
+
 func TestClosed(t *testing.T) {
 	d, err := Open(t.TempDir())
 	require.NoError(t, err)
@@ -228,7 +247,7 @@ func TestClosed(t *testing.T) {
 	require.ErrorIs(t, d.Put(ctx, "a", nil), fs.ErrClosed)
 	require.ErrorIs(t, d.Delete("a"), fs.ErrClosed)
 	require.ErrorIs(t, d.CheckWritable(), fs.ErrClosed)
-	_, err = d.CleanTemporaries(ctx, 0)
+	_, err = d.CleanTemporaries(ctx, 0, everywhere)
 	require.ErrorIs(t, err, fs.ErrClosed)
 	require.ErrorIs(t, d.Close(), fs.ErrClosed)
 }

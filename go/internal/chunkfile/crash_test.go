@@ -122,10 +122,10 @@ func killAt(t *testing.T, where string, s step, exists bool) {
 		left = 1
 	}
 	require.Len(t, temporaries(t, dir), left, where)
-	removed, err := d.CleanTemporaries(ctx, time.Hour)
+	removed, err := d.CleanTemporaries(ctx, time.Hour, everywhere)
 	require.NoError(t, err)
 	require.Zero(t, removed, "young: it may be a live process's")
-	removed, err = d.CleanTemporaries(ctx, 0)
+	removed, err = d.CleanTemporaries(ctx, 0, everywhere)
 	require.NoError(t, err)
 	require.Equal(t, left, removed)
 	require.Empty(t, temporaries(t, dir))
@@ -162,7 +162,7 @@ func TestKilledAnytime(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, got == acked || got == acked+1, "have %d, acknowledged %d", got, acked)
 		require.LessOrEqual(t, len(temporaries(t, dir)), 1)
-		_, err = d.CleanTemporaries(ctx, 0)
+		_, err = d.CleanTemporaries(ctx, 0, everywhere)
 		require.NoError(t, err)
 		require.Empty(t, temporaries(t, dir))
 	}

@@ -406,7 +406,7 @@ func TestReadOnlyFileSystem(t *testing.T) {
 	require.ErrorIs(t, d.Put(ctx, "new/f/c", nil), unix.EROFS)
 	require.ErrorIs(t, d.Delete("t/f/c"), unix.EROFS)
 	require.ErrorIs(t, d.CheckWritable(), unix.EROFS)
-	removed, err := d.CleanTemporaries(ctx, 0)
+	removed, err := d.CleanTemporaries(ctx, 0, everywhere)
 	require.NoError(t, err)
 	require.Zero(t, removed)
 	require.NoError(t, d.Close())

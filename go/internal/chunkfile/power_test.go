@@ -119,7 +119,7 @@ func checkAfterPowerLoss(t *testing.T, dir string, round int, acked [powerWriter
 	}), "a final name is never torn")
 	d := mustOpen(t, dir)
 	left := len(temporaries(t, dir))
-	removed, err := d.CleanTemporaries(ctx, -time.Hour)
+	removed, err := d.CleanTemporaries(ctx, -time.Hour, everywhere)
 	require.NoError(t, err)
 	require.Equal(t, left, removed)
 	require.NoError(t, d.Close())

@@ -186,7 +186,7 @@ func TestCallsWhileCloseWaits(t *testing.T) {
 		"Delete":        func() error { return d.Delete("x") },
 		"CheckWritable": d.CheckWritable,
 		"CleanTemporaries": func() error {
-			_, err := d.CleanTemporaries(ctx, 0)
+			_, err := d.CleanTemporaries(ctx, 0, everywhere)
 			return err
 		},
 	} {

@@ -68,16 +68,17 @@ func (d *Dir) createTemp(folder int) (fd int, name string, err error) {
 }
 
 // CleanTemporaries removes temporary files that were last written more than olderThan ago (usually
-// LeftoverAge) from all folders, and folders that this left empty. It reads every folder of the
-// store once: run it in the background after start. Without it leftovers still go, later: each
-// Delete looks through a handful of names in its folder, so a folder's last chunk takes them along.
-// It goes on after an error in one folder and returns the count and the first errors; ctx ends it.
-func (d *Dir) CleanTemporaries(ctx context.Context, olderThan time.Duration) (removed int, err error) {
+// LeftoverAge) from the folders of the store, and folders that this left empty. Before each folder but
+// the store directory it asks visit, which may take its time; false leaves out the folder and what is in
+// it. Run it in the background. Without it leftovers still go, later: each Delete looks through a
+// handful of names in its folder, so a folder's last chunk takes them along. It goes on after an error
+// in one folder and returns the count and the first errors; ctx ends it.
+func (d *Dir) CleanTemporaries(ctx context.Context, olderThan time.Duration, visit func(folder string) bool) (removed int, err error) {
 	if !d.enter() {
 		return 0, fs.ErrClosed
 	}
 	defer d.leave()
-	s := &sweep{d: d, ctx: ctx, cutoff: time.Now().Add(-olderThan)}
+	s := &sweep{d: d, ctx: ctx, visit: visit, cutoff: time.Now().Add(-olderThan)}
 	s.folder("", depthMax)
 	return s.removed, errors.Join(append(s.errs, ctx.Err())...)
 }
@@ -87,6 +88,7 @@ const sweepErrorsMax = 16 // kept; a broken disk has one for every folder
 type sweep struct {
 	d       *Dir
 	ctx     context.Context
+	visit   func(folder string) bool
 	cutoff  time.Time
 	removed int
 	errs    []error
@@ -113,8 +115,10 @@ func (s *sweep) folder(rel string, levels int) {
 		for _, e := range entries {
 			switch {
 			case s.ctx.Err() != nil:
-			case e.IsDir() && levels > 1:
-				s.folder(path.Join(rel, e.Name()), levels-1)
+			case e.IsDir():
+				if below := path.Join(rel, e.Name()); levels > 1 && s.visit(below) {
+					s.folder(below, levels-1)
+				}
 			case IsTemporary(e.Name()):
 				s.file(fd, rel, e.Name())
 			}
