@@ -85,9 +85,10 @@ func (r *reader) Iterated(lines, dropped int64, left bool) {
 type buffers struct {
 	held atomic.Int64
 
-	mu   sync.Mutex
-	free [classes][]*reader
-	kept int64
+	mu     sync.Mutex
+	free   [classes][]*reader
+	kept   int64
+	unused bool // nobody wants them now: what comes back is not kept
 }
 
 // class is the index of the smallest class that holds size, and its bytes: 4, 5, 6, 7 times a power of
@@ -148,7 +149,7 @@ func (b *buffers) put(r *reader) {
 	b.held.Add(-bytes)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.kept+bytes > keptBytesMax {
+	if b.unused || b.kept+bytes > keptBytesMax {
 		return // to the garbage collector
 	}
 	b.free[r.class] = append(b.free[r.class], r)
@@ -163,12 +164,16 @@ func fill(p []byte, b byte) {
 	}
 }
 
-// drop gives what is kept to the garbage collector.
-func (b *buffers) drop() {
+// use begins and ends the time in which buffers are kept. At its end what is kept goes to the garbage
+// collector, and what is in use follows when it comes back.
+func (b *buffers) use(on bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.free = [classes][]*reader{}
-	b.kept = 0
+	b.unused = !on
+	if !on {
+		b.free = [classes][]*reader{}
+		b.kept = 0
+	}
 }
 
 func (b *buffers) keptBytes() int64 {

@@ -55,8 +55,8 @@ func newState() *state {
 // nothing happens.
 func Enable(p Parts) { process.change(p, 1) }
 
-// Disable ends one Enable with the same parts. After the last one Loki's own readers are back; those that
-// iterators have now remain valid, and go back to where they came from.
+// Disable ends one Enable with the same parts. After the last one Loki's own readers are back, and no
+// memory is kept; the readers that iterators have now remain valid until they are put back.
 func Disable(p Parts) { process.change(p, -1) }
 
 func (s *state) change(p Parts, by int) {
@@ -91,8 +91,6 @@ func (s *state) replacePools(on bool) {
 			codec.SetReaderPool(nil)
 		}
 	}
-	if !on {
-		s.buffers.drop()
-		s.decoders.drop()
-	}
+	s.buffers.use(on)
+	s.decoders.use(on)
 }

@@ -178,8 +178,9 @@ const decodersMax = 64
 
 // decoders are those that nobody uses now, the last used first.
 type decoders struct {
-	mu   sync.Mutex
-	free []*core.BlockDecoder
+	mu     sync.Mutex
+	free   []*core.BlockDecoder
+	unused bool // nobody wants them now: what comes back is not kept
 }
 
 // get returns nil where memory is short.
@@ -201,19 +202,23 @@ func (d *decoders) get() *core.BlockDecoder {
 func (d *decoders) put(used *core.BlockDecoder) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.free) == decodersMax {
+	if d.unused || len(d.free) == decodersMax {
 		used.Close()
 		return
 	}
 	d.free = append(d.free, used)
 }
 
-// drop frees those that nobody uses.
-func (d *decoders) drop() {
+// use begins and ends the time in which decoders are kept. At its end those that nobody has are freed,
+// and the others when they come back.
+func (d *decoders) use(on bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, free := range d.free {
-		free.Close()
+	d.unused = !on
+	if !on {
+		for _, free := range d.free {
+			free.Close()
+		}
+		d.free = nil
 	}
-	d.free = nil
 }

@@ -252,8 +252,33 @@ func TestKept(t *testing.T) {
 	require.EqualValues(t, keptBytesMax, b.keptBytes())
 	require.Zero(t, b.held.Load())
 	require.Same(t, all[keptBytesMax/(1<<20)-1], b.get(1<<20), "the last one first")
-	b.drop()
+	b.use(false)
 	require.Zero(t, b.keptBytes())
+}
+
+// TestNothingKeptWhenOff: what comes back after the last Disable is not kept, and what comes back after
+// another Enable is.
+func TestNothingKeptWhenOff(t *testing.T) {
+	s := newState()
+	s.replacePools(true)
+	before, after := s.buffers.get(1<<20), s.buffers.get(1<<20)
+	one, two := s.decoders.get(), s.decoders.get()
+	s.buffers.put(s.buffers.get(1 << 20))
+	s.decoders.put(s.decoders.get())
+	s.replacePools(false)
+	require.Zero(t, s.buffers.keptBytes())
+	require.Empty(t, s.decoders.free)
+	s.buffers.put(before)
+	s.decoders.put(one)
+	require.Zero(t, s.buffers.keptBytes())
+	require.Empty(t, s.decoders.free)
+	s.replacePools(true)
+	s.buffers.put(after)
+	s.decoders.put(two)
+	require.EqualValues(t, 1<<20, s.buffers.keptBytes())
+	require.Len(t, s.decoders.free, 1)
+	require.Zero(t, s.buffers.held.Load())
+	s.replacePools(false)
 }
 
 // TestForgotten: a reader that nobody gives back does not count for ever.
@@ -294,7 +319,7 @@ func TestConcurrent(t *testing.T) {
 	wg.Wait()
 	require.Zero(t, s.buffers.held.Load())
 	require.LessOrEqual(t, len(s.decoders.free), 8)
-	s.decoders.drop()
+	s.decoders.use(false)
 }
 
 // TestClass: classes are in order, without holes, and none is more than a quarter too large.
