@@ -22,7 +22,6 @@ const (
 	maxWorkers     = 144     // CR_WORKERS_MAX of chunkring.h
 	maxRingEntries = 4096    // CR_RING_ENTRIES_MAX
 	maxChunkBytes  = 1 << 30 // CR_FILE_BYTES_MAX
-	maxPooledBytes = math.MaxInt
 )
 
 // Config configures a Client. Only Directory is required; zero values mean the defaults.
@@ -57,6 +56,11 @@ type Config struct {
 	FlatIteration   Switch `yaml:"flat_iteration"`
 	PushDownFilters Switch `yaml:"push_down_filters"`
 
+	// BlockBufferBytes bounds the decompressed blocks that iterators have open at a time, in the whole
+	// process: beyond it Loki's own readers take over. The largest of all clients' counts. Default 256
+	// MiB, or an eighth of GOMEMLIMIT or of the cgroup's memory limit if that is less.
+	BlockBufferBytes int `yaml:"block_buffer_bytes"`
+
 	// RingEntries (a power of two) exists for experiments.
 	RingEntries int `yaml:"ring_entries"`
 }
@@ -84,6 +88,8 @@ func (cfg *Config) RegisterFlagsWithPrefix(prefix string, f *flag.FlagSet) {
 	cfg.PushDownFilters = Switch{}
 	f.Var(&cfg.PushDownFilters, prefix+"push-down-filters",
 		"Drop lines without the text of a query's first line filter (|=) before the query's pipeline sees them. Needs flat-iteration.")
+	f.IntVar(&cfg.BlockBufferBytes, prefix+"block-buffer-bytes", 0,
+		"Bytes of decompressed blocks that all queries of the process may have open; beyond it Loki's own readers take over. 0 means 256 MiB, or an eighth of GOMEMLIMIT or the cgroup's memory limit if that is less.")
 	f.IntVar(&cfg.RingEntries, prefix+"ring-entries", 0,
 		"Submission entries of each io_uring, a power of two. 0 means the default of 64.")
 }
@@ -108,7 +114,8 @@ func (cfg *Config) Validate() error {
 		{"workers", cfg.Workers, maxWorkers},
 		{"max_chunk_bytes", cfg.MaxChunkBytes, maxChunkBytes},
 		{"max_open_files", cfg.MaxOpenFiles, 1 << 20},
-		{"pooled_bytes", cfg.PooledBytes, maxPooledBytes},
+		{"pooled_bytes", cfg.PooledBytes, math.MaxInt},
+		{"block_buffer_bytes", cfg.BlockBufferBytes, math.MaxInt},
 		{"ring_entries", cfg.RingEntries, maxRingEntries},
 	} {
 		if f.val < 0 || f.val > f.max {
@@ -121,8 +128,9 @@ func (cfg *Config) Validate() error {
 // blockParts is what of blockread the configuration wants.
 func (cfg *Config) blockParts() blockread.Parts {
 	return blockread.Parts{
-		Decode:   cfg.DecodeBlocks.On(),
-		InPlace:  cfg.FlatIteration.On(),
-		PushDown: cfg.PushDownFilters.On(),
+		Decode:    cfg.DecodeBlocks.On(),
+		InPlace:   cfg.FlatIteration.On(),
+		PushDown:  cfg.PushDownFilters.On(),
+		HeldBytes: int64(cfg.BlockBufferBytes),
 	}
 }

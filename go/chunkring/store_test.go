@@ -194,6 +194,7 @@ func TestSharedOnlyIfEqual(t *testing.T) {
 		"decoded blocks":          open(Config{Directory: dir, DecodeBlocks: Off}, logger, reg),
 		"flat iteration":          open(Config{Directory: dir, FlatIteration: Off}, logger, reg),
 		"filters pushed down":     open(Config{Directory: dir, PushDownFilters: Off}, logger, reg),
+		"buffers of blocks":       open(Config{Directory: dir, BlockBufferBytes: 1 << 20}, logger, reg),
 		"ring entries":            open(Config{Directory: dir, RingEntries: 64}, logger, reg),
 		"logger":                  open(Config{Directory: dir}, &keptLines{}, reg),
 		"no logger":               open(Config{Directory: dir}, nil, reg),

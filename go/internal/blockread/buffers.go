@@ -17,10 +17,6 @@ const (
 	// one line may be as large as its limits allow.
 	rawBytesMax = 16 << 20
 
-	// heldBytesMax bounds the buffers of all readers that are in use. A query over very many streams
-	// has a block of each open; beyond this Loki's own readers, which hold 50 to 150 KiB each, take over.
-	heldBytesMax = 256 << 20
-
 	// keptBytesMax bounds the buffers that wait for reuse. Four times as much gained no speed, and what is kept
 	// counts twice in Go's heap.
 	keptBytesMax = 16 << 20
@@ -83,7 +79,8 @@ func (r *reader) Iterated(lines, dropped int64, left bool) {
 // still in the CPU's caches. (sync.Pool would drop them with every garbage collection, and new memory
 // costs more than decompressing into it.)
 type buffers struct {
-	held atomic.Int64
+	held    atomic.Int64 // bytes of those in use
+	heldMax atomic.Int64 // their bound
 
 	mu     sync.Mutex
 	free   [classes][]*reader
@@ -106,7 +103,7 @@ func class(size int) (index, bytes int) {
 // too many.
 func (b *buffers) get(size int) *reader {
 	index, bytes := class(size)
-	if b.held.Add(int64(bytes)) > heldBytesMax {
+	if b.held.Add(int64(bytes)) > b.heldMax.Load() {
 		b.held.Add(-int64(bytes))
 		return nil
 	}

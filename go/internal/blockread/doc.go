@@ -9,6 +9,7 @@
 //	hook.go     Enable and Disable, for the whole process
 //	pool.go     the pools: decompress, or leave it to Loki's own reader
 //	buffers.go  readers with their buffers, bounded twice
+//	memory.go   how much memory the process may use
 //	metrics.go  what was done, as Prometheus sees it
 //
 // A block that is damaged, or larger than it may be, goes to Loki's own reader, which hands out what

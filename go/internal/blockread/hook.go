@@ -34,13 +34,21 @@ type Parts struct {
 	Decode   bool // blocks are decompressed here
 	InPlace  bool // and iterators cut their entries from them instead of reading
 	PushDown bool // and drop lines that a pipeline would drop, without asking it
+
+	// HeldBytes bounds the decompressed blocks that readers have at a time, in the whole process: the
+	// largest of those that want Decode counts. 0 is the default.
+	HeldBytes int64
 }
 
 // users counts who wants what.
-type users struct{ decode, inPlace, pushDown int }
+type users struct {
+	decode, inPlace, pushDown int
+	heldBytes                 map[int64]int // by what they want
+}
 
 func newState() *state {
-	s := &state{}
+	s := &state{users: users{heldBytes: map[int64]int{}}}
+	s.boundHeld()
 	for i := range 256 {
 		if c := compression.Codec(i); c.IsSupported() {
 			s.pools = append(s.pools, &pool{codec: c, stock: compression.GetPool(c), buffers: &s.buffers,
@@ -64,6 +72,10 @@ func (s *state) change(p Parts, by int) {
 	defer s.mu.Unlock()
 	if p.Decode {
 		s.users.decode += by
+		if s.users.heldBytes[p.HeldBytes] += by; s.users.heldBytes[p.HeldBytes] == 0 {
+			delete(s.users.heldBytes, p.HeldBytes)
+		}
+		s.boundHeld()
 	}
 	if p.Decode && p.InPlace {
 		s.users.inPlace += by
@@ -76,6 +88,21 @@ func (s *state) change(p Parts, by int) {
 	if on := s.users.decode > 0; on != s.enabled {
 		s.replacePools(on)
 	}
+}
+
+// boundHeld sets the bound of buffers in use: what is beyond it already stays until it is put back.
+func (s *state) boundHeld() {
+	most := int64(0)
+	for wanted := range s.users.heldBytes {
+		if wanted == 0 {
+			wanted = heldBytesDefault()
+		}
+		most = max(most, wanted)
+	}
+	if most == 0 { // nobody wants anything
+		most = heldBytesDefault()
+	}
+	s.buffers.heldMax.Store(most)
 }
 
 // replacePools puts this package's pools in the place of Loki's, or takes them out.

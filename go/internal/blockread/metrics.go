@@ -19,7 +19,7 @@ var (
 	bytesDesc = prometheus.NewDesc("chunkring_block_bytes_decoded_total",
 		"Bytes that they decompressed to.", []string{"codec"}, nil)
 	fallbacksDesc = prometheus.NewDesc("chunkring_block_fallbacks_total",
-		"Blocks that were left to Loki's own readers, by reason: damaged, unsure (a form that Loki does not write), too_large (16 MiB), memory (256 MiB of blocks are in use).", []string{"codec", "reason"}, nil)
+		"Blocks that were left to Loki's own readers, by reason: damaged, unsure (a form that Loki does not write), too_large (16 MiB), memory (as much as chunkring_block_buffer_limit_bytes allows is in use).", []string{"codec", "reason"}, nil)
 	partsDesc = prometheus.NewDesc("chunkring_block_iteration_enabled",
 		"1 if a part of iterating blocks in place is on: in_place (entries are cut from the block that chunkring decompressed), push_down (lines that a pipeline would drop are dropped before it sees them).", []string{"part"}, nil)
 	iteratedDesc = prometheus.NewDesc("chunkring_blocks_iterated_total",
@@ -32,6 +32,8 @@ var (
 		"Those of them that no pipeline saw, because they lack the bytes that it requires.", []string{"codec"}, nil)
 	buffersDesc = prometheus.NewDesc("chunkring_block_buffer_bytes",
 		"Buffers for decompressed blocks, by state: in_use, kept (for reuse).", []string{"state"}, nil)
+	bufferLimitDesc = prometheus.NewDesc("chunkring_block_buffer_limit_bytes",
+		"Bound of the buffers for decompressed blocks that are in use.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
@@ -46,6 +48,7 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 	out <- linesDesc
 	out <- droppedDesc
 	out <- buffersDesc
+	out <- bufferLimitDesc
 }
 
 // Collect implements prometheus.Collector.
@@ -76,6 +79,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	gauge(partsDesc, number(enabled && c.s.pushDown.Load()), "push_down")
 	gauge(buffersDesc, float64(c.s.buffers.held.Load()), "in_use")
 	gauge(buffersDesc, float64(c.s.buffers.keptBytes()), "kept")
+	gauge(bufferLimitDesc, float64(c.s.buffers.heldMax.Load()))
 }
 
 func number(yes bool) float64 {

@@ -39,7 +39,7 @@ const (
 	damaged  reason = iota
 	unsure          // nothing that Loki writes
 	tooLarge        // beyond rawBytesMax
-	noMemory        // beyond heldBytesMax, or of the system's
+	noMemory        // beyond the bound of buffers in use, or of the system's
 	reasons
 )
 

@@ -6,12 +6,14 @@ import (
 	"bytes"
 	"encoding/binary"
 	"io"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 	"testing/iotest"
 	"time"
 
@@ -228,7 +230,7 @@ func TestHeld(t *testing.T) {
 	p := testPool(compression.Snappy)
 	block := compressed(t, compression.Snappy, entries("logs", 10_000))
 	one := open(t, p, block).(*reader)
-	p.buffers.held.Add(heldBytesMax - 2*int64(len(one.buf)))
+	p.buffers.held.Add(p.buffers.heldMax.Load() - 2*int64(len(one.buf)))
 	two := open(t, p, block)
 	require.IsType(t, one, two)
 	three := open(t, p, block)
@@ -239,9 +241,65 @@ func TestHeld(t *testing.T) {
 	require.IsType(t, one, open(t, p, block))
 }
 
+// TestHeldBound: the largest bound that anybody wants, the default where nobody says.
+func TestHeldBound(t *testing.T) {
+	s := newState()
+	usual := heldBytesDefault()
+	bound := func(want int64) {
+		t.Helper()
+		require.Equal(t, want, s.buffers.heldMax.Load())
+	}
+	small, large := Parts{Decode: true, HeldBytes: 100 << 10}, Parts{Decode: true, HeldBytes: 1 << 40}
+	bound(usual)
+	s.change(small, 1)
+	bound(100 << 10)
+	require.Nil(t, s.buffers.get(200<<10))
+	r := s.buffers.get(50 << 10)
+	require.NotNil(t, r)
+	s.buffers.put(r)
+	s.change(large, 1)
+	bound(1 << 40)
+	s.change(Parts{HeldBytes: 1 << 50}, 1) // wants nothing of this package
+	s.change(small, 1)
+	s.change(large, -1)
+	bound(100 << 10)
+	s.change(Parts{Decode: true}, 1)
+	bound(usual)
+	s.change(Parts{Decode: true}, -1)
+	s.change(small, -1)
+	bound(100 << 10)
+	s.change(small, -1)
+	bound(usual)
+}
+
+// TestCgroupLimit: the smallest limit from the process's group up, of both versions.
+func TestCgroupLimit(t *testing.T) {
+	const none = math.MaxInt64
+	for name, c := range map[string]struct {
+		files map[string]string
+		want  int64
+	}{
+		"no groups":       {nil, none},
+		"no limit":        {map[string]string{"proc/self/cgroup": "0::/a\n", "sys/fs/cgroup/a/memory.max": "max\n"}, none},
+		"version 2":       {map[string]string{"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/b/memory.max": "1000\n", "sys/fs/cgroup/a/memory.max": "2000\n"}, 1000},
+		"a group above":   {map[string]string{"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/b/memory.max": "max\n", "sys/fs/cgroup/a/memory.max": "2000\n"}, 2000},
+		"a container":     {map[string]string{"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "3000\n"}, 3000},
+		"the host's path": {map[string]string{"proc/self/cgroup": "0::/../../x\n", "sys/fs/cgroup/memory.max": "3000\n"}, 3000},
+		"version 1": {map[string]string{"proc/self/cgroup": "5:cpu:/z\n4:memory:/docker/x\n0::/\n",
+			"sys/fs/cgroup/memory/memory.limit_in_bytes": "4000\n", "sys/fs/cgroup/memory/z/memory.limit_in_bytes": "1\n"}, 4000},
+		"garbage": {map[string]string{"proc/self/cgroup": "garbage\n\n:::\n0::/a", "sys/fs/cgroup/a/memory.max": "much"}, none},
+	} {
+		root := fstest.MapFS{}
+		for file, text := range c.files {
+			root[file] = &fstest.MapFile{Data: []byte(text)}
+		}
+		require.Equal(t, c.want, cgroupLimit(root), name)
+	}
+}
+
 // TestKept: what waits for reuse is bounded.
 func TestKept(t *testing.T) {
-	var b buffers
+	b := &newState().buffers
 	var all []*reader
 	for range 2 * keptBytesMax / (1 << 20) {
 		all = append(all, b.get(1<<20))
@@ -346,7 +404,7 @@ func TestMetrics(t *testing.T) {
 	s := newState()
 	s.inPlace.Store(true)
 	c := collector{s}
-	require.Equal(t, 9*11+4, testutil.CollectAndCount(c), "all series are there from the start")
+	require.Equal(t, 9*11+5, testutil.CollectAndCount(c), "all series are there from the start")
 	for _, p := range s.pools {
 		if p.codec == compression.GZIP {
 			read(p, compressed(t, p.codec, make([]byte, 1000)))
@@ -413,5 +471,5 @@ func TestParts(t *testing.T) {
 	require.Equal(t, [2]bool{false, false}, now())
 	require.True(t, begun.Flat() != nil && begun.PushDown())
 	p.PutReader(begun)
-	require.Equal(t, users{decode: 2}, s.users)
+	require.Equal(t, users{decode: 2, heldBytes: map[int64]int{0: 2}}, s.users)
 }
