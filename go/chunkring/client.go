@@ -45,7 +45,7 @@ func New(cfg Config, schema config.SchemaConfig, logger log.Logger, reg promethe
 }
 
 // Backend names what runs, not what was asked for: "uring" or "threads".
-func (c *Client) Backend() string { return c.backend }
+func (c *Client) Backend() string { return c.backend.backend }
 
 // enter begins a call, unless Stop was called. RLock would wait behind a Stop that waits for another
 // call, however long that takes and whatever the context says; TryRLock fails then, and only then.

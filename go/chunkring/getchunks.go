@@ -52,7 +52,7 @@ func (c *Client) getChunks(ctx context.Context, chunks []chunk.Chunk, alloc func
 	c.metrics.read.seconds.Observe(time.Since(begin).Seconds())
 	if span.IsRecording() {
 		span.SetAttributes(attribute.Int("requested", len(chunks)), attribute.Int("fetched", len(good)),
-			attribute.Int("bytes", bytes), attribute.String("backend", c.backend))
+			attribute.Int("bytes", bytes), attribute.String("backend", c.Backend()))
 	}
 	endSpan(span, err)
 	return good, err

@@ -25,7 +25,7 @@ type metrics struct {
 	blocksDropped prometheus.Counter
 	panics        prometheus.Counter
 	linesDropped  prometheus.Counter
-	backend       *prometheus.GaugeVec
+	backend       *backendInfo
 }
 
 // operation is what is counted of one kind of call, with the labels looked up once for all calls.
@@ -90,10 +90,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		Namespace: "chunkring", Name: "decode_panics_total",
 		Help: "Panics while decoding chunks that had passed every check.",
 	}))
-	m.backend = register(reg, &errs, prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: "chunkring", Name: "backend_info",
-		Help: "1 for the back-end in use; fallback_reason says why it is not io_uring.",
-	}, []string{"backend", "fallback_reason"}))
+	m.backend = register(reg, &errs, newBackendInfo())
 	register(reg, &errs, blockread.Collector) // the process's: it is there once, whoever asks
 	return m, errors.Join(errs...)
 }

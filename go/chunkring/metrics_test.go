@@ -407,6 +407,36 @@ chunkring_backend_info{backend=%q,fallback_reason=%q} 1
 	})
 }
 
+// A store that was closed uses no back-end any more: neither after a restart with another one nor while
+// others of the registry are open does its series stay.
+func TestBackendInfoAfterStop(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	open := func(backend string) *chunkring.Client {
+		c, err := chunkring.New(chunkring.Config{Directory: t.TempDir(), Backend: backend}, v13, nil, reg)
+		require.NoError(t, err)
+		t.Cleanup(c.Stop)
+		return c
+	}
+	inUse := func() map[string]float64 { return only(samples(t, reg), "chunkring_backend_info") }
+	threads := map[string]float64{"chunkring_backend_info{threads,}": 1}
+	require.Empty(t, inUse())
+	one, two := open("threads"), open("threads")
+	require.Equal(t, threads, inUse())
+	one.Stop()
+	one.Stop()
+	require.Equal(t, threads, inUse())
+	auto := open("auto")
+	two.Stop()
+	require.Len(t, inUse(), 1)
+	if auto.Backend() == "uring" {
+		require.Equal(t, map[string]float64{"chunkring_backend_info{uring,}": 1}, inUse())
+	}
+	auto.Stop()
+	require.Empty(t, inUse())
+	open("threads")
+	require.Equal(t, threads, inUse())
+}
+
 // A store that fails each time fills neither the log nor the disk that it is on; what is left out is counted.
 func TestLogLinesAreBounded(t *testing.T) {
 	m := newMixed(t)

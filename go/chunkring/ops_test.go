@@ -19,7 +19,7 @@ func TestOpsNameRealMetrics(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	m, err := newMetrics(reg)
 	require.NoError(t, err)
-	m.backend.WithLabelValues("threads", "")
+	m.backend.add(backendLabels{backend: "threads"}, 1)
 	families, err := reg.Gather()
 	require.NoError(t, err)
 	known := map[string]bool{}

@@ -16,13 +16,10 @@ import (
 // which back-end runs and why, the file system, and whether the directory can be read and written.
 func (s *store) announce() {
 	fsType := fileSystem(s.key.cfg.Directory)
-	errno, step := s.reader.Fallback()
-	reason := ""
-	if errno != 0 && s.key.cfg.Backend != BackendThreads {
-		reason = fmt.Sprintf("%s: %s", step, errno.Error())
+	if reason := s.backend.fallbackReason; reason != "" {
 		hint := "containers: allow io_uring in the seccomp profile; RHEL: sysctl kernel.io_uring_disabled=0"
 		if core.Built != "cgo" {
-			reason, hint = step, "build with CGO_ENABLED=1 and a C compiler"
+			hint = "build with CGO_ENABLED=1 and a C compiler"
 		}
 		level.Warn(s.logger).Log("msg", "io_uring is not available, reading with threads instead",
 			"reason", reason, "hint", hint, "directory", s.key.cfg.Directory)
@@ -35,9 +32,21 @@ func (s *store) announce() {
 		level.Warn(s.logger).Log("msg", "the chunk directory can't be written: chunks can be read, but not stored or deleted",
 			"directory", s.key.cfg.Directory, "file_system", fsType, "uid", os.Getuid(), "err", err)
 	}
-	s.metrics.backend.WithLabelValues(s.backend, reason).Set(1)
 	level.Info(s.logger).Log("msg", "chunk store open", "directory", s.key.cfg.Directory, "file_system", fsType,
-		"backend", s.backend, "workers", s.reader.Workers(), "crc32c", core.CRC32CKernel(), "verified_decode", decodesVerified)
+		"backend", s.backend.backend, "workers", s.reader.Workers(), "crc32c", core.CRC32CKernel(), "verified_decode", decodesVerified)
+}
+
+// backendInUse is what runs, and why it is not io_uring if that was wanted.
+func (s *store) backendInUse() backendLabels {
+	labels := backendLabels{backend: s.reader.Backend()}
+	switch errno, step := s.reader.Fallback(); {
+	case errno == 0 || s.key.cfg.Backend == BackendThreads:
+	case core.Built != "cgo":
+		labels.fallbackReason = step // the build, which has no errno
+	default:
+		labels.fallbackReason = fmt.Sprintf("%s: %s", step, errno.Error())
+	}
+	return labels
 }
 
 func listable(dir string) error {

@@ -34,7 +34,7 @@ type store struct {
 	reader   *core.Reader
 	dir      *chunkfile.Dir
 	pool     *pool
-	backend  string
+	backend  backendLabels
 	failures *failureLog
 
 	background    context.Context // ends when close begins
@@ -167,7 +167,8 @@ func (s *store) start() error {
 	}
 	s.failures = newFailureLog(s.logger, s.metrics.linesDropped)
 	blockread.Enable(s.key.cfg.blockParts())
-	s.backend = s.reader.Backend()
+	s.backend = s.backendInUse()
+	s.metrics.backend.add(s.backend, 1)
 	s.background, s.endBackground = context.WithCancel(context.Background())
 	s.announce()
 	return nil
@@ -209,6 +210,7 @@ func (s *store) close() {
 	s.endBackground()
 	s.sweep.Wait()
 	s.failures.sayLeftOut()
+	s.metrics.backend.add(s.backend, -1)
 	blockread.Disable(s.key.cfg.blockParts())
 	if err := s.closeDirectory(); err != nil {
 		level.Warn(s.logger).Log("msg", "closing the chunk directory failed", "err", err)
