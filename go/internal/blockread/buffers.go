@@ -29,18 +29,17 @@ const (
 // is used after PutReader is plainly wrong instead of perhaps right.
 const poison = 0xDB
 
-// reader reads one decompressed block. It is Loki's compression.FlatReader.
+// reader reads one decompressed block. It is Loki's compression.FlatReader. Each is used once: what is put
+// back and used again is its buffer, so that whoever still has a reader that was put back, or puts it
+// back again, has an empty one, and never somebody else's block.
 type reader struct {
 	pool     *pool
 	inPlace  bool // what was switched on when the block was opened
 	pushDown bool
 
-	flat  []byte // the block
-	off   int
-	buf   []byte // what flat is in; of a block that was not compressed nil
-	class int
-	held  *atomic.Int64 // bytes of buf while it is in use
-	inUse bool
+	flat []byte // the block
+	off  int
+	buf  *buffer // what flat is in; of a block that was not compressed nil
 }
 
 // Read implements io.Reader.
@@ -75,15 +74,22 @@ func (r *reader) Iterated(lines, dropped int64, left bool) {
 	p.dropped.Add(uint64(dropped))
 }
 
-// buffers keeps readers with their buffers in size classes, last in first out: what was touched last is
-// still in the CPU's caches. (sync.Pool would drop them with every garbage collection, and new memory
-// costs more than decompressing into it.)
+// buffer is room for one decompressed block.
+type buffer struct {
+	bytes []byte
+	class int
+	held  *atomic.Int64 // len(bytes) while it is in use
+}
+
+// buffers are kept in size classes, last in first out: what was touched last is still in the CPU's caches.
+// (sync.Pool would drop them with every garbage collection, and new memory costs more than decompressing
+// into it.)
 type buffers struct {
 	held    atomic.Int64 // bytes of those in use
 	heldMax atomic.Int64 // their bound
 
 	mu     sync.Mutex
-	free   [classes][]*reader
+	free   [classes][]*buffer
 	kept   int64
 	unused bool // nobody wants them now: what comes back is not kept
 }
@@ -99,57 +105,51 @@ func class(size int) (index, bytes int) {
 	return 4*(log-10) + quarters - 4, quarters << log
 }
 
-// get returns a reader with a buffer for at least size bytes, at most rawBytesMax; nil if there would be
-// too many.
-func (b *buffers) get(size int) *reader {
+// get returns a buffer of at least size bytes, at most rawBytesMax; nil if there would be too many.
+func (b *buffers) get(size int) *buffer {
 	index, bytes := class(size)
 	if b.held.Add(int64(bytes)) > b.heldMax.Load() {
 		b.held.Add(-int64(bytes))
 		return nil
 	}
-	r := b.take(index)
-	if r == nil {
-		r = &reader{buf: core.NewBuffer(bytes), class: index, held: new(atomic.Int64)}
-		// An iterator that was never closed is garbage, and its reader with it.
-		runtime.AddCleanup(r, func(held *atomic.Int64) { b.held.Add(-held.Load()) }, r.held)
+	buf := b.take(index)
+	if buf == nil {
+		buf = &buffer{bytes: core.NewBuffer(bytes), class: index, held: new(atomic.Int64)}
+		// An iterator that was never closed is garbage, and its buffer with it.
+		runtime.AddCleanup(buf, func(held *atomic.Int64) { b.held.Add(-held.Load()) }, buf.held)
 	}
-	r.held.Store(int64(bytes))
-	r.inUse = true
-	return r
+	buf.held.Store(int64(bytes))
+	return buf
 }
 
-func (b *buffers) take(index int) *reader {
+func (b *buffers) take(index int) *buffer {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	list := b.free[index]
 	if len(list) == 0 {
 		return nil
 	}
-	r := list[len(list)-1]
+	buf := list[len(list)-1]
 	list[len(list)-1] = nil
 	b.free[index] = list[:len(list)-1]
-	b.kept -= int64(len(r.buf))
-	return r
+	b.kept -= int64(len(buf.bytes))
+	return buf
 }
 
-// put takes r back. The second time it does nothing.
-func (b *buffers) put(r *reader) {
-	if !r.inUse {
-		return
-	}
-	r.inUse, r.flat, r.off = false, nil, 0
+// put takes back what get returned.
+func (b *buffers) put(buf *buffer) {
 	if poisonReleased {
-		fill(r.buf, poison)
+		fill(buf.bytes, poison)
 	}
-	bytes := int64(len(r.buf))
-	r.held.Store(0)
+	bytes := int64(len(buf.bytes))
+	buf.held.Store(0)
 	b.held.Add(-bytes)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.unused || b.kept+bytes > keptBytesMax {
 		return // to the garbage collector
 	}
-	b.free[r.class] = append(b.free[r.class], r)
+	b.free[buf.class] = append(b.free[buf.class], buf)
 	b.kept += bytes
 }
 
@@ -168,7 +168,7 @@ func (b *buffers) use(on bool) {
 	defer b.mu.Unlock()
 	b.unused = !on
 	if !on {
-		b.free = [classes][]*reader{}
+		b.free = [classes][]*buffer{}
 		b.kept = 0
 	}
 }

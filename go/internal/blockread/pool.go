@@ -96,31 +96,26 @@ func (p *pool) stockZstd(block *bytes.Buffer, why reason) (io.Reader, error) {
 type streamed struct{ io.Reader }
 
 // PutReader implements Loki's compression.ReaderPool. It takes what GetReader of this pool returned, and
-// what Loki's own pool did.
+// what Loki's own pool did. Of this pool's it may be called again, at any time: it does nothing then.
 func (p *pool) PutReader(r io.Reader) {
 	own, ok := r.(*reader)
-	switch {
-	case !ok:
+	if !ok {
 		if p.codec == compression.Zstd {
 			chunkcheck.StopReadAhead(r) // the chunk's bytes may be used again after this
 		}
 		p.stock.PutReader(r)
-	case p.codec == compression.None:
-		*own = reader{}
-		plain.Put(own)
-	default:
-		p.buffers.put(own)
+		return
+	}
+	buf := own.buf
+	own.flat, own.off, own.buf = nil, 0, nil
+	if buf != nil {
+		p.buffers.put(buf)
 	}
 }
 
-// plain are the readers of blocks that are not compressed.
-var plain = sync.Pool{New: func() any { return new(reader) }}
-
 func (p *pool) decompress(block []byte, uncompressedSize int) (*reader, reason) {
 	if p.codec == compression.None {
-		r := plain.Get().(*reader)
-		r.flat = block
-		return r, 0
+		return &reader{flat: block}, 0
 	}
 	if len(block) > rawBytesMax {
 		return nil, tooLarge
@@ -134,17 +129,16 @@ func (p *pool) decompress(block []byte, uncompressedSize int) (*reader, reason) 
 	}
 	defer p.decoders.put(d)
 	for size := guess(len(block), uncompressedSize); ; {
-		r := p.buffers.get(size)
-		if r == nil {
+		buf := p.buffers.get(size)
+		if buf == nil {
 			return nil, noMemory
 		}
-		n, status := d.Decode(uint8(p.codec), block, r.buf)
+		n, status := d.Decode(uint8(p.codec), block, buf.bytes)
 		if status == core.BlockOK {
-			r.flat = r.buf[:n:n]
-			return r, 0
+			return &reader{flat: buf.bytes[:n:n], buf: buf}, 0
 		}
-		room := len(r.buf)
-		p.buffers.put(r)
+		room := len(buf.bytes)
+		p.buffers.put(buf)
 		switch {
 		case status == core.BlockUnsure:
 			return nil, unsure
