@@ -15,6 +15,7 @@ import (
 
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
 
+	"github.com/chunkring/chunkring/go/internal/chunkfile"
 	"github.com/chunkring/chunkring/go/internal/core"
 )
 
@@ -30,6 +31,9 @@ var (
 	ErrNotRegular = errors.New("not a regular file")
 	// ErrTooBig: larger than Config.MaxChunkBytes.
 	ErrTooBig = errors.New("chunk file is too big")
+	// ErrNotDurable: PutChunks put the chunk in its place, whole, but the fsync of its folder failed, so it
+	// may not survive a power loss. Putting it again is right.
+	ErrNotDurable = chunkfile.ErrNotDurable
 	// ErrMalformed: the file's checksum is right, but Loki could not decode what it says: it would
 	// panic, hang or exhaust memory. The message says what and where.
 	ErrMalformed = errors.New("malformed chunk")

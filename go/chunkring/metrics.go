@@ -25,6 +25,7 @@ type metrics struct {
 	blocksDropped prometheus.Counter
 	panics        prometheus.Counter
 	linesDropped  prometheus.Counter
+	notSynced     prometheus.Counter
 	backend       *backendInfo
 }
 
@@ -81,6 +82,10 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	m.linesDropped = register(reg, &errs, prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: "chunkring", Name: "log_lines_dropped_total",
 		Help: "Log lines about failed chunks that were left out because there were too many.",
+	}))
+	m.notSynced = register(reg, &errs, prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: "chunkring", Name: "dir_fsync_unsupported_total",
+		Help: "Folders of stored chunks that could not be made durable, because their file system can't.",
 	}))
 	m.blocksDropped = register(reg, &errs, prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: "chunkring", Name: "blocks_dropped_total",

@@ -96,6 +96,25 @@ func TestPanics(t *testing.T) {
 	require.Equal(t, logged, lines.count("decode.go"), "the stack")
 }
 
+// A file system that can't sync folders: puts succeed, it is said once a store, and each folder counts.
+func TestFoldersNotSynced(t *testing.T) {
+	dir, chk := twoLayouts(t)
+	lines := &keptLines{}
+	one, two := newShared(t, dir, "v13", lines, nil), newShared(t, dir, "v11", lines, nil)
+	full, err := one.GetChunks(context.Background(), []chunk.Chunk{chk})
+	require.NoError(t, err)
+	require.NoError(t, one.PutChunks(context.Background(), full))
+	require.Zero(t, lines.count("can't be synced"))
+	for range 3 {
+		one.dir.NotSynced("t/f", syscall.EBADF) // as chunkfile's TestFsyncFails has it called
+		two.dir.NotSynced("t/g", syscall.EBADF)
+	}
+	require.Equal(t, 1, lines.count("can't be synced"))
+	require.Equal(t, 1, lines.count(filepath.Join(dir, "t/f")))
+	require.Equal(t, 1, lines.count("reason "+syscall.EBADF.Error()))
+	require.EqualValues(t, 6, testutil.ToFloat64(one.metrics.notSynced))
+}
+
 // An error names the operation that failed: "read: too many open files" sends an operator the wrong way.
 func TestErrorsNameTheOperation(t *testing.T) {
 	for errno, op := range map[syscall.Errno]string{

@@ -113,7 +113,7 @@ func TestMetricsStartAtZero(t *testing.T) {
 		"chunkring_batches_total": 3, "chunkring_chunks_total": 3 * 6, "chunkring_bytes_total": 2,
 		"chunkring_stage_duration_seconds": 7, "chunkring_corrupt_chunks_total": 6 + 17, "chunkring_in_flight_chunks": 1,
 		"chunkring_blocks_dropped_total": 1, "chunkring_decode_panics_total": 1, "chunkring_log_lines_dropped_total": 1,
-		"chunkring_backend_info": 1,
+		"chunkring_backend_info": 1, "chunkring_dir_fsync_unsupported_total": 1,
 	} {
 		got, err := testutil.GatherAndCount(reg, metric)
 		require.NoError(t, err)

@@ -21,7 +21,9 @@ const putsInFlight = 16
 // PutChunks stores each chunk under its name, atomically and durably: a temporary file in the same
 // folder, fsync, rename, fsync of the folder. After a crash at any moment the name holds the whole
 // old file, the whole new one or nothing. nil means that all of them survive a power loss; else a
-// *BatchError says which may not (putting those again is always right).
+// *BatchError says which may not (putting those again is always right), and errors.Is finds ErrNotDurable
+// for those that are in place all the same. Where the file system can't sync folders, nil means as durable
+// as a rename is there; that is logged once and counted.
 func (c *Client) PutChunks(ctx context.Context, chunks []chunk.Chunk) error {
 	if !c.enter() {
 		return ErrStopped

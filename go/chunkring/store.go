@@ -37,6 +37,7 @@ type store struct {
 	backend  backendLabels
 	failures *failureLog
 
+	sayNotSynced  sync.Once
 	background    context.Context // ends when close begins
 	endBackground context.CancelFunc
 	sweepBegun    sync.Once
@@ -166,6 +167,7 @@ func (s *store) start() error {
 		return err
 	}
 	s.failures = newFailureLog(s.logger, s.metrics.linesDropped)
+	s.dir.NotSynced = s.notSynced
 	blockread.Enable(s.key.cfg.blockParts())
 	s.backend = s.backendInUse()
 	s.metrics.backend.add(s.backend, 1)
@@ -215,6 +217,15 @@ func (s *store) close() {
 	if err := s.closeDirectory(); err != nil {
 		level.Warn(s.logger).Log("msg", "closing the chunk directory failed", "err", err)
 	}
+}
+
+// notSynced warns once: all folders of a store are of one file system as a rule, and each put would say it.
+func (s *store) notSynced(folder string, reason error) {
+	s.metrics.notSynced.Inc()
+	s.sayNotSynced.Do(func() {
+		level.Warn(s.logger).Log("msg", "folders can't be synced on this file system: chunks are stored, but the last ones before a power cut may be lost",
+			"folder", s.pathOf(folder), "file_system", fileSystem(s.key.cfg.Directory), "reason", reason)
+	})
 }
 
 // pathOf is the path of a chunk's file as errors and the log name it.

@@ -46,6 +46,11 @@ type Dir struct {
 	locks [folderLocks]sync.RWMutex
 	seed  maphash.Seed
 
+	// NotSynced, if not nil, is called each time a folder could not be made durable because its file system
+	// can't, with the reason. Set it before the first operation; it may be called at once from many
+	// goroutines.
+	NotSynced func(folder string, reason error)
+
 	noOpenat2 atomic.Bool // seccomp or a kernel before 5.6 refused it once; then we walk by hand
 
 	// Tests only, set before the first operation: fault is called before each step and may fail it,
@@ -103,12 +108,13 @@ func (d *Dir) makeRoot(dir string) error {
 		return err
 	}
 	for _, p := range parents {
-		f, err := os.Open(p)
-		if err != nil {
-			return err
+		fd, err := readOrPath(func(flags int) (int, error) {
+			return unix.Open(p, flags|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		})
+		if err == nil {
+			err = d.syncFolder(stepSyncParent, fd, p)
+			_ = unix.Close(fd) // read-only: nothing is lost
 		}
-		err = d.syncFolder(int(f.Fd()))
-		_ = f.Close() // read-only: nothing is lost
 		if err != nil {
 			return &fs.PathError{Op: "sync", Path: p, Err: err}
 		}
@@ -198,7 +204,7 @@ func (d *Dir) lockOf(folder string) *sync.RWMutex {
 }
 
 // openFolder opens a folder below the root without following any symbolic link. The caller closes
-// it. flags is O_RDONLY for a folder to sync or list, O_PATH for one to unlink from.
+// it. flags is O_RDONLY for a folder to list, O_PATH for one to unlink from; see openFolderToSync.
 func (d *Dir) openFolder(folder string, flags int) (int, error) {
 	if folder == "" {
 		folder = "."
@@ -277,7 +283,7 @@ func (d *Dir) makeFolder(verb, rel, folder string, missing bool) (made, again bo
 	lock := d.lockOf(folder)
 	lock.Lock()
 	defer lock.Unlock()
-	above, err := d.openFolder(parent(folder), unix.O_RDONLY)
+	above, err := d.openFolderToSync(parent(folder))
 	if err != nil {
 		return false, isGone(err), d.fail(verb, stepMakeFolder, rel, err)
 	}
@@ -294,8 +300,7 @@ func (d *Dir) makeFolder(verb, rel, folder string, missing bool) (made, again bo
 	if err != nil {
 		return false, isGone(err), d.fail(verb, stepMakeFolder, rel, err)
 	}
-	err = d.do(stepSyncParent, func() error { return d.syncFolder(above) })
-	if err != nil {
+	if err = d.syncFolder(stepSyncParent, above, parent(folder)); err != nil {
 		if made {
 			// Nobody in this process saw it yet. Gone, it will be made and synced anew.
 			_ = d.sys.unlinkat(above, name, unix.AT_REMOVEDIR)
@@ -303,13 +308,4 @@ func (d *Dir) makeFolder(verb, rel, folder string, missing bool) (made, again bo
 		return false, false, d.fail(verb, stepSyncParent, rel, err)
 	}
 	return made, false, nil
-}
-
-// syncFolder makes a folder's entries durable where the file system knows how.
-func (d *Dir) syncFolder(fd int) error {
-	err := ignoreEINTR(func() error { return d.sys.fsync(fd) })
-	if err == unix.EINVAL || err == unix.EOPNOTSUPP {
-		return nil
-	}
-	return err
 }

@@ -6,6 +6,7 @@
 //	put.go    Put: temporary name, write, fsync, rename, fsync of the folder
 //	delete.go Delete: unlink, then remove the folders this left empty
 //	temp.go   temporary names and how leftovers of a crash go away
+//	sync.go   fsync of folders, where there is one
 //	error.go  the names of the steps, which every error carries
 //
 // # What holds, whatever happens
@@ -16,9 +17,10 @@
 //  1. A final name holds an old content whole, a new content whole, or does not exist. It is never
 //     torn and never empty in between: it is only ever the target of a rename of a finished, synced
 //     file. A reader that opened the old file keeps reading the old bytes.
-//  2. When Put returned nil, the content and every folder on the way to it survive a power loss.
+//  2. When Put returned nil, the content and every folder on the way to it survive a power loss, where
+//     the file system can sync folders.
 //  3. When Put returned an error before or at the step "rename", the final name is what it was. An
-//     error at "sync folder" means: the new content is in place and whole, but a power loss may still
+//     error at "sync folder", ErrNotDurable, means: the new content is in place and whole, but a power loss may still
 //     bring the old state back (whole as well). Putting again is right after either.
 //  4. A failed fsync is never tried again in the hope of a success: the kernel may have dropped the
 //     dirty pages and marked them clean. The temporary file is thrown away; a later Put writes a new
@@ -55,8 +57,10 @@
 // the parents of folders it creates, before anybody in this process can use them. Where two
 // processes create the same folder at once, or one was killed between mkdir and that sync, the
 // other relies on metadata being journalled in order (ext4, xfs, btrfs, f2fs, zfs, NFS servers).
-// A file system that refuses to sync a folder (EINVAL, EOPNOTSUPP: some FUSE, CIFS) is accepted:
-// it promises nothing to stock either. Any other error of a folder fsync is reported.
+// Some file systems can't sync a folder (FUSE, virtiofs, CIFS, and folders that may not be read): a put
+// succeeds there and is as durable as that file system makes a rename. sync.go says by which errors it
+// tells that from a failure, and Dir.NotSynced tells the caller. The file's own fsync, its close and the
+// rename have no such answers: whatever they say but success is an error, as in the stock client.
 //
 // # Against the stock client
 //

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -31,6 +32,9 @@ func TestPutFailsAtEveryStep(t *testing.T) {
 			for _, exists := range []bool{false, true} {
 				if exists && (s == stepMakeFolder || s == stepSyncParent) {
 					continue // no folder to make
+				}
+				if errno == unix.EACCES && (s == stepSyncParent || s == stepSyncFolder) {
+					continue // not a failure: TestFsyncFails
 				}
 				failStep(t, s, errno, exists)
 			}
@@ -61,6 +65,7 @@ func failStep(t *testing.T, s step, errno error, exists bool) {
 	require.ErrorAs(t, err, &pathErr)
 	require.Equal(t, "put chunk: "+string(s), pathErr.Op)
 	require.Equal(t, file, pathErr.Path)
+	require.Equal(t, s == stepSyncFolder, errors.Is(err, ErrNotDurable), "%s: what is stored", s)
 	require.LessOrEqual(t, count[stepSync], 1, "a failed fsync is not tried again")
 	require.LessOrEqual(t, count[stepSyncFolder], 1)
 	require.Empty(t, temporaries(t, dir))
@@ -174,13 +179,22 @@ func TestStaleHandles(t *testing.T) {
 	}
 }
 
-// fsync itself fails. A folder that cannot be synced on this file system is accepted, a file is not.
+// fsync itself fails, or there is none. A folder that can't be synced on this file system is accepted and
+// reported, a file is not.
 func TestFsyncFails(t *testing.T) {
-	for _, errno := range []error{unix.EIO, unix.ENOSPC, unix.EDQUOT, unix.ESTALE, unix.EINVAL, unix.EOPNOTSUPP} {
-		unsupported := errno == unix.EINVAL || errno == unix.EOPNOTSUPP
+	for errno, unsupported := range map[error]bool{
+		unix.EIO: false, unix.ENOSPC: false, unix.EDQUOT: false, unix.ESTALE: false, unix.EROFS: false, unix.ENOLCK: false,
+		unix.EBADF: true, unix.EINVAL: true, unix.EOPNOTSUPP: true, unix.ENOSYS: true,
+		unix.EACCES: true, unix.EPERM: true,
+	} {
 		for _, folder := range []bool{false, true} {
 			d := mustOpen(t, fastDir(t))
 			require.NoError(t, d.Put(ctx, "t/f/c", content(1, 100)))
+			var notSynced []string
+			d.NotSynced = func(folder string, reason error) {
+				require.Equal(t, errno, reason)
+				notSynced = append(notSynced, folder)
+			}
 			failed := 0
 			d.sys.fsync = func(fd int) error {
 				var st unix.Stat_t
@@ -190,26 +204,55 @@ func TestFsyncFails(t *testing.T) {
 				}
 				return unix.Fsync(fd)
 			}
-			for _, rel := range []string{"t/f/c", "u/f/c"} {
-				failed = 0
+			for rel, folders := range map[string][]string{"t/f/c": {"t/f"}, "u/f/c": {"", "u", "u/f"}} {
+				failed, notSynced = 0, nil
 				err := d.Put(ctx, rel, content(2, 100))
 				if folder && unsupported {
-					require.NoError(t, err)
+					require.NoError(t, err, "%v", errno)
+					require.Equal(t, folders, notSynced)
+					requireFile(t, d.Path()+"/"+rel, content(2, 100))
 					continue
 				}
 				require.ErrorIs(t, err, errno)
+				require.Equal(t, folder && rel == "t/f/c", errors.Is(err, ErrNotDurable))
 				require.Equal(t, 1, failed, "tried again")
+				require.Empty(t, notSynced)
 			}
 			want := content(1, 100)
 			if folder {
 				want = content(2, 100)
-			} else {
+			}
+			if !folder || !unsupported {
 				require.NoDirExists(t, d.Path()+"/u")
 			}
 			requireFile(t, d.Path()+"/t/f/c", want)
 			require.Empty(t, temporaries(t, d.Path()))
 		}
 	}
+}
+
+// The store directory's parents are synced by the same rules.
+func TestFsyncOfRootFails(t *testing.T) {
+	for errno, fails := range map[error]bool{unix.EIO: true, unix.EBADF: false} {
+		d := mustOpen(t, fastDir(t))
+		d.sys.fsync = func(int) error { return errno }
+		reported := 0
+		d.NotSynced = func(string, error) { reported++ }
+		err := d.makeRoot(d.Path() + "/a/b")
+		require.Equal(t, fails, errors.Is(err, errno), "%v", err)
+		require.Equal(t, map[bool]int{true: 0, false: 2}[fails], reported)
+	}
+}
+
+// EBADF of a number that is not open is no file system's answer.
+func TestSyncOfClosedFolder(t *testing.T) {
+	d := mustOpen(t, fastDir(t))
+	d.NotSynced = func(folder string, reason error) { t.Errorf("%s: %v", folder, reason) }
+	fd, err := d.openFolderToSync("")
+	require.NoError(t, err)
+	require.NoError(t, d.syncFolder(stepSyncFolder, fd, ""))
+	require.NoError(t, unix.Close(fd))
+	require.ErrorIs(t, d.syncFolder(stepSyncFolder, 1<<20, ""), unix.EBADF)
 }
 
 // A context that ends before the rename leaves everything as it was; after it, it has no say.
@@ -442,4 +485,44 @@ func TestNoPermission(t *testing.T) {
 		require.True(t, strings.Contains(err.Error(), dir), err)
 	}
 	requireFile(t, dir+"/t/f/c", content(1, 10))
+}
+
+// Folders that may be written and searched but not read take puts, as from the stock client; they can't
+// be synced.
+func TestUnreadableFolders(t *testing.T) {
+	dir := t.TempDir()
+	d := mustOpen(t, dir)
+	var mu sync.Mutex
+	notSynced := map[string]error{}
+	d.NotSynced = func(folder string, reason error) {
+		mu.Lock()
+		defer mu.Unlock()
+		notSynced[folder] = reason
+	}
+	require.NoError(t, d.Put(ctx, "t/f/c", content(1, 10)))
+	require.Empty(t, notSynced)
+	for _, p := range []string{dir, dir + "/t", dir + "/t/f"} {
+		require.NoError(t, os.Chmod(p, 0o333))
+		defer os.Chmod(p, 0o755)
+	}
+	for p := dir; p != os.TempDir() && p != "/"; p = filepath.Dir(p) {
+		if p != dir {
+			require.NoError(t, os.Chmod(p, 0o755))
+		}
+	}
+	got := make(chan []error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		if os.Getuid() == 0 {
+			_ = unix.Setfsuid(65534)
+		}
+		got <- []error{d.Put(ctx, "t/f/c", content(2, 10)), d.Put(ctx, "t/g/c", content(2, 10)), d.Put(ctx, "c", content(2, 10))}
+	}()
+	for i, err := range <-got {
+		require.NoError(t, err, i)
+	}
+	for _, file := range []string{"/t/f/c", "/t/g/c", "/c"} {
+		requireFile(t, dir+file, content(2, 10))
+	}
+	require.Equal(t, map[string]error{"": unix.EACCES, "t": unix.EACCES, "t/f": unix.EACCES}, notSynced, "t/g is nobody's own")
 }

@@ -4,6 +4,7 @@ package chunkfile
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"io/fs"
 
@@ -34,8 +35,9 @@ type put struct {
 // existing file is replaced atomically; so is a symbolic link, itself, not what it points to. A
 // directory of that name is an error. data may be empty, is not kept and is not changed.
 //
-// When Put returns nil, the file survives a power loss. When it returns an error, see invariant 3
-// of the package: the name holds old or new content, whole. ctx is looked at before every step that
+// When Put returns nil, the file survives a power loss, as far as its file system can promise that: see
+// NotSynced. When it returns an error, see invariant 3 of the package: the name holds the old content,
+// whole, or, with ErrNotDurable, the new one. ctx is looked at before every step that
 // changes something and ignored from the rename on, where giving up would only lose the answer.
 //
 // An error is an *fs.PathError: Op names the step, and errors.Is finds the errno (syscall.ENOSPC),
@@ -76,8 +78,8 @@ func (p *put) try(data []byte) (again bool, err error) {
 		return again, err
 	}
 	// From here on the new content is visible; only its durability is open. No unlink, no ctx.
-	if err = p.d.do(stepSyncFolder, func() error { return p.d.syncFolder(folder) }); err != nil {
-		return false, p.fail(stepSyncFolder, err)
+	if err = p.d.syncFolder(stepSyncFolder, folder, p.folder); err != nil {
+		return false, p.fail(stepSyncFolder, fmt.Errorf("%w: %w", ErrNotDurable, err))
 	}
 	return false, nil
 }
@@ -91,7 +93,7 @@ func (p *put) createTemp() (folder, tmp int, tmpName string, again bool, err err
 	lock := p.d.lockOf(p.folder)
 	lock.RLock()
 	err = p.d.do(stepOpenFolder, func() (err error) {
-		folder, err = p.d.openFolder(p.folder, unix.O_RDONLY)
+		folder, err = p.d.openFolderToSync(p.folder)
 		return err
 	})
 	at := stepOpenFolder
