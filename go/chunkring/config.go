@@ -22,6 +22,8 @@ const (
 	maxWorkers     = 144     // CR_WORKERS_MAX of chunkring.h
 	maxRingEntries = 4096    // CR_RING_ENTRIES_MAX
 	maxChunkBytes  = 1 << 30 // CR_FILE_BYTES_MAX
+
+	chunkBytesDefault = 64 << 20 // CR_FILE_BYTES_DEFAULT
 )
 
 // Config configures a Client. Only Directory is required; zero values mean the defaults.
@@ -34,8 +36,8 @@ type Config struct {
 	// a quarter of what RLIMIT_NPROC and the control group's pids.max leave.
 	Workers int `yaml:"workers"`
 
-	// MaxChunkBytes is the size above which a file is an error and nothing is allocated for it.
-	// Default 64 MiB, at most 1 GiB.
+	// MaxChunkBytes is the size above which a chunk is an error: nothing is allocated for its file, and
+	// it is not stored. Default 64 MiB, at most 1 GiB.
 	MaxChunkBytes int `yaml:"max_chunk_bytes"`
 
 	// MaxOpenFiles bounds the chunk files that all reads together have open. Default: a quarter of
@@ -74,7 +76,7 @@ func (cfg *Config) RegisterFlagsWithPrefix(prefix string, f *flag.FlagSet) {
 	f.IntVar(&cfg.Workers, prefix+"workers", 0,
 		"Most threads that wait for the storage at a time. 0 means 144, or a quarter of what the process may have.")
 	f.IntVar(&cfg.MaxChunkBytes, prefix+"max-chunk-bytes", 0,
-		"Chunk files larger than this many bytes are an error. 0 means 64 MiB.")
+		"Chunks larger than this many bytes are an error, when they are read and when they are stored. 0 means 64 MiB.")
 	f.IntVar(&cfg.MaxOpenFiles, prefix+"max-open-files", 0,
 		"Chunk files that all reads together may have open. 0 means a quarter of the file descriptor limit, at most 2048.")
 	f.IntVar(&cfg.PooledBytes, prefix+"pooled-bytes", 0,

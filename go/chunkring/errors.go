@@ -29,8 +29,8 @@ var (
 	ErrRefused = errors.New("path refused")
 	// ErrNotRegular: a directory, FIFO, socket or device where a chunk file should be.
 	ErrNotRegular = errors.New("not a regular file")
-	// ErrTooBig: larger than Config.MaxChunkBytes.
-	ErrTooBig = errors.New("chunk file is too big")
+	// ErrTooBig: larger than Config.MaxChunkBytes, which holds for reading and for storing.
+	ErrTooBig = errors.New("the chunk is too big")
 	// ErrNotDurable: PutChunks put the chunk in its place, whole, but the fsync of its folder failed, so it
 	// may not survive a power loss. Putting it again is right.
 	ErrNotDurable = chunkfile.ErrNotDurable

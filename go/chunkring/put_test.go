@@ -104,6 +104,44 @@ func TestPutLikeStock(t *testing.T) {
 	}
 }
 
+// What GetChunks would refuse for its size is not stored, the rest of the batch is; one limit for both.
+func TestPutTooBig(t *testing.T) {
+	chunks := decoded(t)
+	slices.SortFunc(chunks, func(a, b chunk.Chunk) int { return len(encoded(t, &a)) - len(encoded(t, &b)) })
+	limit := len(encoded(t, &chunks[len(chunks)/2]))
+	fits := func(c chunk.Chunk) bool { return len(encoded(t, &c)) <= limit }
+	biggest := chunks[len(chunks)-1]
+	require.False(t, fits(biggest))
+	eachBackend(t, func(t *testing.T, backend string) {
+		dir := t.TempDir()
+		c := ringWith(t, chunkring.Config{Directory: dir, Backend: backend, MaxChunkBytes: limit}, v13, nil)
+		err := c.PutChunks(context.Background(), slices.Clone(chunks))
+		require.ErrorIs(t, err, chunkring.ErrTooBig)
+		var be *chunkring.BatchError
+		require.ErrorAs(t, err, &be)
+		var good []chunk.Chunk
+		for _, chk := range chunks {
+			if fits(chk) {
+				good = append(good, chk)
+			}
+		}
+		require.Len(t, be.Failed, len(chunks)-len(good))
+		last := be.Failed[len(be.Failed)-1].Error()
+		for _, part := range []string{v13.ExternalKey(biggest.ChunkRef), fmt.Sprintf("%d bytes", len(encoded(t, &biggest))),
+			fmt.Sprintf("max_chunk_bytes is %d", limit)} {
+			require.Contains(t, last, part)
+		}
+		require.NoFileExists(t, filePath(dir, v13, biggest))
+
+		out, err := c.GetChunks(context.Background(), refs(good)) // the largest of them is as large as it may be
+		require.NoError(t, err)
+		requireAnswer(t, byKey(t, good), good, out)
+		require.NoError(t, stock(t, dir, v13).PutChunks(context.Background(), []chunk.Chunk{biggest}))
+		_, err = c.GetChunks(context.Background(), refs([]chunk.Chunk{biggest}))
+		require.ErrorIs(t, err, chunkring.ErrTooBig)
+	})
+}
+
 // A chunk that was not encoded yet gets its checksum, and so its name, by PutChunks.
 func TestPutEncodes(t *testing.T) {
 	dir := t.TempDir()

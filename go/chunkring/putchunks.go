@@ -85,6 +85,9 @@ func (c *Client) putChunk(ctx context.Context, chk *chunk.Chunk) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("encode: %w", err)
 	}
+	if most := c.key.cfg.MaxChunkBytes; len(data) > most { // GetChunks could never read it
+		return 0, fmt.Errorf("%w: %d bytes, max_chunk_bytes is %d", ErrTooBig, len(data), most)
+	}
 	if err := c.dir.Put(ctx, c.keys.path(&chk.ChunkRef), data); err != nil {
 		return 0, err
 	}

@@ -73,6 +73,9 @@ func openStore(cfg Config, logger log.Logger, reg prometheus.Registerer) (*store
 	if cfg.Backend == "" {
 		cfg.Backend = BackendAuto
 	}
+	if cfg.MaxChunkBytes == 0 {
+		cfg.MaxChunkBytes = chunkBytesDefault
+	}
 	dir, err := identify(cfg.Directory)
 	if err != nil { // most likely it is missing
 		made, err := chunkfile.Open(cfg.Directory)

@@ -179,6 +179,7 @@ func TestSharedOnlyIfEqual(t *testing.T) {
 		"the same":           open(Config{Directory: dir}, logger, reg),
 		"a longer path":      open(Config{Directory: dir + "/./"}, logger, reg),
 		"the default's name": open(Config{Directory: dir, Backend: BackendAuto}, logger, reg),
+		"the default's size": open(Config{Directory: dir, MaxChunkBytes: 64 << 20}, logger, reg),
 	} {
 		require.Same(t, first.store, c.store, name)
 	}
