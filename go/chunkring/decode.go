@@ -122,14 +122,12 @@ func (d *decoding) one(i int) {
 	decodeContexts.Put(dc)
 }
 
-// decode fills chk from the bytes of f. Loki's decoder trusts the numbers in a chunk, so they are
-// checked before it sees them.
+// decode fills chk from the bytes of f.
 func (c *Client) decode(dc *chunk.DecodeContext, f *core.File, chk *chunk.Chunk) error {
-	err := c.check(f)
+	announced, err := c.check(f)
 	if err != nil {
 		return err
 	}
-	announced := chunkcheck.Blocks(f.Buf)
 	if d, ok := any(chk).(verifiedDecoder); ok {
 		err = d.DecodeVerified(dc, f.Buf, f.BlocksOK)
 	} else {
@@ -149,17 +147,22 @@ func (c *Client) decode(dc *chunk.DecodeContext, f *core.File, chk *chunk.Chunk)
 	return nil
 }
 
-// check is all that must hold before Loki's decoder may see the bytes.
-func (c *Client) check(f *core.File) error {
-	err := chunkcheck.Check(f.Buf)
+// check is all that must hold before Loki's decoder, which trusts the numbers in a chunk, may see the bytes.
+// It returns how many blocks they announce.
+//
+// C followed the same numbers when it took the blocks' checksums, and they are checked here all the same:
+// the decoder is Go that slices, allocates and loops by them, and whether that is safe should not depend on
+// another parser in another language that agrees in every detail. That is 3 to 6 % of the CPU time at 900 KB.
+func (c *Client) check(f *core.File) (blocks int, err error) {
+	blocks, err = chunkcheck.Check(f.Buf)
 	if err == nil {
-		return nil
+		return blocks, nil
 	}
 	// Damaged or made so? The outer checksum tells, and has the first say, as in Loki.
 	if crc := crc32.Checksum(f.Buf, castagnoli); crc != f.CRC {
-		return checksumError(crc, f.CRC, len(f.Buf))
+		return 0, checksumError(crc, f.CRC, len(f.Buf))
 	}
-	return fmt.Errorf("%w: %w", ErrMalformed, err)
+	return 0, fmt.Errorf("%w: %w", ErrMalformed, err)
 }
 
 // malformation names what C found wrong; the Go check says the same with the place, so it is asked

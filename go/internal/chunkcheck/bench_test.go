@@ -45,7 +45,7 @@ func BenchmarkCheck(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/%dKiB/sm=%d,%dB", codec, len(file)>>10, size.symbols, section), func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
-					benchSink = Check(file)
+					benchSink = checked(file)
 				}
 				require.NoError(b, benchSink)
 			})

@@ -289,3 +289,9 @@ func reasonOf(tb testing.TB, err error) (Reason, string) {
 	require.NotEqual(tb, None, e.Reason)
 	return e.Reason, e.Detail
 }
+
+// checked is Check without the number of blocks.
+func checked(file []byte) error {
+	_, err := Check(file)
+	return err
+}

@@ -63,7 +63,11 @@ func TestSoundChunks(t *testing.T) {
 		t.Run(s.String(), func(t *testing.T) {
 			file := s.encode(t)
 			require.NoError(t, decode(file))
-			require.NoError(t, Check(file))
+			blocks, err := Check(file)
+			require.NoError(t, err)
+			loki, err := chunkenc.NewByteChunk(memChunk(file), 0, 0)
+			require.NoError(t, err)
+			require.Equal(t, loki.BlockCount(), blocks)
 			require.NoError(t, Structure(file))
 			require.NoError(t, Symbols(file))
 		})
@@ -75,7 +79,7 @@ func TestOldMetadataLength(t *testing.T) {
 	file := spec{version: 3, codec: compression.Snappy, entries: 3, lineBytes: 10}.encode(t)
 	binary.BigEndian.PutUint32(file, binary.BigEndian.Uint32(file)-4)
 	require.NoError(t, decode(file))
-	require.NoError(t, Check(file))
+	require.NoError(t, checked(file))
 }
 
 func TestStructureDoesNotAllocate(t *testing.T) {
@@ -96,7 +100,7 @@ type damaged struct {
 }
 
 func (d damaged) test(t *testing.T) {
-	err := Check(d.file)
+	err := checked(d.file)
 	reason, detail := reasonOf(t, err)
 	require.Equal(t, d.want.String(), reason.String(), "%v", err)
 	require.Contains(t, detail, d.detail)
@@ -352,7 +356,7 @@ func TestDamagedSymbols(t *testing.T) {
 		t.Run(codec.String()+"/nothing", func(t *testing.T) {
 			stock := decode(file(nil))
 			require.False(t, unsafeErr(stock))
-			require.NoError(t, Check(file(nil)))
+			require.NoError(t, checked(file(nil)))
 		})
 		t.Run(codec.String()+"/bomb", func(t *testing.T) {
 			if testing.Short() {
@@ -375,14 +379,14 @@ func TestLimitsAreBearable(t *testing.T) {
 	for _, codec := range []compression.Codec{compression.GZIP, compression.Zstd} {
 		symbols := symbolSection(t, codec, symbolsMax, make([]byte, symbolsMax))
 		file := withData(envelope, section4(codec, symbols, nil, metas(4, 0)))
-		require.NoError(t, Check(file))
+		require.NoError(t, checked(file))
 		before := allocated()
 		require.NoError(t, decode(file))
 		t.Logf("%s: %d symbols in %d bytes: Decode allocates %d MB", codec, symbolsMax, len(file), (allocated()-before)>>20)
 
 		long := append(uvarints(60<<20), make([]byte, 60<<20)...)
 		file = withData(envelope, section4(codec, symbolSection(t, codec, 1, long), nil, metas(4, 0)))
-		require.NoError(t, Check(file))
+		require.NoError(t, checked(file))
 		before = allocated()
 		require.NoError(t, decode(file))
 		t.Logf("%s: 60 MiB in %d bytes: Decode allocates %d MB", codec, len(file), (allocated()-before)>>20)

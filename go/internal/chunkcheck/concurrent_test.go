@@ -35,8 +35,8 @@ func TestConcurrentChecks(t *testing.T) {
 		wg.Go(func() {
 			for range 30 {
 				for i := range good {
-					assert.NoError(t, Check(good[i]))
-					assert.Error(t, Check(bad[i]))
+					assert.NoError(t, checked(good[i]))
+					assert.Error(t, checked(bad[i]))
 				}
 			}
 		})

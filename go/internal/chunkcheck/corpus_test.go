@@ -54,7 +54,7 @@ func TestGoodCorpus(t *testing.T) {
 		t.Run(f.Path, func(t *testing.T) {
 			file, err := os.ReadFile(filepath.Join(corpusDir, "good", f.Path))
 			require.NoError(t, err)
-			require.NoError(t, Check(file))
+			require.NoError(t, checked(file))
 			require.NoError(t, decodeAs(f.key(t), file))
 		})
 	}
@@ -68,7 +68,7 @@ func TestBadCorpus(t *testing.T) {
 		t.Run(f.Path, func(t *testing.T) {
 			file, err := os.ReadFile(filepath.Join(corpusDir, "bad", f.Path))
 			require.NoError(t, err)
-			err = Check(file)
+			err = checked(file)
 			if f.OuterCRCOK {
 				switch f.Must {
 				case "accept":

@@ -45,7 +45,7 @@ func TestEmptyHuffmanTree(t *testing.T) {
 					taken++
 				}
 				prime(t, codec, data)
-				reason, _ := reasonOf(t, Check(file))
+				reason, _ := reasonOf(t, checked(file))
 				require.Equal(t, SymbolsFormat, reason)
 			}
 		}

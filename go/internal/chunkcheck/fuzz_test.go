@@ -75,7 +75,7 @@ func harmless(reason Reason, detail string) bool {
 // compare is the property: what Check accepts Decode survives, and what Check refuses Decode does
 // not take, but for the deliberate refusals, whose reasons are not harmless.
 func compare(tb testing.TB, file []byte) {
-	err := Check(file)
+	err := checked(file)
 	if err == nil {
 		if stock := decode(file); unsafeErr(stock) {
 			tb.Fatalf("accepted, but %v\n%x", stock, file)

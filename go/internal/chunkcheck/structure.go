@@ -21,19 +21,21 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Check is Structure and then Symbols: nil means that Decode of file is safe.
-func Check(file []byte) error {
+// Check is Structure and then Symbols: nil means that Decode of file is safe. blocks is how many the metas
+// announce. Decode drops those whose CRC is wrong; the difference is how many.
+func Check(file []byte) (blocks int, err error) {
 	var c parts
 	if err := c.locate(file); err != nil {
-		return err
+		return 0, err
 	}
-	if err := c.checkBlocks(); err != nil {
-		return err
+	announced, wrong := c.checkBlocks()
+	if wrong != nil {
+		return 0, wrong
 	}
 	if err := c.checkSymbols(); err != nil {
-		return err
+		return 0, err
 	}
-	return nil
+	return announced, nil
 }
 
 // Structure checks the envelope, the footer, the block metas and the place of every block, without
@@ -44,7 +46,7 @@ func Structure(file []byte) error {
 	if err := c.locate(file); err != nil {
 		return err
 	}
-	if err := c.checkBlocks(); err != nil {
+	if _, err := c.checkBlocks(); err != nil {
 		return err
 	}
 	return nil
@@ -191,23 +193,23 @@ func (c *parts) crcRight(s section) bool {
 	return crc32.Checksum(c.data[s.off:end], castagnoli) == binary.BigEndian.Uint32(c.data[end:])
 }
 
-// checkBlocks follows Decode's loop over the block metas.
+// checkBlocks follows Decode's loop over the block metas, and returns how many they announce.
 //
 // A block that lies where the block before it ended is taken (or, with a wrong CRC, dropped) by
 // Decode, and the next one is expected after it either way. So the blocks of a sound chunk need no
 // CRC here; only one recorded elsewhere does, since its CRC decides where Decode looks next, and one
 // whose numbers are missing, since Decode fails if it happens to be valid.
-func (c *parts) checkBlocks() *Error {
+func (c *parts) checkBlocks() (int, *Error) {
 	cur := cursor{b: c.data[c.metas.off : c.metas.off+c.metas.bytes]}
 	num := cur.uvarint()
 	// Decode makes room for all of them before it looks, and drops those that the metas don't
 	// describe. A few too many do no harm there, so none here: up to what keeps that room below
 	// four times the data.
 	if num > uint64(len(cur.b)) && num > uint64(len(c.data)/16) {
-		return c.refuse(MetasFormat, c.metas.off, "more blocks than the metas have bytes")
+		return 0, c.refuse(MetasFormat, c.metas.off, "more blocks than the metas have bytes")
 	}
 	if num > blocksMax {
-		return c.refuse(MetasFormat, c.metas.off, "more blocks than the limit")
+		return 0, c.refuse(MetasFormat, c.metas.off, "more blocks than the limit")
 	}
 	all := uint64(len(c.data))
 	expected := uint64(c.firstBlock)
@@ -215,31 +217,31 @@ func (c *parts) checkBlocks() *Error {
 	for i := range num {
 		off, size := cur.block(c.version)
 		if off > math.MaxInt64 || size > math.MaxInt64 || off+size > math.MaxInt64 {
-			return c.refuseBlock(i, off, size)
+			return 0, c.refuseBlock(i, off, size)
 		}
 		if off == expected && !cur.failed {
 			if off+size+crcBytes > all {
-				return c.refuseBlock(i, off, size)
+				return 0, c.refuseBlock(i, off, size)
 			}
 			expected = off + size + crcBytes
 			continue
 		}
 		if !summed {
 			if err := c.checkSum(); err != nil {
-				return err
+				return 0, err
 			}
 			summed = true
 		}
 		next, verdict := c.followMoved(off, size, expected)
 		if verdict == blockFatal {
-			return c.refuseBlock(i, off, size)
+			return 0, c.refuseBlock(i, off, size)
 		}
 		if verdict == blockKept && cur.failed {
-			return c.refuse(MetasFormat, c.metas.off, "the metas end early") // an error in Decode
+			return 0, c.refuse(MetasFormat, c.metas.off, "the metas end early") // an error in Decode
 		}
 		expected = next
 	}
-	return nil
+	return int(num), nil
 }
 
 func (c *parts) refuseBlock(i, off, size uint64) *Error {
