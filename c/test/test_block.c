@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <malloc.h>
 #include <pthread.h>
 
 #include "block_build.h"
@@ -330,6 +331,78 @@ static void lz4_preferences(void **state)
 	free(raw.p);
 }
 
+/* Every length of what is left after whole stripes and words, in both places that have one. */
+static void lz4_checksums_of_every_length(void **state)
+{
+	LZ4F_preferences_t prefs = { .frameInfo = {
+		.contentChecksumFlag = LZ4F_contentChecksumEnabled,
+		.blockChecksumFlag = LZ4F_blockChecksumEnabled,
+	} };
+	size_t n, i;
+
+	(void)state;
+	for (n = 0; n < 70; n++) {
+		struct buf raw = lines(n), block = { 0 };
+
+		put_lz4_frame(&block, &raw, &prefs);
+		assert_int_equal(status_of(CR_CODEC_LZ4_1M, &block, n, &raw), CR_DECODE_OK);
+		for (i = 1; i <= (n ? 12 : 4); i++) { /* content's, end mark, the block's */
+			if (i > 4 && i <= 8)
+				continue;
+			block.p[block.n - i] ^= 1;
+			assert_int_equal(status_of(CR_CODEC_LZ4_1M, &block, n, &raw), CR_DECODE_BAD);
+			block.p[block.n - i] ^= 1;
+		}
+		free(block.p);
+		free(raw.p);
+	}
+}
+
+/* Bytes that this process has from the allocator; 0 where a sanitizer's counts nothing. */
+static size_t allocated(void)
+{
+	struct mallinfo2 info = mallinfo2();
+
+	return info.uordblks + info.hblkhd;
+}
+
+/* Whatever a frame asks for, the decoder keeps no buffer of its size. */
+static void lz4_decoder_holds_little(void **state)
+{
+	LZ4F_preferences_t prefs = { .frameInfo = { .blockSizeID = LZ4F_max4MB,
+						    .blockMode = LZ4F_blockLinked } };
+	struct buf raw = lines(5 << 20), blocks[4] = { 0 };
+	struct cr_decoder *own;
+	size_t before, i;
+
+	(void)state;
+	for (i = 0; i < COUNT(blocks); i++) {
+		prefs.frameInfo.contentChecksumFlag = i & 1 ? LZ4F_contentChecksumEnabled : 0;
+		prefs.frameInfo.blockChecksumFlag = i & 2 ? LZ4F_blockChecksumEnabled : 0;
+		put_lz4_frame(&blocks[i], &raw, &prefs);
+	}
+	before = allocated();
+	if (before == 0)
+		print_message("a sanitizer's allocator: what is held is not counted\n");
+	assert_int_equal(cr_decoder_open(&own), 0);
+	for (i = 0; i < COUNT(blocks); i++) {
+		uint8_t *dst = malloc(raw.n);
+		struct cr_decode d = { .codec = CR_CODEC_LZ4_4M, .src = blocks[i].p,
+				       .src_bytes = blocks[i].n, .dst = dst, .cap_bytes = raw.n };
+
+		assert_non_null(dst);
+		assert_int_equal(cr_block_decode(own, &d), CR_DECODE_OK);
+		assert_int_equal(d.raw_bytes, raw.n);
+		assert_memory_equal(dst, raw.p, raw.n);
+		free(dst);
+		assert_true(allocated() - before < 4096);
+	}
+	cr_decoder_close(own);
+	for (i = 0; i < COUNT(blocks); i++)
+		free(blocks[i].p);
+	free(raw.p);
+}
+
 static void unsure_is_not_bad(void **state)
 {
 	struct buf raw = lines(3000), block = { 0 };
@@ -471,6 +544,8 @@ int main(void)
 		cmocka_unit_test(skippable_frames_are_skipped),
 		cmocka_unit_test(bombs_stop_at_the_bound),
 		cmocka_unit_test(lz4_preferences),
+		cmocka_unit_test(lz4_checksums_of_every_length),
+		cmocka_unit_test(lz4_decoder_holds_little),
 		cmocka_unit_test(unsure_is_not_bad),
 		cmocka_unit_test(zstd_compressed_block_of_no_bytes),
 		cmocka_unit_test(batch_goes_on_after_an_error),
