@@ -38,7 +38,8 @@ func TestSweep(t *testing.T) {
 		ours := []string{leftover(""), leftover("t"), leftover("t/8f00ab")}
 		full, err := c.GetChunks(context.Background(), []chunk.Chunk{chk})
 		require.NoError(t, err)
-		c.Stop() // it would wait for a sweep
+		c.sweep.Wait() // there is none
+		c.Stop()
 		for _, file := range ours {
 			require.FileExists(t, file, "a reader")
 		}
