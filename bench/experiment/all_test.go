@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"os"
 	"strings"
 	"testing"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/chunkring/chunkring/bench/internal/childproc"
 	"github.com/chunkring/chunkring/bench/internal/peers"
 	"github.com/chunkring/chunkring/bench/internal/result"
 	"github.com/chunkring/chunkring/go/chunkgen"
@@ -63,6 +63,7 @@ func TestRunEndsWhereNoFigureCounts(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorContains(t, err, "-resume")
 
-	fell := &reader{name: "uring", out: json.NewDecoder(strings.NewReader(`{"Err": "uring: threads runs", "Fell": true}`))}
-	require.ErrorIs(t, fell.receive(&reply{}), peers.ErrBackend)
+	fell := &reader{name: "uring", process: childproc.Over("uring", nil, strings.NewReader(`{"Err": "uring: threads runs", "Fell": true}`))}
+	_, err = fell.hello()
+	require.ErrorIs(t, err, peers.ErrBackend)
 }

@@ -5,7 +5,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
 
+	"github.com/chunkring/chunkring/bench/internal/childproc"
 	"github.com/chunkring/chunkring/bench/internal/peers"
 	"github.com/chunkring/chunkring/bench/internal/result"
 	"github.com/chunkring/chunkring/bench/internal/stats"
@@ -189,8 +189,9 @@ func TestChildMeasuresAPeer(t *testing.T) {
 		go func() {
 			served <- serve(context.Background(), childConfig{Dir: x.Dir(), Peer: name, Files: 10, Callers: 3}, in, out)
 		}()
-		r := &reader{name: name, in: requests, out: json.NewDecoder(replies)}
-		require.NoError(t, r.receive(&reply{}))
+		r := &reader{name: name, process: childproc.Over(name, requests, replies)}
+		_, err := r.hello()
+		require.NoError(t, err)
 		rep, err := r.exchange(request{Do: doDigest, LinesEvery: 1})
 		require.NoError(t, err)
 		digests[name] = rep.Digest

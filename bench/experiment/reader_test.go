@@ -36,7 +36,7 @@ func TestReaderProcess(t *testing.T) {
 	require.NoError(t, err)
 	defer r.stop()
 	require.Equal(t, "threads", r.backend)
-	pid := r.cmd.Process.Pid
+	pid := r.process.PID()
 	var set unix.CPUSet
 	require.NoError(t, unix.SchedGetaffinity(pid, &set))
 	require.Equal(t, 1, set.Count(), "confined to one CPU")
@@ -52,7 +52,7 @@ func TestReaderProcess(t *testing.T) {
 	}
 	_, err = r.ask(request{Do: "dance"})
 	require.ErrorContains(t, err, "threads: unknown request")
-	require.NoError(t, r.cmd.Process.Kill())
+	require.NoError(t, unix.Kill(pid, unix.SIGKILL))
 	time.Sleep(10 * time.Millisecond)
 	_, err = r.ask(request{Do: doEnd})
 	require.Error(t, err, "a reader that died is no result")

@@ -98,7 +98,7 @@ func profile(ctx context.Context, r *reader, s *spec, each time.Duration) (resul
 	}
 	defer os.RemoveAll(dir)
 	data := filepath.Join(dir, "data")
-	stop, err := startPerf(ctx, data, r.cmd.Process.Pid)
+	stop, err := startPerf(ctx, data, r.process.PID())
 	if err != nil {
 		return st, err
 	}
