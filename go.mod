@@ -5,6 +5,7 @@ go 1.26.5
 require (
 	github.com/go-kit/log v0.2.1
 	github.com/grafana/loki/v3 v3.7.6
+	github.com/hanwen/go-fuse/v2 v2.12.1
 	github.com/pkg/errors v0.9.1
 	github.com/prometheus/client_golang v1.23.2
 	github.com/prometheus/common v0.67.5
