@@ -41,7 +41,7 @@ LIB_ID   := go/internal/core/libchunkring_id.h
 comma    := ,
 C_TESTS  := $(patsubst c/test/%.c,$(BUILD)/test/%,$(wildcard c/test/test_*.c))
 
-.PHONY: test-planted chunkctl install-chunkctl test-chunkctl test-chunkctl-asan fuzz fuzz-c fuzz-go sim test-fuzz-saved help deps lib run genstore loki loki-src loki-stock test-e2e test-loki test-loki-subset bench bench-programs bench-quick bench-check bench-e2e bench-verify soak test test-c test-go test-nocgo test-loki-src asan tsan \
+.PHONY: test-planted chunkctl install-chunkctl test-chunkctl test-chunkctl-asan fuzz fuzz-c fuzz-go sim test-fuzz-saved help deps lib run genstore loki loki-src loki-stock test-e2e test-loki test-loki-subset bench bench-programs bench-quick bench-check bench-e2e bench-verify bench-slow soak test test-c test-go test-nocgo test-loki-src asan tsan \
 	valgrind lint clean
 .DEFAULT_GOAL := help
 
@@ -201,6 +201,11 @@ bench-verify: chunkctl genstore ## chunkctl verify against Loki's packages, sha1
 	$(BUILD)/genstore -dir $(BUILD)/bench/stores/verify-small -count 100000 -size 4000
 	$(BUILD)/bench/verifyspeed $(ARGS) $(BUILD)/bench/stores/verify-large
 	$(BUILD)/bench/verifyspeed -only 'bypass|Go|sha1sum' $(ARGS) $(BUILD)/bench/stores/verify-small
+
+bench-slow: lib ## storage that takes 1 to 20 ms for each request, below 20 minutes (ARGS=-quick: 2); needs FUSE
+	@[ "$$(id -u)" = 0 ] || GO='$(GO)' CC='$(CC)' sh .ci/deps fusermount3=fuse3
+	$(GO) build -o $(BUILD)/bench/slowstorage ./bench/slowstorage
+	$(BUILD)/bench/slowstorage $(ARGS)
 
 MINUTES ?= 30
 soak: loki-src ## everything at once, MINUTES=30, every byte compared; few descriptors, little memory; build/soak
