@@ -48,6 +48,7 @@ import (
 //	put_test.go           PutChunks, DeleteChunk
 //	sweep_test.go         leftovers of interrupted writes
 //	pooled_test.go        GetChunksPooled
+//	slowfs_test.go        file systems that are slow or lie, mounted by FUSE
 //	bench_test.go         benchmarks against stock
 
 const (

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package chunkring_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/grafana/loki/v3/pkg/storage/chunk"
+
+	"github.com/chunkring/chunkring/bench/slowfs"
+	"github.com/chunkring/chunkring/go/chunkring"
+)
+
+// mountStore mounts a store of n chunks by FUSE, and returns where, with the chunks.
+func mountStore(t *testing.T, n int, opts slowfs.Options) (at string, fs *slowfs.FS, chunks []chunk.Chunk) {
+	t.Helper()
+	if err := slowfs.Unavailable(); err != nil {
+		t.Skip(err)
+	}
+	dir, chunks := smallStore(t, v13, n)
+	at = t.TempDir()
+	fs, err := slowfs.Mount(dir, at, opts)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		require.NoError(t, fs.Close(), "a client that stopped left a file or folder of the mount open")
+	})
+	return at, fs, chunks
+}
+
+// requireAsStock reads chunks in batches of one, some and all, and compares every one with stock's. The kernel
+// knows nothing of the store each time.
+func requireAsStock(t *testing.T, at string, fs *slowfs.FS, backend string, chunks []chunk.Chunk) {
+	t.Helper()
+	answer, err := stock(t, at, v13).GetChunks(context.Background(), chunks)
+	require.NoError(t, err, "stock")
+	want := byKey(t, answer)
+	c := ring(t, at, backend, v13)
+	for _, n := range []int{1, 5, len(chunks)} {
+		require.NoError(t, fs.Forget())
+		fs.Reset()
+		got, err := c.GetChunks(context.Background(), chunks[:n])
+		require.NoError(t, err)
+		requireAnswer(t, want, chunks[:n], got)
+		counts := fs.Counts()
+		for i := range got {
+			file := counts.Files[filePath("", v13, chunks[i])]
+			require.Positive(t, file.Opens, "chunk %d was read from the mount", i)
+			require.GreaterOrEqual(t, file.Bytes, int64(len(encoded(t, &got[i]))), "chunk %d was read from the mount", i)
+		}
+	}
+}
+
+func TestFUSEIsReadAsStockReadsIt(t *testing.T) {
+	for name, opts := range map[string]slowfs.Options{
+		"page cache":             {},
+		"direct IO":              {DirectIO: true},
+		"opens answer EAGAIN":    {OpensAgain: 3},
+		"the same and direct IO": {OpensAgain: 3, DirectIO: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachBackend(t, func(t *testing.T, backend string) {
+				noLeaks(t)
+				at, fs, chunks := mountStore(t, 40, opts)
+				requireAsStock(t, at, fs, backend, chunks)
+			})
+		})
+	}
+}
+
+// One file's requests fail: it is one entry of the error, with the system's errno, and the others are read.
+func TestFUSEErrorsSpareTheNeighbours(t *testing.T) {
+	for op, errno := range map[slowfs.Op]syscall.Errno{
+		slowfs.Lookup: syscall.EIO, slowfs.Open: syscall.EACCES, slowfs.Read: syscall.EIO,
+	} {
+		t.Run(string(op), func(t *testing.T) {
+			eachBackend(t, func(t *testing.T, backend string) {
+				noLeaks(t)
+				var bad atomic.Value // what the kernel does between orders nothing for the race detector
+				bad.Store("")
+				at, _, chunks := mountStore(t, 20, slowfs.Options{Fail: func(o slowfs.Op, path string) syscall.Errno {
+					if o == op && path == bad.Load() {
+						return errno
+					}
+					return 0
+				}})
+				const victim = 7
+				bad.Store(filePath("", v13, chunks[victim]))
+				got, err := ring(t, at, backend, v13).GetChunks(context.Background(), chunks)
+				require.ErrorIs(t, err, errno)
+				var failed *chunkring.BatchError
+				require.True(t, errors.As(err, &failed))
+				require.Len(t, failed.Failed, 1)
+				require.Len(t, got, len(chunks)-1)
+				for i, c := range got {
+					want := chunks[i]
+					if i >= victim {
+						want = chunks[i+1]
+					}
+					require.Equal(t, want.ChunkRef, c.ChunkRef)
+				}
+			})
+		})
+	}
+}
