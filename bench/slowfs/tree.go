@@ -4,6 +4,7 @@ package slowfs
 
 import (
 	"context"
+	"os"
 	"path"
 	"path/filepath"
 	"syscall"
@@ -70,9 +71,25 @@ func (n *node) Getattr(_ context.Context, _ fs.FileHandle, out *fuse.AttrOut) sy
 	return n.fs.attributes(n.path, &out.Attr)
 }
 
-// Readdir answers READDIR.
+// Readdir answers READDIR. It keeps no folder open: a RELEASEDIR that is on its way when the mount ends never
+// comes.
 func (n *node) Readdir(context.Context) (fs.DirStream, syscall.Errno) {
-	return fs.NewLoopbackDirStream(n.fs.below(n.path))
+	names, err := os.ReadDir(n.fs.below(n.path))
+	if err != nil {
+		return nil, fs.ToErrno(err)
+	}
+	var entries []fuse.DirEntry
+	for _, name := range names {
+		var a fuse.Attr
+		switch errno := n.fs.attributes(path.Join(n.path, name.Name()), &a); errno {
+		case 0:
+			entries = append(entries, fuse.DirEntry{Name: name.Name(), Mode: a.Mode & syscall.S_IFMT, Ino: a.Ino})
+		case syscall.ENOENT: // removed meanwhile
+		default:
+			return nil, errno
+		}
+	}
+	return fs.NewListDirStream(entries), 0
 }
 
 // Open answers OPEN.
