@@ -5,6 +5,8 @@ package chunkring_test
 import (
 	"context"
 	"errors"
+	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -15,17 +17,38 @@ import (
 
 	"github.com/chunkring/chunkring/bench/slowfs"
 	"github.com/chunkring/chunkring/go/chunkring"
+	"github.com/chunkring/chunkring/go/internal/chunkgen"
 )
 
-// mountStore mounts a store of n chunks by FUSE, and returns where, with the chunks.
+// largeSample is a chunk that takes many READs, of 128 KB at most.
+var largeSample = sync.OnceValues(func() (s sample, err error) {
+	dir, err := os.MkdirTemp("", "chunkring-large-")
+	if err != nil {
+		return s, err
+	}
+	defer os.RemoveAll(dir)
+	// Not compressed: it has few lines to compare.
+	x, err := chunkgen.Write(context.Background(), dir, chunkgen.Options{Count: 1, Size: 1_200_000, Codec: "none"}, nil)
+	if err != nil {
+		return s, err
+	}
+	b, err := os.ReadFile(x.Path(x.Refs[0]))
+	return sample{x.Refs[0].Path, x.Refs[0].Chunk(), b}, err
+})
+
+// mountStore mounts a store of n small chunks and a large one by FUSE, and returns where, with the chunks.
 func mountStore(t *testing.T, n int, opts slowfs.Options) (at string, fs *slowfs.FS, chunks []chunk.Chunk) {
 	t.Helper()
 	if err := slowfs.Unavailable(); err != nil {
 		t.Skip(err)
 	}
 	dir, chunks := smallStore(t, v13, n)
+	large, err := largeSample()
+	require.NoError(t, err)
+	place(t, dir, v13, large.ref, large.bytes)
+	chunks = append(chunks, large.ref)
 	at = t.TempDir()
-	fs, err := slowfs.Mount(dir, at, opts)
+	fs, err = slowfs.Mount(dir, at, opts)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		require.NoError(t, fs.Close(), "a client that stopped left a file or folder of the mount open")
