@@ -143,6 +143,9 @@ func run(ctx context.Context, o options) error {
 	head(os.Stdout, out, o.readers)
 	for _, p := range points {
 		m, err := d.point(ctx, p, stores[p.size])
+		if ctx.Err() != nil {
+			return errors.New("interrupted") // not by what a reader that was ended says
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.title(), err)
 		}
