@@ -131,3 +131,21 @@ func TestFUSEErrorsSpareTheNeighbours(t *testing.T) {
 		})
 	}
 }
+
+// Some file systems tell sizes that are not true: 0 for what is made when it is read, an old one where another
+// machine wrote. Stock reads until the end, whatever the size.
+func TestFUSESizesThatLie(t *testing.T) {
+	for name, lie := range map[string]func(int64) int64{
+		"0":      func(int64) int64 { return 0 },
+		"half":   func(n int64) int64 { return n / 2 },
+		"double": func(n int64) int64 { return 2 * n },
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachBackend(t, func(t *testing.T, backend string) {
+				noLeaks(t)
+				at, fs, chunks := mountStore(t, 40, slowfs.Options{DirectIO: true, Size: func(_ string, n int64) int64 { return lie(n) }})
+				requireAsStock(t, at, fs, backend, chunks)
+			})
+		})
+	}
+}
