@@ -34,7 +34,7 @@ func TestNewRefuses(t *testing.T) {
 		"directory is empty":        {},
 		"unknown backend":           {Directory: dir, Backend: "io_uring"},
 		"workers is -1":             {Directory: dir, Workers: -1},
-		"workers is 65":             {Directory: dir, Workers: 65},
+		"workers is 145":            {Directory: dir, Workers: 145},
 		"max_chunk_bytes is -1":     {Directory: dir, MaxChunkBytes: -1},
 		"max_chunk_bytes is 107374": {Directory: dir, MaxChunkBytes: 1<<30 + 1},
 		"max_open_files is -1":      {Directory: dir, MaxOpenFiles: -1},
