@@ -44,8 +44,9 @@ func New(cfg Config, schema config.SchemaConfig, logger log.Logger, reg promethe
 	return &Client{store: s, keys: newKeyer(schema)}, nil
 }
 
-// Backend names what runs, not what was asked for: "uring" or "threads".
-func (c *Client) Backend() string { return c.backend.backend }
+// Backend names what runs, not what was asked for: "uring" or "threads". It changes at most once, from the
+// first to the second: when the kernel or a sandbox refuses an io_uring that ran.
+func (c *Client) Backend() string { return c.backend.Load().backend }
 
 // enter begins a call, unless Stop was called. RLock would wait behind a Stop that waits for another
 // call, however long that takes and whatever the context says; TryRLock fails then, and only then.

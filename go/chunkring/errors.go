@@ -45,7 +45,7 @@ var (
 // decoder refuses though the checksum is right.
 var (
 	errEmpty     = errors.New("the file is empty")
-	errShrinking = errors.New("the file became shorter while it was read")
+	errShrinking = errors.New("the file ends before the size that the system gives for it")
 	errDecode    = errors.New("decode")
 )
 
@@ -137,10 +137,13 @@ func fileError(ctx context.Context, f *core.File, path string) error {
 	case core.NotFound:
 		return pathError("open", syscall.ENOENT)
 	case core.IO:
-		return pathError(opOf(f), f.Errno)
+		return pathError(f.Op.String(), f.Errno)
 	case core.Canceled, core.TimedOut:
 		if err := ended(ctx); err != nil {
 			return err
+		}
+		if f.Status == core.TimedOut { // C's clock was first
+			return context.DeadlineExceeded
 		}
 		return context.Canceled
 	case core.Refused:
@@ -159,17 +162,6 @@ func fileError(ctx context.Context, f *core.File, path string) error {
 		return fmt.Errorf("%w: %w", ErrMalformed, malformation(f))
 	}
 	return fmt.Errorf("unexpected status %v", f.Status) // NoBuffer, TooSmall: our own mistake
-}
-
-// opOf names the operation behind a core.IO. A File does not say which it was, but these errors are only
-// open's. The others may be anybody's (EIO, ESTALE, ENOMEM, ...): there "read" means all of it.
-func opOf(f *core.File) string {
-	switch f.Errno {
-	case syscall.EMFILE, syscall.ENFILE, syscall.EACCES, syscall.EPERM, syscall.ENOTDIR, syscall.ELOOP, syscall.ENAMETOOLONG,
-		syscall.ENXIO, syscall.ENODEV, syscall.EBUSY, syscall.ETXTBSY, syscall.EXDEV, syscall.ENOSYS:
-		return "open"
-	}
-	return "read"
 }
 
 // ended is why ctx is over, nil if it is not: its error and, with it, the cause that somebody gave.

@@ -24,8 +24,9 @@ import (
 // allocation, writable, never reused. A chunk whose blocks are damaged under a right outer checksum
 // comes back without those blocks, as from Loki's client; that is logged and counted.
 //
-// When ctx ends, nothing new is started; reads in flight are waited for, since the kernel still
-// writes into their buffers.
+// When ctx ends, nothing new is started: no file is opened, and of a large one no further MiB is read. What
+// is under way is waited for, since the kernel still writes into the buffers. (A cancel, but not a deadline,
+// that comes while the file of a single chunk is being opened is heard when it is open.)
 func (c *Client) GetChunks(ctx context.Context, chunks []chunk.Chunk) ([]chunk.Chunk, error) {
 	return c.getChunks(ctx, chunks, core.NewBuffer)
 }
@@ -66,17 +67,8 @@ func (c *Client) getBatch(ctx context.Context, chunks, out []chunk.Chunk, errs [
 	if !decodesVerified { // Decode will check it, better while it is in the caches
 		b.Check, b.Done, b.DoneBytesMin = core.CheckNone, d.one, decodeHotBytes
 	}
-	var cancel *uint32 // an allocation of its own, since C gets to see it
-	if ctx.Err() != nil {
-		cancel = new(uint32)
-		*cancel = 1
-	} else if len(chunks) > 1 && ctx.Done() != nil {
-		// Not for one chunk: nothing else would be started (only where no descriptor is left, a try
-		// within 2 seconds), and listening costs as much as all metrics and spans together.
-		cancel = new(uint32)
-		defer context.AfterFunc(ctx, func() { atomic.StoreUint32(cancel, 1) })()
-	}
-	b.Cancel = cancel
+	stop := listen(ctx, &b)
+	defer stop()
 	times, err := c.reader.Read(b)
 	if err != nil {
 		for i := range errs {
@@ -84,6 +76,7 @@ func (c *Client) getBatch(ctx context.Context, chunks, out []chunk.Chunk, errs [
 		}
 		return 0
 	}
+	c.noteFallback(times.Fallback)
 	for i := range d.files {
 		bytes += len(d.files[i].Buf)
 	}
@@ -96,6 +89,44 @@ func (c *Client) getBatch(ctx context.Context, chunks, out []chunk.Chunk, errs [
 	c.metrics.readFiles.Observe(times.Read.Seconds())
 	c.metrics.decode.Observe(time.Since(begin).Seconds())
 	return bytes
+}
+
+// readPiece is what C reads at a time, and then looks whether the batch is stopped (CR_READ_BYTES_MAX).
+const readPiece = 1 << 20
+
+// listen has the batch stop when ctx ends. The returned func ends the listening.
+//
+// context.AfterFunc costs a twentieth of a small chunk. A batch of one therefore hears of the deadline from C's
+// clock, which costs nothing, and of a cancel only if its file is so large that there is something left to stop.
+func listen(ctx context.Context, b *core.Batch) (stop func() bool) {
+	none := func() bool { return true }
+	if ctx.Done() == nil {
+		return none
+	}
+	cancel := new(uint32) // an allocation of its own, since C gets to see it
+	b.Cancel = cancel
+	if ctx.Err() != nil {
+		*cancel = 1
+		return none
+	}
+	after := func() func() bool {
+		return context.AfterFunc(ctx, func() { atomic.StoreUint32(cancel, 1) })
+	}
+	if len(b.Files) > 1 {
+		return after()
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		b.Timeout = max(time.Until(deadline), time.Nanosecond)
+	}
+	stop, alloc := none, b.Alloc // on this goroutine, before Read returns: core.Batch
+	b.Alloc = func(size int) []byte {
+		if size > readPiece {
+			stop()
+			stop = after()
+		}
+		return alloc(size)
+	}
+	return func() bool { return stop() }
 }
 
 // filesFor names the files. All names share one allocation.

@@ -117,13 +117,10 @@ func TestFoldersNotSynced(t *testing.T) {
 
 // An error names the operation that failed: "read: too many open files" sends an operator the wrong way.
 func TestErrorsNameTheOperation(t *testing.T) {
-	for errno, op := range map[syscall.Errno]string{
-		syscall.EMFILE: "open", syscall.ENFILE: "open", syscall.EACCES: "open", syscall.EPERM: "open", syscall.ENOTDIR: "open",
-		syscall.EIO: "read", syscall.ESTALE: "read", syscall.ENOMEM: "read",
-	} {
-		err := fileError(context.Background(), &core.File{Status: core.IO, Errno: errno}, "/a/b")
-		require.ErrorIs(t, err, errno)
-		require.EqualError(t, err, op+" /a/b: "+errno.Error())
+	for op, name := range map[core.Op]string{core.OpOpen: "open", core.OpStat: "stat", core.OpRead: "read"} {
+		err := fileError(context.Background(), &core.File{Status: core.IO, Errno: syscall.EMFILE, Op: op}, "/a/b")
+		require.ErrorIs(t, err, syscall.EMFILE)
+		require.EqualError(t, err, name+" /a/b: "+syscall.EMFILE.Error())
 	}
 }
 

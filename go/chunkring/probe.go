@@ -5,6 +5,7 @@ package chunkring
 import (
 	"fmt"
 	"os"
+	"syscall"
 
 	"github.com/go-kit/log/level"
 	"golang.org/x/sys/unix"
@@ -16,7 +17,8 @@ import (
 // which back-end runs and why, the file system, and whether the directory can be read and written.
 func (s *store) announce() {
 	fsType := fileSystem(s.key.cfg.Directory)
-	if reason := s.backend.fallbackReason; reason != "" {
+	backend := *s.backend.Load()
+	if reason := backend.fallbackReason; reason != "" {
 		hint := "containers: allow io_uring in the seccomp profile; RHEL: sysctl kernel.io_uring_disabled=0"
 		if core.Built != "cgo" {
 			hint = "build with CGO_ENABLED=1 and a C compiler"
@@ -33,7 +35,7 @@ func (s *store) announce() {
 			"directory", s.key.cfg.Directory, "file_system", fsType, "uid", os.Getuid(), "err", err)
 	}
 	level.Info(s.logger).Log("msg", "chunk store open", "directory", s.key.cfg.Directory, "file_system", fsType,
-		"backend", s.backend.backend, "workers", s.reader.Workers(), "crc32c", core.CRC32CKernel(), "verified_decode", decodesVerified)
+		"backend", backend.backend, "workers", s.reader.Workers(), "crc32c", core.CRC32CKernel(), "verified_decode", decodesVerified)
 }
 
 // backendInUse is what runs, and why it is not io_uring if that was wanted.
@@ -47,6 +49,22 @@ func (s *store) backendInUse() backendLabels {
 		labels.fallbackReason = fmt.Sprintf("%s: %s", step, errno.Error())
 	}
 	return labels
+}
+
+// noteFallback takes core.Times.Fallback after each read: an io_uring that ran may be left for good later on.
+func (s *store) noteFallback(errno syscall.Errno) {
+	old := s.backend.Load()
+	if errno == 0 || old.fallbackReason != "" || s.key.cfg.Backend == BackendThreads {
+		return
+	}
+	labels := s.backendInUse()
+	if !s.backend.CompareAndSwap(old, &labels) {
+		return // another read told
+	}
+	s.metrics.backend.add(labels, 1)
+	s.metrics.backend.add(*old, -1)
+	level.Warn(s.logger).Log("msg", "io_uring stopped working, reading with threads from now on: no chunk was lost by it",
+		"reason", labels.fallbackReason, "directory", s.key.cfg.Directory)
 }
 
 func listable(dir string) error {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"sync"
+	"sync/atomic"
 
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
@@ -34,7 +35,7 @@ type store struct {
 	reader   *core.Reader
 	dir      *chunkfile.Dir
 	pool     *pool
-	backend  backendLabels
+	backend  atomic.Pointer[backendLabels]
 	failures *failureLog
 
 	sayNotSynced  sync.Once
@@ -172,8 +173,9 @@ func (s *store) start() error {
 	s.failures = newFailureLog(s.logger, s.metrics.linesDropped)
 	s.dir.NotSynced = s.notSynced
 	blockread.Enable(s.key.cfg.blockParts())
-	s.backend = s.backendInUse()
-	s.metrics.backend.add(s.backend, 1)
+	labels := s.backendInUse()
+	s.backend.Store(&labels)
+	s.metrics.backend.add(labels, 1)
 	s.background, s.endBackground = context.WithCancel(context.Background())
 	s.announce()
 	return nil
@@ -215,7 +217,7 @@ func (s *store) close() {
 	s.endBackground()
 	s.sweep.Wait()
 	s.failures.sayLeftOut()
-	s.metrics.backend.add(s.backend, -1)
+	s.metrics.backend.add(*s.backend.Load(), -1)
 	blockread.Disable(s.key.cfg.blockParts())
 	if err := s.closeDirectory(); err != nil {
 		level.Warn(s.logger).Log("msg", "closing the chunk directory failed", "err", err)

@@ -38,6 +38,7 @@ import "C"
 
 import (
 	"fmt"
+	"math"
 	"runtime"
 	"runtime/cgo"
 	"syscall"
@@ -161,6 +162,10 @@ func (r *Reader) Read(b Batch) (Times, error) {
 	if b.Cancel != nil {
 		c.pin.Pin(b.Cancel)
 		batch.cancel = (*C.uint32_t)(b.Cancel)
+	}
+	if b.Timeout > 0 {
+		ms := (b.Timeout + time.Millisecond - 1) / time.Millisecond
+		batch.timeout_ms = C.uint32_t(min(ms, math.MaxUint32))
 	}
 	if rc := C.cr_batch_read(r.ctx, &batch); rc != 0 {
 		return Times{}, fmt.Errorf("cr_batch_read of %d files: %w", len(files), syscall.Errno(-rc))

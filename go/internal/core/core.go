@@ -107,6 +107,9 @@ type Batch struct {
 	Check  Check
 	Cancel *uint32 // may be nil: storing a non-zero value (atomically) stops new work
 
+	// Timeout stops new work when it has passed; 0 means none. Rounded up to milliseconds.
+	Timeout time.Duration
+
 	// Alloc is called once a file that could be opened, and again for one that has grown since; on the
 	// goroutine that called Read (the pure-Go twin: on several). It returns exactly size writable bytes, or
 	// nil to fail the file. All within one callback from C, or one a wave in batches of more than about a
