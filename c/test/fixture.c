@@ -72,7 +72,7 @@ uint32_t fx_count_threads(uint32_t most)
 {
 	uint32_t n = count_entries("/proc/self/task");
 
-	for (uint32_t i = 0; i < 1000 && n > most; i++) {
+	for (uint32_t i = 0; i < 3000 && n > most; i++) {
 		usleep(2000);
 		n = count_entries("/proc/self/task");
 	}

@@ -55,8 +55,8 @@ void fx_open_dir(struct fx *fx, const char *dir, const struct cr_options *opt);
 void fx_close(struct fx *fx);
 
 uint32_t fx_count_fds(void);
-/* Waits up to two seconds for there to be no more than most: kernel threads of a ring end late, and a thread
- * that was joined is still to be seen for a moment, under qemu for longer. */
+/* Waits up to six seconds for there to be no more than most: threads without work end after two, kernel threads
+ * of a ring late, and one that was joined is still to be seen for a moment, under qemu for longer. */
 uint32_t fx_count_threads(uint32_t most);
 
 /* Runs fn in a forked child, without a context open in the parent (a child has only the forking

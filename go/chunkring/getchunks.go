@@ -94,11 +94,11 @@ func (c *Client) getBatch(ctx context.Context, chunks, out []chunk.Chunk, errs [
 // readPiece is what C reads at a time, and then looks whether the batch is stopped (CR_READ_BYTES_MAX).
 const readPiece = 1 << 20
 
-// listen has the batch stop when ctx ends. The returned func ends the listening.
+// listen has the batch stop when ctx ends. The func that it returns ends the listening.
 //
 // context.AfterFunc costs a twentieth of a small chunk. A batch of one therefore hears of the deadline from C's
 // clock, which costs nothing, and of a cancel only if its file is so large that there is something left to stop.
-func listen(ctx context.Context, b *core.Batch) (stop func() bool) {
+func listen(ctx context.Context, b *core.Batch) func() bool {
 	none := func() bool { return true }
 	if ctx.Done() == nil {
 		return none
@@ -118,15 +118,15 @@ func listen(ctx context.Context, b *core.Batch) (stop func() bool) {
 	if deadline, ok := ctx.Deadline(); ok {
 		b.Timeout = max(time.Until(deadline), time.Nanosecond)
 	}
-	stop, alloc := none, b.Alloc // on this goroutine, before Read returns: core.Batch
-	b.Alloc = func(size int) []byte {
+	alloc, armed := b.Alloc, none
+	b.Alloc = func(size int) []byte { // on this goroutine, before Read returns: core.Batch
 		if size > readPiece {
-			stop()
-			stop = after()
+			armed()
+			armed = after()
 		}
 		return alloc(size)
 	}
-	return func() bool { return stop() }
+	return func() bool { return armed() }
 }
 
 // filesFor names the files. All names share one allocation.

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -127,6 +128,52 @@ func TestFUSEErrorsSpareTheNeighbours(t *testing.T) {
 					}
 					require.Equal(t, want.ChunkRef, c.ChunkRef)
 				}
+			})
+		})
+	}
+}
+
+// One large chunk is many reads: what is left of them when the context ends is not made.
+func TestFUSEOneChunkObeysItsContext(t *testing.T) {
+	const pieces = 3
+	if err := slowfs.Unavailable(); err != nil {
+		t.Skip(err)
+	}
+	dir := t.TempDir()
+	x, err := chunkgen.Write(context.Background(), dir, chunkgen.Options{Count: 1, Size: pieces << 20, Codec: "none"}, nil)
+	require.NoError(t, err)
+	for name, end := range map[string]func() (context.Context, context.CancelFunc, error){
+		"cancel": func() (context.Context, context.CancelFunc, error) {
+			ctx, cancel := context.WithCancel(context.Background())
+			return ctx, cancel, context.Canceled
+		},
+		"deadline": func() (context.Context, context.CancelFunc, error) {
+			ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+			return ctx, cancel, context.DeadlineExceeded
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachBackend(t, func(t *testing.T, backend string) {
+				noLeaks(t)
+				ctx, cancel, want := end()
+				defer cancel()
+				at := t.TempDir()
+				fs, err := slowfs.Mount(dir, at, slowfs.Options{DirectIO: true, Fail: func(o slowfs.Op, _ string) syscall.Errno {
+					if o == slowfs.Read { // the first waits for the end
+						if want == context.Canceled {
+							cancel()
+						}
+						<-ctx.Done()
+						time.Sleep(10 * time.Millisecond) // for AfterFunc's goroutine
+					}
+					return 0
+				}})
+				require.NoError(t, err)
+				t.Cleanup(func() { require.NoError(t, fs.Close()) })
+				got, err := ring(t, at, backend, v13).GetChunks(ctx, []chunk.Chunk{x.Refs[0].Chunk()})
+				require.ErrorIs(t, err, want)
+				require.Empty(t, got)
+				require.Less(t, fs.Counts().Files[x.Refs[0].Path].Bytes, int64(pieces-1)<<20)
 			})
 		})
 	}
