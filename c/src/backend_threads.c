@@ -170,16 +170,30 @@ static enum cr_next try_read(struct cr_file *f)
 	return NEXT_BLOCK;
 }
 
+/* Has the kernel fetch what comes next, all at once instead of in read-ahead's steps. Each call fetches no
+ * more than the device's read-ahead (FUSE, NFS: 128 KiB), which the man page does not say (mm/readahead.c,
+ * force_page_cache_ra). */
+static void advise(struct cr_file *f)
+{
+	uint64_t end = (uint64_t)f->got_bytes + CR_ADVISE_BYTES;
+
+	if (end > f->req->size_bytes)
+		end = f->req->size_bytes;
+	if (f->advised_bytes < f->got_bytes)
+		f->advised_bytes = f->got_bytes;
+	if (end - f->advised_bytes <= CR_READAHEAD_BYTES)
+		return; /* the read itself does that */
+	for (; f->advised_bytes < end; f->advised_bytes += CR_READAHEAD_BYTES)
+		posix_fadvise(f->fd, f->advised_bytes, CR_READAHEAD_BYTES, POSIX_FADV_WILLNEED);
+}
+
 static enum cr_next wait_read(struct cr_file *f)
 {
 	struct cr_ctx *ctx = f->wave->ctx;
 	uint32_t ask = cr_file_ask(f);
 	int64_t res;
 
-	if (!f->advised && f->req->size_bytes - f->got_bytes > CR_READAHEAD_BYTES) {
-		f->advised = true; /* all of the file at once instead of read-ahead's steps */
-		posix_fadvise(f->fd, f->got_bytes, 0, POSIX_FADV_WILLNEED);
-	}
+	advise(f);
 	res = ctx->ops->read(f, ask, true);
 	if (res > 0 && f->no_ring)
 		cr_ring_was_wrong(ctx);

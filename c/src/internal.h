@@ -48,12 +48,12 @@ struct cr_file {
 	uint32_t        got_bytes;
 	uint32_t        crc;       /* of the bytes got so far */
 	uint32_t        retries;
+	uint32_t        advised_bytes; /* that the kernel knows to be wanted soon, from the start */
 	uint8_t         state;     /* enum cr_file_state; set_state() in file.c is the only writer */
 	uint8_t         tag;       /* backend_uring.c: tells its requests apart */
 	bool            no_ring;   /* the ring failed to read it: plain calls have the last word */
 	uint8_t         place;     /* in its worker's flying */
 	uint8_t         tries;     /* before this one */
-	bool            advised;   /* the kernel knows that all of it will be read */
 	bool            measure;   /* what fstat says of its size is not true: count its bytes */
 	bool            grew;      /* out: it is longer than it was said to be, and deserves another try */
 };
@@ -200,8 +200,9 @@ struct cr_ctx {
 	uint32_t                     waking;         /* mu: LANE_BLOCK threads that were woken or started and
 						      * have not looked yet */
 	uint64_t                     block_ns;       /* mu: how long calls that block take here */
-	uint64_t                     shortest_ns;    /* mu: of the calls after those that made block_ns, */
-	uint32_t                     calls;          /* ... so many */
+	uint64_t                     window_ns;      /* mu: when the present CR_BLOCK_WINDOW_NS began, */
+	uint64_t                     shortest_ns;    /* ... the shortest call in it, */
+	uint64_t                     before_ns;      /* ... and in the one before */
 	uint64_t                     last_call_ns;   /* mu: when one ended or began with none under way */
 	uint64_t                     no_thread_until_ns; /* mu: the system had none to give */
 	bool                         refused;        /* mu: a worker is WORKER_REFUSED */

@@ -19,8 +19,9 @@
 					 * loses more by the switches than the batch gains */
 #define CR_READ_BYTES_MAX   (1u << 20)  /* one read: a whole usual chunk, but no file holds a
 					 * thread for long */
-#define CR_READAHEAD_BYTES  (128u << 10) /* Linux's default read-ahead (bdi read_ahead_kb): of a file
-					 * that is longer the kernel is told to fetch all at once */
+#define CR_READAHEAD_BYTES  (128u << 10) /* Linux's default read-ahead (bdi read_ahead_kb): the kernel is told
+					 * in steps of this what it should fetch of a longer file */
+#define CR_ADVISE_BYTES     (4u << 20)  /* ... so far ahead of what was read */
 #define CR_RETRIES_MAX      1000u       /* EINTR, EAGAIN on one file before it is CR_IO */
 #define CR_GREW_TRIES       3u          /* further tries of a file that grows while it is read */
 #define CR_STALE_TRIES      3u          /* of ESTALE: NFS wants the path walked again */
@@ -31,6 +32,7 @@
 					 * the copying and checksums */
 #define CR_WINDOW_FILES     64u         /* in flight per ring: enough to keep an NVMe disk busy */
 #define CR_RING_ENTRIES     CR_WINDOW_FILES /* a file has one request at a time */
+#define CR_RING_FILES_MIN   4u          /* of a wave that are left to read; fewer are not worth a ring */
 #define CR_IOWQ_MAX         3u          /* kernel threads of a ring, for the reads that it can't do
 					 * without (file systems without FMODE_BUF_RASYNC) */
 #define CR_RING_LOOK_NS     500000u     /* a thread that waits for its ring looks so often whether there
@@ -52,8 +54,7 @@
 #define CR_BLOCK_NS_EACH    16000u      /* one more thread for each such part of the time that a call
 					 * blocks: above what a call costs in CPU time, or threads that
 					 * wait for a CPU would look like slow storage */
-#define CR_BLOCK_WINDOW     8u          /* of so many such times the shortest counts: one that had to wait for a
-					 * CPU does not look like slow storage */
+#define CR_BLOCK_WINDOW_NS  500000000u  /* the shortest call of so long a time counts, and of the time before */
 #define CR_BLOCK_BYTES      (64u << 10) /* the time of a longer read is divided by so many bytes: it is the
 					 * storage's bandwidth, which more threads don't change */
 #define CR_IDLE_MS          2000u       /* a thread without work ends after that; one stays */

@@ -96,7 +96,8 @@ void cr_turn_flush(struct cr_turn *turn)
 {
 	struct cr_list *block = &turn->cold[LANE_BLOCK], *ring = &turn->cold[LANE_RING];
 	struct cr_wave *wave = turn->wave;
-	uint32_t done = turn->done;
+	uint32_t done = turn->done, left;
+	enum cr_lane to;
 	struct cr_ctx *ctx;
 	bool cold;
 
@@ -108,10 +109,13 @@ void cr_turn_flush(struct cr_turn *turn)
 	turn->done = 0;
 	ctx = wave->ctx;
 	pthread_mutex_lock(&ctx->mu);
+	left = atomic_load_explicit(&wave->left, memory_order_relaxed);
 	cold = block->n || ring->n;
 	cr_lane_post(wave, LANE_BLOCK, block);
-	cr_lane_post(wave, ctx->ring_off ? LANE_BLOCK : LANE_RING, ring);
-	CR_ASSERT(atomic_load_explicit(&wave->left, memory_order_relaxed) >= done);
+	/* one or two files are sooner read by a thread each */
+	to = ctx->ring_off || left < CR_RING_FILES_MIN ? LANE_BLOCK : LANE_RING;
+	cr_lane_post(wave, to, ring);
+	CR_ASSERT(left >= done);
 	if (done && atomic_fetch_sub_explicit(&wave->left, done, memory_order_release) == done)
 		pthread_cond_signal(&wave->over);
 	if (cold) /* it lets go of mu: the wave may be gone then */

@@ -95,23 +95,23 @@ static void wait_for(pthread_cond_t *cond, pthread_mutex_t *mu, uint64_t ns)
 	pthread_cond_timedwait(cond, mu, &ts);
 }
 
-/* The last files are with other threads. They end soon when they are hot: look for a moment before
- * paying for a sleep and a wake-up. Then look up now and then: for the end of the caller's patience, and
- * whether the storage is so slow that more threads should wait for it. */
+/* Hot files that others help with end soon: look for a moment before paying for a sleep and a wake-up. */
+static void spin(const struct cr_wave *wave)
+{
+	uint64_t until = cr_now_ns() + CR_SPIN_NS;
+
+	while (atomic_load_explicit(&wave->left, memory_order_acquire) && cr_now_ns() < until)
+		;
+}
+
+/* The last files are with other threads. While they are waited for, look up now and then: for the end of the
+ * caller's patience, and whether the storage is so slow that more threads should wait for it. */
 static void wait_over(struct cr_wave *wave)
 {
 	struct cr_ctx *ctx = wave->ctx;
-	uint64_t tick = CR_TICK_NS_MIN, until = 0;
+	uint64_t tick = CR_TICK_NS_MIN;
 	enum cr_status why;
 
-	while (atomic_load_explicit(&wave->left, memory_order_acquire)) {
-		uint64_t now = cr_now_ns();
-
-		if (!until)
-			until = now + CR_SPIN_NS;
-		if (now >= until)
-			break;
-	}
 	pthread_mutex_lock(&ctx->mu); /* also waits until the last finisher is out of its flush */
 	while (atomic_load_explicit(&wave->left, memory_order_acquire)) {
 		if (cr_wave_stopped(wave, &why))
@@ -146,6 +146,8 @@ void cr_step_run(struct cr_wave *wave, enum cr_step step)
 			cr_turn_add(&turn, files[i], cr_file_run(files[i], false));
 		others |= tell(wave, &turn);
 	}
+	if (helpers)
+		spin(wave);
 	if (others)
 		wait_over(wave);
 	CR_ASSERT(atomic_load_explicit(&wave->left, memory_order_relaxed) == 0);

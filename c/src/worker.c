@@ -252,20 +252,24 @@ static bool rescue(struct cr_worker *by)
 	return true;
 }
 
-static void note_call(struct cr_ctx *ctx, uint64_t ns)
+/* The shortest call of the last moments: a busy disk answers late, too, but some calls find it idle, and one
+ * that had to wait for a CPU is not the shortest. */
+static void note_call(struct cr_ctx *ctx, uint64_t now, uint64_t ns)
 {
-	if (ctx->calls == 0 || ns < ctx->shortest_ns)
+	if (now - ctx->window_ns >= CR_BLOCK_WINDOW_NS) {
+		ctx->before_ns = now - ctx->window_ns < 2 * CR_BLOCK_WINDOW_NS ? ctx->shortest_ns : UINT64_MAX;
 		ctx->shortest_ns = ns;
-	if (++ctx->calls < CR_BLOCK_WINDOW)
-		return;
-	ctx->block_ns = ctx->shortest_ns;
-	ctx->calls = 0;
+		ctx->window_ns = now;
+	} else if (ns < ctx->shortest_ns) {
+		ctx->shortest_ns = ns;
+	}
+	ctx->block_ns = ctx->before_ns < ctx->shortest_ns ? ctx->before_ns : ctx->shortest_ns;
 }
 
 /* mu is held before and after. */
 static void run_blocking(struct cr_worker *w, struct cr_file *f)
 {
-	uint64_t begin = cr_now_ns(), bytes = f->wave->step == STEP_READ ? f->req->size_bytes : 0, ns;
+	uint64_t begin = cr_now_ns(), bytes = f->wave->step == STEP_READ ? f->req->size_bytes : 0, end;
 	struct cr_ctx *ctx = w->ctx;
 
 	if (ctx->threads[LANE_BLOCK] - ctx->idle[LANE_BLOCK].n == 1)
@@ -273,11 +277,11 @@ static void run_blocking(struct cr_worker *w, struct cr_file *f)
 	cr_workers_call(ctx); /* more may wait */
 	pthread_mutex_unlock(&ctx->mu);
 	cr_turn_add(&w->turn, f, cr_file_run(f, true));
-	ns = (cr_now_ns() - begin) / (1 + bytes / CR_BLOCK_BYTES);
+	end = cr_now_ns();
 	cr_turn_flush(&w->turn);
 	pthread_mutex_lock(&ctx->mu);
-	ctx->last_call_ns = cr_now_ns();
-	note_call(ctx, ns);
+	ctx->last_call_ns = end;
+	note_call(ctx, end, (end - begin) / (1 + bytes / CR_BLOCK_BYTES));
 }
 
 static void run_tries(struct cr_worker *w, struct cr_file **files, uint32_t n)
