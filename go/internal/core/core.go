@@ -2,7 +2,8 @@
 
 // Package core reads batches of files: with cgo through libchunkring.a in exactly one call into C a
 // batch (cgo.go, the only file of this project that imports "C"), without cgo by a pure-Go twin of
-// the same meaning (nocgo.go). It has no policy: what a status means to Loki is go/chunkring's.
+// the same meaning (nocgo.go, which says what lies where). It has no policy: what a status means to Loki is
+// go/chunkring's.
 package core
 
 import (
