@@ -279,6 +279,11 @@ func TestHostileDirectory(t *testing.T) {
 		if w.status != f.Status || w.errno != f.Errno {
 			t.Errorf("%.40q: %v, errno %d (%v); want %v, errno %d", f.Path, f.Status, uint(f.Errno), f.Errno, w.status, uint(w.errno))
 		}
+		wantOp := core.OpNone
+		if w.status == core.IO {
+			wantOp = core.OpOpen
+		}
+		require.Equal(t, wantOp, f.Op, "%.40q", f.Path)
 		if w.status != core.OK && w.status != core.BadCRC {
 			require.Nil(t, f.Buf)
 			return
@@ -399,9 +404,11 @@ func TestReadMisuse(t *testing.T) {
 			require.Equal(t, (n+2)/3, failed)
 		}
 	})
-	for _, o := range []core.Options{{Backend: "other"}, {MaxFileBytes: 1<<30 + 1}} {
+	_, err := core.Open(dir, core.Options{Backend: "other"})
+	require.ErrorContains(t, err, "other")
+	for _, o := range []core.Options{{MaxFileBytes: 1<<30 + 1}, {Workers: 145}, {RingEntries: 3}, {RingEntries: 8192}} {
 		_, err := core.Open(dir, o)
-		require.Error(t, err)
+		require.ErrorIs(t, err, syscall.EINVAL, "%+v", o)
 	}
 	for path, errno := range map[string]syscall.Errno{filepath.Join(dir, "missing"): syscall.ENOENT, filepath.Join(dir, "f0"): syscall.ENOTDIR} {
 		_, err := core.Open(path, core.Options{})
