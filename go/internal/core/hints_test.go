@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -184,4 +185,32 @@ func appendTo(t testing.TB, path, more string) {
 	_, err = f.WriteString(more)
 	require.NoError(t, err)
 	require.NoError(t, f.Close())
+}
+
+// A batch whose time has passed begins nothing new.
+func TestTimeout(t *testing.T) {
+	dir := t.TempDir()
+	r, err := core.Open(dir, core.Options{})
+	require.NoError(t, err)
+	defer r.Close()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "f"), make([]byte, 3<<20), 0o644))
+	for _, n := range []int{1, 50} {
+		files := make([]core.File, n)
+		for i := range files {
+			files[i].Path = "f"
+		}
+		_, err := r.Read(core.Batch{Files: files, Timeout: 20 * time.Millisecond, Alloc: func(size int) []byte {
+			time.Sleep(30 * time.Millisecond)
+			return core.NewBuffer(size)
+		}})
+		require.NoError(t, err)
+		for i := range files {
+			require.Equal(t, core.TimedOut, files[i].Status, "file %d", i)
+		}
+		_, err = r.Read(core.Batch{Files: files, Timeout: time.Hour, Alloc: core.NewBuffer})
+		require.NoError(t, err)
+		for i := range files {
+			require.Equal(t, core.OK, files[i].Status, "file %d", i)
+		}
+	}
 }

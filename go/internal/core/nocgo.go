@@ -97,6 +97,7 @@ func (r *Reader) Workers() int { return cap(r.blocking) }
 type batch struct {
 	*Reader
 	Batch
+	begin   time.Time
 	next    atomic.Int64 // the first file that nobody has tried
 	helpers atomic.Int64
 	starved atomic.Int64 // when it first found no descriptor
@@ -111,7 +112,7 @@ func (r *Reader) Read(b Batch) (Times, error) {
 		return Times{}, fmt.Errorf("read of %d files: %w", len(b.Files), syscall.EINVAL)
 	}
 	if len(b.Files) > 0 {
-		run := &batch{Reader: r, Batch: b}
+		run := &batch{Reader: r, Batch: b, begin: begin}
 		run.tryFiles()
 		run.running.Wait()
 	}
@@ -119,7 +120,17 @@ func (r *Reader) Read(b Batch) (Times, error) {
 }
 
 // stopped says whether the batch is to begin nothing new.
-func (b *batch) stopped() bool { return b.Cancel != nil && atomic.LoadUint32(b.Cancel) != 0 }
+func (b *batch) stopped() bool {
+	return b.Cancel != nil && atomic.LoadUint32(b.Cancel) != 0 || b.Timeout > 0 && time.Since(b.begin) >= b.Timeout
+}
+
+// why is the status of what a stopped batch did not read.
+func (b *batch) why() Status {
+	if b.Cancel != nil && atomic.LoadUint32(b.Cancel) != 0 {
+		return Canceled
+	}
+	return TimedOut
+}
 
 // tryFiles reads files as far as that does not block, and leaves the others to goroutines of their own.
 func (b *batch) tryFiles() {
@@ -128,7 +139,7 @@ func (b *batch) tryFiles() {
 		f := reading{File: &b.Files[i], batch: b, fd: -1}
 		f.forget()
 		if !b.openFiles.take(b) {
-			f.fail(Canceled, OpNone, 0)
+			f.fail(b.why(), OpNone, 0)
 			continue
 		}
 		if !f.stop() && !f.run(false) {
@@ -160,7 +171,7 @@ func (b *batch) help() {
 func (b *batch) finish(f reading) {
 	if !b.blocking.take(b) {
 		f.close()
-		f.fail(Canceled, OpNone, 0)
+		f.fail(b.why(), OpNone, 0)
 		b.openFiles.giveBack()
 		return
 	}

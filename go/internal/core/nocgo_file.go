@@ -73,7 +73,7 @@ func (f *reading) again() bool {
 		f.forget()
 		return true
 	case f.grew: // it was not read whole, which is not what it failed of
-		f.fail(Canceled, OpNone, 0)
+		f.fail(f.batch.why(), OpNone, 0)
 	}
 	return false
 }
@@ -115,7 +115,7 @@ func (f *reading) stop() bool {
 	if !f.batch.stopped() {
 		return false
 	}
-	f.fail(Canceled, OpNone, 0)
+	f.fail(f.batch.why(), OpNone, 0)
 	return true
 }
 
