@@ -124,6 +124,8 @@ func (r *Reader) Read(b Batch) (Times, error) {
 	if len(files) == 0 {
 		return Times{}, nil
 	}
+	// Made anew each time, and zeroed: C stores NULL over what is in reqs[i].buf without a write barrier, which
+	// is harmless only where that is NULL. Requests that were kept and used again would break the collector.
 	c := call{Batch: b, reqs: make([]C.struct_cr_req, len(files))}
 	defer c.pin.Unpin() // chunkring.h: after the return C holds nothing
 
