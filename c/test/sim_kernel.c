@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <liburing.h>
 #include <linux/openat2.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,9 +23,9 @@
 #define RINGS_MAX    (2 * CR_RINGS_MAX)
 #define OPS_MAX      (2u * CR_RING_ENTRIES_MAX)
 #define TICK_NS      500u    /* a call takes that long */
-#define TICKS_MAX    (1u << 26) /* of one seed: more is a loop without end */
+#define TICKS_MAX    (1u << 20) /* of one seed, 40 times what any needed: a loop without end */
 #define PATIENCE_NS  100000     /* of the real clock: who waits so long for a time, waits until it is that time */
-#define JOINED_MAX   4096u
+#define BLOCK_PATIENCES 4     /* a call that blocks takes so many of these */
 
 struct sim_inode {
 	uint8_t *data;
@@ -44,6 +45,8 @@ struct op {
 	int32_t            fd;
 	uint64_t           addr, off, user_data;
 	uint32_t           bytes;
+	struct sim_file   *file;  /* as in the kernel: it stays open until the request is done */
+	struct sim_inode  *inode;
 };
 
 struct ring {
@@ -56,13 +59,24 @@ struct ring {
 	struct io_uring_cqe *cqes;
 	unsigned int         sq_head, sq_tail, cq_head, cq_tail, zero;
 	uint64_t             rounds;
+	uint32_t             refused;  /* times in a row */
 	bool                 enabled, restricted, bounded;
+	bool                 ended, joined; /* its thread */
+	bool                 dead;     /* refused with an errno that is no invitation to try again */
 	pthread_t            issuer;
+};
+
+/* A wait with an end. */
+struct wait {
+	struct wait          *next;
+	const pthread_cond_t *cond;
+	bool                  signaled;
 };
 
 struct sim_plan sim_plan;
 struct sim_file sim_files[SIM_FILES_MAX];
 uint32_t sim_n_files;
+const int sim_crashes[5] = { SIGILL, SIGTRAP, SIGABRT, SIGSEGV, SIGBUS };
 _Atomic uint32_t sim_duplicated;
 bool (*sim_buffer_live)(const void *buf, size_t bytes);
 
@@ -73,8 +87,12 @@ static struct ring *rings[RINGS_MAX];
 static struct sim_inode *inodes[2 * SIM_FILES_MAX];
 static uint32_t n_inodes;
 static uint64_t now_ns, ticks;
-static pthread_t joined[JOINED_MAX]; /* since sim_begin(): an id may come again */
-static uint32_t n_joined;
+static struct wait *waits;
+static uint64_t timeouts;
+static uint32_t cuts;                    /* short reads */
+static uint32_t n_threads;               /* of the library */
+static _Thread_local bool is_library;    /* this one is */
+static _Thread_local int said_cached;    /* the descriptor whose pages cachestat(2) has just said to be there */
 
 /* ---- Chance ---- */
 
@@ -100,14 +118,25 @@ static bool file_chance(uint32_t of_1024, uint64_t what, const struct sim_file *
 	return chance(of_1024, what, (uint64_t)(f - sim_files), f->calls);
 }
 
+static void cancel(void)
+{
+	__atomic_store_n(sim_plan.cancel, 1, __ATOMIC_RELAXED);
+}
+
+static bool canceled(void)
+{
+	return sim_plan.cancel && __atomic_load_n(sim_plan.cancel, __ATOMIC_RELAXED);
+}
+
 /* mu is held. Every call passes here. */
 static void tick(void)
 {
+	sim_watch_call();
 	now_ns += TICK_NS;
 	if (++ticks > TICKS_MAX)
 		fx_fail(__FILE__, __LINE__, "more calls than any seed needs: a loop without end");
-	if (sim_plan.cancel_at && ticks == sim_plan.cancel_at)
-		__atomic_store_n(sim_plan.cancel, 1, __ATOMIC_RELAXED);
+	if (ticks == sim_plan.cancel_at)
+		cancel();
 }
 
 /* ---- Files ---- */
@@ -286,18 +315,30 @@ static int fd_close(int number)
 	return file_chance(sim_plan.close_fails, 3, f) ? -EIO : 0; /* closed all the same */
 }
 
-static int64_t fd_read(int number, void *buf, size_t bytes, uint64_t off)
+/* One byte on a stack looks behind the end, and 64 KiB count what there is. */
+static bool is_look(const void *buf, size_t bytes)
 {
-	struct fd *fd = fd_get(number);
-	struct sim_file *f = fd->file;
-	struct sim_inode *inode = fd->inode;
-	bool looks;
+	return (bytes == 1 || bytes == 65536) && !sim_buffer_live(buf, bytes);
+}
 
+static void grow(struct sim_file *f, struct sim_inode *inode)
+{
+	uint64_t more = 1 + draw(20, (uint64_t)(f - sim_files), f->calls) % 64;
+
+	if (more > f->other_bytes - inode->bytes)
+		more = f->other_bytes - inode->bytes;
+	memset(inode->data + inode->bytes, 0x77, more);
+	inode->bytes += more;
+	f->changed = true;
+}
+
+/* looks: not into a buffer of a request; nothing goes wrong on purpose then. */
+static int64_t file_read(struct sim_file *f, struct sim_inode *inode, void *buf, size_t bytes, uint64_t off,
+			 bool looks)
+{
 	FX_CHECK(f && f->fate != SIM_DIRECTORY);
-	/* whoever reads elsewhere destroys something; one byte on a stack looks behind the end, and 64 KiB
-	 * count what there is */
-	looks = !sim_buffer_live(buf, bytes);
-	FX_CHECK(!looks || bytes == 1 || bytes == 65536);
+	if (!looks && !sim_buffer_live(buf, bytes))
+		fx_fail(__FILE__, __LINE__, "a read into memory that is no buffer of a request under way");
 	f->calls++;
 	memset(buf, 0xDB, bytes); /* what is not read must not happen to hold the right bytes */
 	if (file_chance(sim_plan.eintr, 4, f))
@@ -307,6 +348,8 @@ static int64_t fd_read(int number, void *buf, size_t bytes, uint64_t off)
 	if (changes(f) && f->at != SIM_ALWAYS && f->reads >= f->at)
 		change(f);
 	f->reads += !looks;
+	if (f->fate == SIM_GROWS_ON && !looks)
+		grow(f, inode);
 	if (f->fate == SIM_READ_FAILS && f->reads > f->at && f->times && !looks) {
 		f->times -= f->times != SIM_ALWAYS;
 		return -f->err;
@@ -315,13 +358,33 @@ static int64_t fd_read(int number, void *buf, size_t bytes, uint64_t off)
 		return 0;
 	if (bytes > inode->bytes - off)
 		bytes = inode->bytes - off;
-	if (bytes > 1 && file_chance(sim_plan.short_read, 6, f))
+	if (bytes > 1 && file_chance(sim_plan.short_read, 6, f)) {
 		bytes = 1 + draw(7, (uint64_t)(f - sim_files), f->calls) % (bytes - 1);
+		if (++cuts == sim_plan.cancel_at_cut)
+			cancel();
+	}
 	memcpy(buf, inode->data + off, bytes);
+	/* one may have begun when nobody had canceled yet */
+	if (!looks && canceled() && ++f->late_reads > 1)
+		fx_fail(__FILE__, __LINE__, "a canceled file is read on");
 	return (int64_t)bytes;
 }
 
+static int64_t fd_read(int number, void *buf, size_t bytes, uint64_t off)
+{
+	const struct fd *fd = fd_get(number);
+
+	for (uint32_t i = 0; i < RINGS_MAX; i++)
+		for (uint32_t k = 0; rings[i] && k < rings[i]->n_pending; k++)
+			if (rings[i]->pending[k].fd == number)
+				fx_fail(__FILE__, __LINE__, "a file is read while a ring reads it");
+	return file_read(fd->file, fd->inode, buf, bytes, off, is_look(buf, bytes));
+}
+
 /* ---- What the library calls: files ---- */
+
+int __real_nanosleep(const struct timespec *ts, struct timespec *left);
+void *__real_malloc(size_t bytes);
 
 static int result(int64_t res)
 {
@@ -336,6 +399,19 @@ static void enter(void)
 {
 	pthread_mutex_lock(&mu);
 	tick();
+}
+
+/* mu is held before and after. Others go on; where all wait, time leaps. */
+static void block(void)
+{
+	const struct timespec real = { 0, BLOCK_PATIENCES * PATIENCE_NS };
+	uint64_t until_ns = now_ns + sim_plan.slow_ns;
+
+	pthread_mutex_unlock(&mu);
+	__real_nanosleep(&real, NULL);
+	pthread_mutex_lock(&mu);
+	if (now_ns < until_ns)
+		now_ns = until_ns;
 }
 
 int __real_open(const char *path, int flags, ...);
@@ -391,6 +467,17 @@ ssize_t __wrap_pread(int fd, void *buf, size_t bytes, off_t off)
 	if (!on || fd < FD_BASE)
 		return __real_pread(fd, buf, bytes, off);
 	enter();
+	if (!is_look(buf, bytes)) {
+		struct sim_file *f = fd_get(fd)->file;
+
+		if (!is_library && said_cached != fd)
+			fx_fail(__FILE__, __LINE__, "a caller reads what may block");
+		if (is_library && file_chance(sim_plan.slow, 21, f))
+			block();
+	} else if (bytes > 1 && !is_library) {
+		fx_fail(__FILE__, __LINE__, "a caller counts a file's bytes, which may block");
+	}
+	said_cached = -1;
 	return result(fd_read(fd, buf, bytes, (uint64_t)off));
 }
 
@@ -462,6 +549,8 @@ static int cachestat_of(int number, uint64_t *pages)
 	if (sim_plan.no_cachestat)
 		return -ENOSYS;
 	pages[0] = file_chance(sim_plan.uncached, 17, fd->file) ? 0 : UINT32_MAX;
+	if (pages[0])
+		said_cached = number;
 	fd->file->calls++;
 	return 0;
 }
@@ -482,14 +571,19 @@ long __wrap_syscall(long number, int at, const char *path, const struct open_how
 	FX_CHECK((how->resolve & RESOLVE_BENEATH) && (how->resolve & RESOLVE_NO_SYMLINKS));
 	if (sim_plan.no_openat2)
 		return result(-ENOSYS);
+	f = file_named(path);
 	if (how->resolve & RESOLVE_CACHED) {
-		f = file_named(path);
 		if (sim_plan.no_cached)
 			return result(-EINVAL);
 		if (f && file_chance(sim_plan.uncached, 9, f)) {
 			f->calls++;
 			return result(-EAGAIN);
 		}
+	} else {
+		if (!is_library && !sim_plan.no_cached)
+			fx_fail(__FILE__, __LINE__, "a caller opens what may block");
+		if (f && file_chance(sim_plan.slow, 22, f))
+			block();
 	}
 	if (how->flags & O_PATH)
 		return result(path_only(at, path));
@@ -515,16 +609,63 @@ int __wrap_close_range(unsigned int first, unsigned int last, int flags)
 
 int __real_clock_gettime(clockid_t clock, struct timespec *ts);
 
+static void wait_begin(struct wait *wait)
+{
+	pthread_mutex_lock(&mu);
+	wait->next = waits;
+	waits = wait;
+	pthread_mutex_unlock(&mu);
+}
+
+static void wait_end(const struct wait *wait)
+{
+	struct wait **at = &waits;
+
+	pthread_mutex_lock(&mu);
+	while (*at != wait)
+		at = &(*at)->next;
+	*at = wait->next;
+	pthread_mutex_unlock(&mu);
+}
+
+/* A wait may come to its end just when it is signaled: then it may say so or not. */
+static void signaled(const pthread_cond_t *cond)
+{
+	pthread_mutex_lock(&mu);
+	for (struct wait *wait = waits; wait; wait = wait->next)
+		wait->signaled |= wait->cond == cond;
+	pthread_mutex_unlock(&mu);
+}
+
+int __real_pthread_cond_signal(pthread_cond_t *cond);
+int __wrap_pthread_cond_signal(pthread_cond_t *cond);
+int __wrap_pthread_cond_signal(pthread_cond_t *cond)
+{
+	signaled(cond);
+	return __real_pthread_cond_signal(cond);
+}
+
+int __real_pthread_cond_broadcast(pthread_cond_t *cond);
+int __wrap_pthread_cond_broadcast(pthread_cond_t *cond);
+int __wrap_pthread_cond_broadcast(pthread_cond_t *cond)
+{
+	signaled(cond);
+	return __real_pthread_cond_broadcast(cond);
+}
+
 int __real_pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *m, const struct timespec *until);
 int __wrap_pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *m, const struct timespec *until);
 int __wrap_pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *m, const struct timespec *until)
 {
 	uint64_t until_ns = (uint64_t)until->tv_sec * 1000000000u + (uint64_t)until->tv_nsec;
+	struct wait wait = { .cond = cond };
 	struct timespec soon;
 	int err;
 
 	if (!on)
 		return __real_pthread_cond_timedwait(cond, m, until);
+	sim_watch_wait(cond, m);
+	wait_begin(&wait);
 	__real_clock_gettime(CLOCK_MONOTONIC, &soon);
 	soon.tv_nsec += PATIENCE_NS;
 	if (soon.tv_nsec >= 1000000000) {
@@ -532,9 +673,13 @@ int __wrap_pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *m, cons
 		soon.tv_nsec -= 1000000000;
 	}
 	err = __real_pthread_cond_timedwait(cond, m, &soon);
+	wait_end(&wait);
 	if (err != ETIMEDOUT)
 		return err;
+	if (!wait.signaled)
+		sim_watch_timeout(cond, m);
 	enter();
+	timeouts++;
 	if (now_ns < until_ns)
 		now_ns = until_ns;
 	pthread_mutex_unlock(&mu);
@@ -547,27 +692,49 @@ int __wrap_pthread_join(pthread_t thread, void **value)
 {
 	int err = __real_pthread_join(thread, value);
 
-	if (on) {
-		enter();
-		FX_CHECK(n_joined < JOINED_MAX);
-		joined[n_joined++] = thread;
-		pthread_mutex_unlock(&mu);
-	}
+	if (!on)
+		return err;
+	enter();
+	for (uint32_t i = 0; i < RINGS_MAX; i++) /* its id may be another's by now, which has not ended */
+		if (rings[i] && rings[i]->ended && pthread_equal(rings[i]->issuer, thread))
+			rings[i]->joined = true;
+	pthread_mutex_unlock(&mu);
 	return err;
 }
 
-static bool has_ended(pthread_t thread)
+struct start {
+	void *(*main)(void *);
+	void  *arg;
+};
+
+static void requests_end(pthread_t issuer);
+
+static void *run_library(void *arg)
 {
-	for (uint32_t i = 0; i < n_joined; i++)
-		if (pthread_equal(joined[i], thread))
-			return true;
-	return false;
+	struct start start = *(struct start *)arg;
+	sigset_t crashes;
+	void *value;
+
+	free(arg);
+	sigemptyset(&crashes);
+	for (size_t i = 0; i < sizeof(sim_crashes) / sizeof(sim_crashes[0]); i++)
+		sigaddset(&crashes, sim_crashes[i]);
+	is_library = true;
+	/* the library blocks all: a crash is to be told with its seed */
+	pthread_sigmask(SIG_UNBLOCK, &crashes, NULL);
+	value = start.main(start.arg);
+	pthread_mutex_lock(&mu);
+	requests_end(pthread_self());
+	n_threads--;
+	pthread_mutex_unlock(&mu);
+	return value;
 }
 
 int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*main)(void *), void *arg);
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*main)(void *), void *arg);
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*main)(void *), void *arg)
 {
+	struct start *start;
 	bool none;
 	int err;
 
@@ -575,18 +742,17 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
 		return __real_pthread_create(thread, attr, main, arg);
 	enter();
 	none = chance(sim_plan.no_thread, 18, ticks, 0);
+	n_threads += !none;
 	pthread_mutex_unlock(&mu);
 	if (none)
 		return EAGAIN;
-	err = __real_pthread_create(thread, attr, main, arg);
-	pthread_mutex_lock(&mu);
-	for (uint32_t i = 0; !err && i < n_joined;) /* the id of one that has ended may be given out again */
-		if (pthread_equal(joined[i], *thread))
-			joined[i] = joined[--n_joined];
-		else
-			i++;
-	pthread_mutex_unlock(&mu);
-	return err;
+	sim_watch_start();
+	start = __real_malloc(sizeof(*start));
+	FX_CHECK(start);
+	*start = (struct start){ main, arg };
+	err = __real_pthread_create(thread, attr, run_library, start);
+	FX_CHECK(err == 0);
+	return 0;
 }
 
 int __wrap_clock_gettime(clockid_t clock, struct timespec *ts);
@@ -600,7 +766,6 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *ts)
 	return result(0);
 }
 
-int __real_nanosleep(const struct timespec *ts, struct timespec *left);
 int __wrap_nanosleep(const struct timespec *ts, struct timespec *left);
 int __wrap_nanosleep(const struct timespec *ts, struct timespec *left)
 {
@@ -611,7 +776,6 @@ int __wrap_nanosleep(const struct timespec *ts, struct timespec *left)
 	return result(0);
 }
 
-void *__real_malloc(size_t bytes);
 void *__wrap_malloc(size_t bytes);
 void *__wrap_malloc(size_t bytes)
 {
@@ -690,8 +854,7 @@ void __wrap_io_uring_queue_exit(struct io_uring *user)
 	enter();
 	r = ring_of(user);
 	/* the kernel would go on writing into their buffers, unless it was their thread that ended */
-	FX_CHECK(r->n_pending == 0 || has_ended(r->issuer));
-	FX_CHECK(pthread_equal(r->issuer, pthread_self()) || has_ended(r->issuer));
+	FX_CHECK(r->joined || (r->n_pending == 0 && pthread_equal(r->issuer, pthread_self())));
 	for (uint32_t i = 0; i < RINGS_MAX; i++)
 		if (rings[i] == r)
 			rings[i] = NULL;
@@ -771,18 +934,43 @@ static void flush_overflow(struct ring *r)
 
 static int64_t perform(struct ring *r, const struct op *op)
 {
-	struct sim_file *f;
+	struct sim_file *f = op->file;
 
 	if (op->opcode == IORING_OP_NOP)
 		return r->restricted ? -EACCES : 0;
-	FX_CHECK(op->opcode == IORING_OP_READ);
-	f = fd_get(op->fd)->file;
 	f->calls++;
 	if (file_chance(sim_plan.canceled, 10, f))
 		return -ECANCELED; /* did not run */
 	if (file_chance(sim_plan.ring_wrong, 19, f))
 		return -EOPNOTSUPP;
-	return fd_read(op->fd, (void *)(uintptr_t)op->addr, op->bytes, op->off);
+	return file_read(f, op->inode, (void *)(uintptr_t)op->addr, op->bytes, op->off, false);
+}
+
+/* A thread ends, which takes a while when it has requests under way: up to then the kernel may have written
+ * for its rings, and now it has let go. mu is held before and after. */
+static void requests_end(pthread_t issuer)
+{
+	const struct timespec real = { 0, BLOCK_PATIENCES * PATIENCE_NS };
+
+	for (uint32_t i = 0; i < RINGS_MAX; i++) {
+		struct ring *r = rings[i];
+
+		if (!r || r->ended || !pthread_equal(r->issuer, issuer))
+			continue;
+		if (r->n_pending) {
+			pthread_mutex_unlock(&mu);
+			__real_nanosleep(&real, NULL);
+			pthread_mutex_lock(&mu);
+		}
+		FX_CHECK(rings[i] == r); /* whoever takes a ring down waits for its thread first */
+		r->ended = true;
+		while (r->n_pending) {
+			const struct op *op = &r->pending[--r->n_pending];
+
+			if (draw(23, r->rounds, r->n_pending) & 1)
+				perform(r, op);
+		}
+	}
 }
 
 /* Some of what is pending completes, in any order; at least one if must. */
@@ -829,6 +1017,11 @@ static uint32_t take_sqes(struct ring *r)
 				 .user_data = sqe->user_data };
 
 		FX_CHECK(r->n_pending < OPS_MAX && sqe->flags == 0);
+		if (op.opcode != IORING_OP_NOP) {
+			FX_CHECK(op.opcode == IORING_OP_READ);
+			op.file = fd_get(op.fd)->file;
+			op.inode = fd_get(op.fd)->inode;
+		}
 		r->pending[r->n_pending++] = op;
 	}
 	return n;
@@ -844,6 +1037,20 @@ static int refusal(uint64_t round)
 	return chance(sim_plan.refused, 15, round, 0) ? errs[draw(16, round, 0) % 4] : 0;
 }
 
+/* The library may try again so often where the kernel asks for it, and never otherwise. */
+static void count_refusal(struct ring *r, int err)
+{
+	bool again = err == EAGAIN || err == EBUSY || err == ENOMEM;
+
+	if (r->dead)
+		fx_fail(__FILE__, __LINE__, "a ring that has refused for good is asked again");
+	r->dead = err && err != EINTR && !again;
+	if (!again)
+		r->refused = 0;
+	else if (r->cq_head == r->cq_tail && ++r->refused > CR_RING_REFUSED_MAX)
+		fx_fail(__FILE__, __LINE__, "a ring that refuses is asked too often");
+}
+
 static int submit(struct io_uring *user, bool wait, bool patient)
 {
 	struct ring *r;
@@ -857,8 +1064,10 @@ static int submit(struct io_uring *user, bool wait, bool patient)
 	    user->sq.sqe_tail == r->sq_head)
 		fx_fail(__FILE__, __LINE__, "waits for a completion that nothing can bring");
 	err = refusal(r->rounds++);
-	if (err) {
+	if (err)
 		flush_overflow(r);
+	count_refusal(r, err);
+	if (err) {
 		pthread_mutex_unlock(&mu);
 		return -err;
 	}
@@ -930,7 +1139,9 @@ void sim_begin(const struct sim_plan *plan)
 	sim_plan = *plan;
 	sim_n_files = 0;
 	sim_duplicated = 0;
-	n_joined = 0;
+	timeouts = 0;
+	cuts = 0;
+	said_cached = -1;
 	now_ns = 1000000000u;
 	ticks = 0;
 	on = true;
@@ -961,6 +1172,16 @@ uint32_t sim_open_fds(void)
 	return n;
 }
 
+uint32_t sim_threads(void)
+{
+	uint32_t n;
+
+	pthread_mutex_lock(&mu);
+	n = n_threads;
+	pthread_mutex_unlock(&mu);
+	return n;
+}
+
 uint32_t sim_pending(void)
 {
 	uint32_t n = 0;
@@ -978,6 +1199,16 @@ uint64_t sim_calls(void)
 
 	pthread_mutex_lock(&mu);
 	n = ticks;
+	pthread_mutex_unlock(&mu);
+	return n;
+}
+
+uint64_t sim_timeouts(void)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(&mu);
+	n = timeouts;
 	pthread_mutex_unlock(&mu);
 	return n;
 }

@@ -28,6 +28,7 @@ enum sim_fate {
 	SIM_REPLACED,    /* by rename, before open or read number at: what is open stays */
 	SIM_OVERWRITTEN, /* in place, before read number at */
 	SIM_LIES,        /* fstat says other_bytes */
+	SIM_GROWS_ON,    /* at every read, up to other_bytes */
 	SIM_FATES
 };
 
@@ -40,6 +41,7 @@ struct sim_file {
 	int           err;
 	uint32_t      times, at;
 	uint32_t      opens, reads, calls; /* so far */
+	uint32_t      late_reads;          /* that gave bytes after the batch was canceled */
 	bool          changed;             /* what fate says has happened */
 	struct sim_inode *inode;           /* what the name stands for */
 };
@@ -57,16 +59,20 @@ struct sim_plan {
 	uint32_t part;            /* ... takes only some */
 	uint32_t cq_entries;      /* 0: as the kernel does. Fewer overflow sooner */
 	uint32_t uncached;        /* openat2(RESOLVE_CACHED), preadv2(RWF_NOWAIT) say EAGAIN */
+	uint32_t slow;            /* calls that may block do so for slow_ns */
+	uint64_t slow_ns;
 	uint32_t unknown_flags;   /* IORING_SETUP_* */
 	int      setup_err;       /* of every io_uring_setup */
 	bool     no_restrictions, no_openat2, no_cached, no_nowait, no_cachestat, no_close_range;
 	size_t   no_memory_for;   /* malloc of so many bytes fails */
 	uint32_t duplicate;       /* a completion comes twice */
 	uint32_t cancel_at;       /* the call at which *cancel is set; 0: never */
+	uint32_t cancel_at_cut;   /* ... or the read that gives a part: its file has begun and is not whole */
 	uint32_t *cancel;
 };
 
 extern struct sim_plan sim_plan;
+extern const int       sim_crashes[5]; /* signals */
 extern struct sim_file sim_files[SIM_FILES_MAX];
 extern uint32_t        sim_n_files;
 extern _Atomic uint32_t sim_duplicated;
@@ -79,10 +85,21 @@ struct sim_file *sim_file_add(const char *name, uint32_t bytes, enum sim_fate fa
 void sim_end(void);                          /* nothing may be left; calls go to the system again */
 
 uint32_t sim_open_fds(void);  /* of files; the store's own directory is not counted */
+uint32_t sim_threads(void);   /* of the library */
 uint32_t sim_pending(void);   /* requests in simulated rings */
 uint64_t sim_calls(void);     /* simulated calls since sim_begin() */
+uint64_t sim_timeouts(void);  /* waits that came to their end without a signal, the same */
 
 /* Content of version 0 (first) or 1 (replaced, overwritten) of a file. */
 void sim_content(const struct sim_file *f, uint32_t version, uint8_t *out, size_t bytes);
+
+/* ---- sim_watch.c ---- */
+
+void sim_watch(struct cr_ctx *ctx);        /* from now on; NULL: none */
+void sim_watch_call(void);                 /* the library makes a call */
+void sim_watch_start(void);                /* it starts a thread, which counts already */
+/* It begins a wait, or that came to its end without a signal. mu is held. */
+void sim_watch_wait(pthread_cond_t *cond, const pthread_mutex_t *mu);
+void sim_watch_timeout(pthread_cond_t *cond, const pthread_mutex_t *mu);
 
 #endif

@@ -9,8 +9,10 @@
  *	no descriptor is closed twice, used after close or left open; nothing is pending
  *	nothing is read into a buffer before the callback gave it or after the batch returned, and
  *	nobody touches it then
+ *	a caller makes no call that may block, and a canceled file is not read on
  *	the context has all its promised descriptors again, and soon no more threads than at rest
  *	the library never waits for what can't come and never loops for ever
+ *	and what sim_watch.c says, at every step
  *
  *	CR_SIM_SEEDS=100000 build/test/test_sim     more seeds (make sim SEEDS=100000)
  *	CR_SIM_SEED=4711 build/test/test_sim        this one again
@@ -91,10 +93,9 @@ static void on_signal(int number)
 /* In each test, because cmocka has handlers of its own in between. */
 static void set_signals(void (*handler)(int))
 {
-	static const int numbers[] = { SIGALRM, SIGILL, SIGTRAP, SIGABRT, SIGSEGV, SIGBUS };
-
-	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
-		signal(numbers[i], handler);
+	signal(SIGALRM, handler);
+	for (size_t i = 0; i < sizeof(sim_crashes) / sizeof(sim_crashes[0]); i++)
+		signal(sim_crashes[i], handler);
 }
 
 /* ---- A seed's world ---- */
@@ -149,6 +150,9 @@ static void choose_fate(uint64_t *random, struct sim_file *f)
 	case SIM_LIES:
 		f->other_bytes = one_in(random, 3) ? 0 : size(random);
 		break;
+	case SIM_GROWS_ON:
+		f->other_bytes = f->bytes + 4000;
+		break;
 	case SIM_REPLACED:
 		f->other_bytes = size(random);
 		if (one_in(random, 2))
@@ -199,6 +203,10 @@ static void make_plan(uint64_t *random, struct sim_plan *plan)
 	plan->ring_wrong = one_in(random, 4) ? OFTEN : 0;
 	plan->no_thread = one_in(random, 4) ? OFTEN : 0;
 	plan->no_nowait = one_in(random, 6);
+	if (one_in(random, 16)) {
+		plan->slow = 20 + below(random, 300);
+		plan->slow_ns = 1000000u * (1 + below(random, 30));
+	}
 	plan->no_cachestat = one_in(random, 3);
 	plan->no_close_range = one_in(random, 4);
 	plan->uncached = OFTEN;
@@ -214,7 +222,10 @@ static void make_plan(uint64_t *random, struct sim_plan *plan)
 	if (one_in(random, 10)) /* batch.c: a wave's files */
 		plan->no_memory_for = (17 + below(random, 60)) * sizeof(struct cr_file);
 	if (one_in(random, 6)) {
-		plan->cancel_at = 1 + below(random, 2000);
+		if (one_in(random, 2))
+			plan->cancel_at = 1 + below(random, 2000);
+		else
+			plan->cancel_at_cut = 1 + below(random, 30);
 		plan->cancel = &cancel_word;
 		stops = true;
 	}
@@ -224,7 +235,8 @@ static void make_plan(uint64_t *random, struct sim_plan *plan)
 /* With one CPU nobody is woken to help, and what does not block is done by the caller. */
 static void choose_options(uint64_t *random, bool parallel, struct cr_options *opt)
 {
-	*opt = (struct cr_options){ .cpus = parallel ? 3 : 1, .workers = 1 + below(random, 24) };
+	*opt = (struct cr_options){ .cpus = parallel ? 3 : 1 };
+	opt->workers = 1 + below(random, one_in(random, 3) ? 3 : 24);
 	if (one_in(random, 2))
 		opt->ring_entries = 1u << below(random, 8);
 	if (one_in(random, 4))
@@ -277,6 +289,18 @@ static bool bytes_are(const struct cr_req *req, const struct sim_file *f, uint32
 	return bytes == 0 || memcmp(want, req->buf, bytes) == 0;
 }
 
+/* What SIM_GROWS_ON leaves at some moment. */
+static bool grown_bytes_are(const struct cr_req *req, const struct sim_file *f)
+{
+	static _Thread_local uint8_t want[FILE_BYTES_MAX + 4008];
+
+	if (req->size_bytes < f->bytes || req->size_bytes > f->other_bytes)
+		return false;
+	sim_content(f, 0, want, f->bytes);
+	memset(want + f->bytes, 0x77, req->size_bytes - f->bytes);
+	return memcmp(want, req->buf, req->size_bytes) == 0;
+}
+
 /* Good bytes are those of one version; torn ones have a checksum that is wrong. Without a check only
  * what is overwritten in place may be torn, as for any reader. */
 static bool good(const struct cr_req *req, const struct sim_file *f, uint32_t flags)
@@ -290,6 +314,7 @@ static bool good(const struct cr_req *req, const struct sim_file *f, uint32_t fl
 	case SIM_OVERWRITTEN: return req->size_bytes == f->bytes;
 	case SIM_GROWS:       return req->size_bytes == f->other_bytes;
 	case SIM_LIES:        return false; /* all of it, or nothing */
+	case SIM_GROWS_ON:    return grown_bytes_are(req, f);
 	case SIM_SHRINKS:     return bytes_are(req, f, 0, req->size_bytes); /* some were read before */
 	default:              return false;
 	}
@@ -300,6 +325,8 @@ static bool size_possible(const struct sim_file *f, uint32_t bytes)
 {
 	if (f->fate == SIM_SHRINKS && f->changed)
 		return bytes >= f->other_bytes && bytes <= f->bytes;
+	if (f->fate == SIM_GROWS_ON && f->changed)
+		return bytes >= f->bytes && bytes <= f->other_bytes;
 	return bytes == f->bytes || (f->changed && bytes == f->other_bytes);
 }
 
@@ -504,13 +531,19 @@ static void *run_caller(void *arg)
 
 /* ---- A seed ---- */
 
-/* Time leaps while all sleep, so those threads that are not needed end soon. */
+/* Time leaps while all sleep, so those threads that are not needed end soon: each when its wait has come
+ * to its end once. The last one may end, too, while another is being started in vain. */
 static void wait_for_rest(struct cr_ctx *ctx)
 {
-	for (uint32_t threads = 2; threads > 1; sched_yield()) {
+	uint64_t most = sim_timeouts() + 2 * CR_WORKERS_MAX;
+
+	for (bool rest = false; !rest; sched_yield()) {
 		pthread_mutex_lock(&ctx->mu);
-		threads = ctx->threads[LANE_BLOCK];
+		rest = ctx->threads[LANE_BLOCK] <= 1 && ctx->idle[LANE_BLOCK].n == ctx->threads[LANE_BLOCK] &&
+		       (ctx->threads[LANE_BLOCK] == 1 || ctx->no_thread_until_ns);
 		pthread_mutex_unlock(&ctx->mu);
+		if (!rest && sim_timeouts() > most)
+			FX_CHECK(!"a thread that has nothing to do does not end");
 	}
 }
 
@@ -519,6 +552,7 @@ static void check_idle(struct cr_ctx *ctx)
 	wait_for_rest(ctx);
 	pthread_mutex_lock(&ctx->mu);
 	FX_CHECK(ctx->open_files == 0 && ctx->threads[LANE_RING] <= ctx->rings_max);
+	FX_CHECK(ctx->waking == 0 && !ctx->refused);
 	for (enum cr_lane lane = 0; lane < LANES; lane++)
 		FX_CHECK(!ctx->lanes[lane] && ctx->queued[lane] == 0);
 	for (uint32_t i = 0; i < CR_WORKERS_MAX; i++) {
@@ -539,6 +573,8 @@ static void end_caller(struct caller *c)
 
 		/* whoever wrote to a buffer after its batch */
 		FX_CHECK(memcmp(sums, c->sums[k], c->batches[k]->n * sizeof(*sums)) == 0);
+		for (uint32_t i = 0; i < c->batches[k]->n; i++)
+			FX_CHECK(c->batches[k]->named[i] == (c->batches[k]->reqs[i].status == CR_OK));
 		free(sums);
 		free(c->sums[k]);
 		fx_batch_free(c->batches[k]);
@@ -566,6 +602,11 @@ static uint64_t number_from(const char *name, uint64_t otherwise)
 	return text && *text ? strtoull(text, NULL, 10) : otherwise;
 }
 
+static void set_alarm(void) /* of each seed */
+{
+	alarm((unsigned int)number_from("CR_SIM_HANG_SECONDS", HANG_SECONDS));
+}
+
 static void run_seed(uint64_t number, uint32_t duplicate)
 {
 	uint64_t random = number * 0x9e3779b97f4a7c15u + 1;
@@ -576,7 +617,7 @@ static void run_seed(uint64_t number, uint32_t duplicate)
 	bool parallel;
 
 	seed = number;
-	alarm((unsigned int)number_from("CR_SIM_HANG_SECONDS", HANG_SECONDS)); /* of each seed */
+	set_alarm();
 	fx_random(&random);
 	stops = starves = false;
 	cancel_word = 0;
@@ -596,10 +637,12 @@ static void run_seed(uint64_t number, uint32_t duplicate)
 	sim_plan.no_thread = 0;
 	FX_CHECK(cr_ctx_open("store", &opt, &fx.ctx) == 0);
 	sim_plan.no_thread = no_thread;
-	repeats = !parallel && !stops && !starves && !plan.uncached && !plan.eagain && !plan.no_cached &&
-		  !plan.no_openat2 && !plan.no_nowait;
+	sim_watch(fx.ctx);
+	repeats = !parallel && !stops && !starves && !plan.uncached && !plan.slow && !plan.eagain &&
+		  !plan.no_cached && !plan.no_openat2 && !plan.no_nowait;
 	run_callers(parallel);
 	check_idle(fx.ctx);
+	sim_watch(NULL);
 	cr_ctx_close(fx.ctx);
 	for (uint32_t i = 0; i < n_callers; i++)
 		end_caller(&callers[i]);
@@ -663,7 +706,7 @@ static void child_duplicates(struct fx *fx)
 {
 	(void)fx;
 	set_signals(SIG_DFL);
-	run_seed(seed, 100);
+	run_seed(seed, 300);
 	_exit(sim_duplicated ? 1 : 0);
 }
 
@@ -675,6 +718,7 @@ static void duplicates_are_caught(void **state)
 		int status;
 
 		seed = n;
+		set_alarm();
 		status = fx_fork(*state, child_duplicates);
 		if (WIFSIGNALED(status) && (WTERMSIG(status) == SIGILL || WTERMSIG(status) == SIGTRAP))
 			caught++;
