@@ -734,6 +734,7 @@ int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*main)(void *), void *arg);
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*main)(void *), void *arg)
 {
+	const struct timespec real = { 0, BLOCK_PATIENCES * PATIENCE_NS };
 	struct start *start;
 	bool none;
 	int err;
@@ -744,8 +745,10 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
 	none = chance(sim_plan.no_thread, 18, ticks, 0);
 	n_threads += !none;
 	pthread_mutex_unlock(&mu);
-	if (none)
+	if (none) {
+		__real_nanosleep(&real, NULL); /* meanwhile others count on it */
 		return EAGAIN;
+	}
 	sim_watch_start();
 	start = __real_malloc(sizeof(*start));
 	FX_CHECK(start);
