@@ -41,7 +41,7 @@ LIB_ID   := go/internal/core/libchunkring_id.h
 comma    := ,
 C_TESTS  := $(patsubst c/test/%.c,$(BUILD)/test/%,$(wildcard c/test/test_*.c))
 
-.PHONY: test-planted chunkctl install-chunkctl test-chunkctl test-chunkctl-asan fuzz fuzz-c fuzz-go sim test-fuzz-saved help deps lib run genstore loki loki-src loki-stock test-e2e test-loki test-loki-subset bench bench-programs bench-quick bench-check bench-e2e bench-verify bench-slow soak test test-c test-go test-nocgo test-loki-src asan tsan \
+.PHONY: test-planted chunkctl install-chunkctl test-chunkctl test-chunkctl-asan fuzz fuzz-c fuzz-go sim test-fuzz-saved help deps lib run genstore loki loki-src loki-stock-src loki-stock test-e2e test-loki test-loki-subset bench bench-programs bench-quick bench-check bench-e2e bench-verify bench-slow soak test test-c test-go test-nocgo test-loki-src asan tsan \
 	valgrind lint clean
 .DEFAULT_GOAL := help
 
@@ -147,9 +147,12 @@ loki: loki-src ## build/loki: Grafana Loki that reads and writes its chunks with
 
 # Loki's own suites and whole Lokis; see bench/lokitests and bench/e2e.
 
+loki-stock-src: ## build/loki-stock-src: Loki's source out of the module cache, unpatched
+	$(GO) run ./cmd/lokifork stock
+
 LOKI_STOCK := $(BUILD)/loki-stock
 $(LOKI_STOCK): go.mod
-	$(GO) run ./bench/lokitests -prepare   # build/loki-stock-src, build/loki-stock.mod
+	$(GO) run ./cmd/lokifork stock
 	$(GO) build -C build/loki-stock-src -modfile ../loki-stock.mod -ldflags '-s -w' -o ../loki-stock ./cmd/loki
 
 loki-stock: lib $(LOKI_STOCK) ## build/loki-stock, the unpatched Loki that tests compare with
@@ -158,10 +161,10 @@ test-e2e: loki loki-stock ## stock Loki and ours, one process and seven: the sam
 	$(GO) build -o $(BUILD)/e2e ./bench/e2e
 	$(BUILD)/e2e $(ARGS)
 
-test-loki: loki-src ## Loki's own suites on the unpatched and the patched tree (ARGS=-help)
+test-loki: loki-src loki-stock-src ## Loki's own suites on the unpatched and the patched tree (ARGS=-help)
 	$(GO) run ./bench/lokitests $(ARGS)
 
-test-loki-subset: loki-src ## the part of it that CI would have time for
+test-loki-subset: loki-src loki-stock-src ## the part of it that CI would have time for
 	$(GO) run ./bench/lokitests -subset
 
 # ---- benchmarks: see bench/README.md ----

@@ -57,7 +57,6 @@ var (
 type options struct {
 	root    string
 	subset  bool
-	prepare bool
 	noProof bool
 	suites  string
 	logs    string
@@ -83,10 +82,9 @@ func main() {
 func parse(args []string) (options, error) {
 	var o options
 	f := flag.NewFlagSet("lokitests", flag.ContinueOnError)
-	f.StringVar(&o.root, "root", ".", "chunkring's `directory`; lokifork tree has made build/loki-src there")
+	f.StringVar(&o.root, "root", ".", "chunkring's `directory`; lokifork has made build/loki-src and build/loki-stock-src there")
 	f.BoolVar(&o.subset, "subset", false, "only storage factory, chunk clients, chunkenc, compression, retention")
 	f.StringVar(&o.suites, "suites", "", "only these of the full run: packages, integration")
-	f.BoolVar(&o.prepare, "prepare", false, "only make build/loki-stock-src and build/loki-stock.mod")
 	f.BoolVar(&o.noProof, "no-proof", false, "don't break chunkring to prove that it is used")
 	f.Usage = func() {
 		fmt.Fprintf(f.Output(), "usage: lokitests [flags]\n\n")
@@ -107,13 +105,9 @@ func parse(args []string) (options, error) {
 
 func run(ctx context.Context, o options, out io.Writer) error {
 	begin := time.Now()
-	stock, err := prepareStock(o.root)
-	if err != nil || o.prepare {
+	stock, patched, err := trees(o.root)
+	if err != nil {
 		return err
-	}
-	patched := tree{name: "patched", dir: filepath.Join(o.root, "build", "loki-src"), modfile: filepath.Join(o.root, "build", "loki.mod"), args: []string{"-ldflags", always}}
-	if _, err := os.Stat(patched.dir); err != nil {
-		return fmt.Errorf("%w; make it with: go run ./cmd/lokifork tree", err)
 	}
 	if err := os.MkdirAll(o.logs, 0o777); err != nil {
 		return err

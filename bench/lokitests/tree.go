@@ -3,13 +3,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,10 +17,7 @@ import (
 	"time"
 )
 
-const (
-	lokiModule = "github.com/grafana/loki/v3"
-	pushModule = "github.com/grafana/loki/pkg/push"
-)
+const lokiModule = "github.com/grafana/loki/v3"
 
 // tree is a Loki that can be tested.
 type tree struct {
@@ -32,92 +26,17 @@ type tree struct {
 	overlay            string   // file for -overlay
 }
 
-// prepareStock copies the Loki of go.mod out of the module cache, where tests must not write, and makes
-// a module file for it.
-func prepareStock(root string) (tree, error) {
-	t := tree{name: "unpatched", dir: filepath.Join(root, "build", "loki-stock-src"), modfile: filepath.Join(root, "build", "loki-stock.mod")}
-	var m struct{ Version, Dir, GoMod string }
-	version, err := goOutput(root, "list", "-m", "-f", "{{.Version}}", lokiModule)
-	if err != nil {
-		return t, err
-	}
-	data, err := goOutput(root, "mod", "download", "-json", lokiModule+"@"+strings.TrimSpace(string(version)))
-	if err != nil {
-		return t, err
-	}
-	if err := json.Unmarshal(data, &m); err != nil {
-		return t, err
-	}
-	if err := copyLoki(m.Dir, t.dir, m.Version); err != nil {
-		return t, err
-	}
-	return t, writeModfile(root, m.Dir, m.GoMod, t.modfile)
-}
-
-// copyLoki copies once a version.
-func copyLoki(from, to, version string) error {
-	stamp := filepath.Join(to, ".copied")
-	if old, err := os.ReadFile(stamp); err == nil && string(old) == version {
-		return nil
-	}
-	if err := os.RemoveAll(to); err != nil {
-		return err
-	}
-	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
-		return err
-	}
-	err := filepath.WalkDir(to, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
+// trees are the unpatched Loki and the patched one, which lokifork has made.
+func trees(root string) (stock, patched tree, err error) {
+	build := filepath.Join(root, "build")
+	stock = tree{name: "unpatched", dir: filepath.Join(build, "loki-stock-src"), modfile: filepath.Join(build, "loki-stock.mod")}
+	patched = tree{name: "patched", dir: filepath.Join(build, "loki-src"), modfile: filepath.Join(build, "loki.mod"), args: []string{"-ldflags", always}}
+	for _, t := range []tree{stock, patched} {
+		if _, err := os.Stat(t.dir); err != nil {
+			return stock, patched, fmt.Errorf("%w; make loki-src loki-stock-src makes both trees", err)
 		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		return os.Chmod(path, info.Mode().Perm()|0o200) // the cache's files are read-only
-	})
-	if err != nil {
-		return err
 	}
-	return os.WriteFile(stamp, []byte(version), 0o666)
-}
-
-// writeModfile copies Loki's go.mod, without the line that replaces its nested module by a folder that
-// is not in the module cache, and writes the sums beside it.
-func writeModfile(root, loki, gomod, to string) error {
-	data, err := os.ReadFile(gomod)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(to, data, 0o666); err != nil {
-		return err
-	}
-	if _, err := goOutput(root, "mod", "edit", "-dropreplace="+pushModule, to); err != nil {
-		return err
-	}
-	var lines []string
-	for _, name := range []string{filepath.Join(loki, "go.sum"), filepath.Join(root, "go.sum")} {
-		data, err := os.ReadFile(name)
-		if err != nil {
-			return err
-		}
-		lines = append(lines, strings.Split(strings.TrimSpace(string(data)), "\n")...)
-	}
-	slices.Sort(lines)
-	sums := strings.Join(slices.Compact(lines), "\n") + "\n"
-	return os.WriteFile(strings.TrimSuffix(to, ".mod")+".sum", []byte(sums), 0o666)
-}
-
-func goOutput(dir string, args ...string) ([]byte, error) {
-	cmd := exec.Command("go", args...)
-	cmd.Dir = dir
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, stderr.Bytes())
-	}
-	return out, nil
+	return stock, patched, nil
 }
 
 // test runs a suite and returns what became of every test.

@@ -61,13 +61,8 @@ func runCommand(dir, name string, args ...string) ([]byte, error) {
 	return stdout.Bytes(), nil
 }
 
-// makeTree makes the patched copy and the module files, or finds that they are there.
-func makeTree(out io.Writer, root, tree, modfile, patchedMod string) error {
-	for _, path := range []*string{&tree, &modfile, &patchedMod} {
-		if !filepath.IsAbs(*path) {
-			*path = filepath.Join(root, *path)
-		}
-	}
+// makePatched makes the patched copy and the module files, or finds that they are there.
+func makePatched(out io.Writer, root, tree, modfile, patchedMod string) error {
 	loki, err := findLoki(root)
 	if err != nil {
 		return err
@@ -76,9 +71,36 @@ func makeTree(out io.Writer, root, tree, modfile, patchedMod string) error {
 	if err != nil {
 		return err
 	}
-	if err := writeModfiles(root, loki, tree, modfile, patchedMod); err != nil {
+	tree = below(root, tree)
+	if err := writeModfiles(root, loki, tree, below(root, modfile), below(root, patchedMod)); err != nil {
 		return err
 	}
+	return makeTree(out, loki, tree, files)
+}
+
+// makeStock makes the unpatched copy, which tests of Loki's may write to, and its module file. Tests and
+// benchmarks compare the patched Loki with it.
+func makeStock(out io.Writer, root, tree, modfile string) error {
+	loki, err := findLoki(root)
+	if err != nil {
+		return err
+	}
+	if err := writeStockModfile(root, loki, below(root, modfile)); err != nil {
+		return err
+	}
+	return makeTree(out, loki, below(root, tree), nil)
+}
+
+// below is path, seen from root if it is relative.
+func below(root, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(root, path)
+}
+
+// makeTree makes a copy of Loki with these files patched or added, or finds that it is there.
+func makeTree(out io.Writer, loki *module, tree string, files map[string][]byte) error {
 	stamp := stampOf(loki, files)
 	if isCurrent(tree, stamp, files) {
 		fmt.Fprintf(out, "%s: up to date (Loki %s)\n", tree, loki.Version)

@@ -133,7 +133,7 @@ func TestTreeIsIdempotent(t *testing.T) {
 	tree := filepath.Join(dir, "loki-src")
 	run := func() string {
 		var out bytes.Buffer
-		require.NoError(t, makeTree(&out, root, tree, filepath.Join(dir, "loki.mod"), filepath.Join(dir, "patched.mod")))
+		require.NoError(t, makePatched(&out, root, tree, filepath.Join(dir, "loki.mod"), filepath.Join(dir, "patched.mod")))
 		return out.String()
 	}
 	require.Contains(t, run(), "patched or added")
@@ -163,9 +163,55 @@ func TestTreeIsIdempotent(t *testing.T) {
 
 	foreign := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(foreign, "precious"), nil, 0o666))
-	err = makeTree(&bytes.Buffer{}, root, foreign, filepath.Join(dir, "loki.mod"), filepath.Join(dir, "patched.mod"))
+	err = makePatched(&bytes.Buffer{}, root, foreign, filepath.Join(dir, "loki.mod"), filepath.Join(dir, "patched.mod"))
 	require.ErrorContains(t, err, "lokifork did not make")
 	require.FileExists(t, filepath.Join(foreign, "precious"))
+}
+
+// TestStockIsLoki: the unpatched tree has Loki's files, writable, and nothing else but the stamp.
+func TestStockIsLoki(t *testing.T) {
+	if testing.Short() {
+		t.Skip("copies 100 MB")
+	}
+	root, dir := projectRoot(t), t.TempDir()
+	tree, modfile := filepath.Join(dir, "loki-stock-src"), filepath.Join(dir, "loki-stock.mod")
+	run := func() string {
+		var out bytes.Buffer
+		require.NoError(t, makeStock(&out, root, tree, modfile))
+		return out.String()
+	}
+	require.Contains(t, run(), " 0 files patched or added")
+	require.Contains(t, run(), "up to date")
+	loki, err := findLoki(root)
+	require.NoError(t, err)
+	var want, got []string
+	list := func(of string, names *[]string) {
+		require.NoError(t, filepath.WalkDir(of, func(path string, d os.DirEntry, err error) error {
+			if err == nil && !d.IsDir() && d.Name() != stampName {
+				*names = append(*names, strings.TrimPrefix(path, of))
+			}
+			return err
+		}))
+	}
+	list(loki.Dir, &want)
+	list(tree, &got)
+	require.Equal(t, want, got)
+	edited, _ := byFile(edits)
+	for _, name := range edited {
+		theirs, err := os.ReadFile(filepath.Join(loki.Dir, name))
+		require.NoError(t, err)
+		ours, err := os.ReadFile(filepath.Join(tree, name))
+		require.NoError(t, err)
+		require.Equal(t, string(theirs), string(ours), name)
+		info, err := os.Stat(filepath.Join(tree, name))
+		require.NoError(t, err)
+		require.NotZero(t, info.Mode().Perm()&0o200, "%s: the module cache's files are read-only, a copy is not", name)
+	}
+	mod, err := os.ReadFile(modfile)
+	require.NoError(t, err)
+	require.NotContains(t, string(mod), "./pkg/push")
+	require.NotContains(t, string(mod), chunkringModule)
+	require.FileExists(t, filepath.Join(dir, "loki-stock.sum"))
 }
 
 func TestMovedAnchor(t *testing.T) {
@@ -323,7 +369,7 @@ func TestDiffApplies(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
-	for _, args := range [][]string{nil, {"help"}, {"patch"}, {"patch", "a", "b"}, {"tree", "x"}, {"diff", "-no-such-flag"}} {
+	for _, args := range [][]string{nil, {"help"}, {"patch"}, {"patch", "a", "b"}, {"tree", "x"}, {"stock", "x"}, {"diff", "-no-such-flag"}} {
 		require.Equal(t, exitUsage, exitCode(run(args, &bytes.Buffer{})), "%q", args)
 	}
 	require.Equal(t, 0, exitCode(nil))

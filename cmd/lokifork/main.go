@@ -7,6 +7,8 @@
 //	                         go build -C build/loki-src -modfile ../loki.mod ./cmd/loki
 //	                         and build/patched.mod, for chunkring's own programs with that Loki:
 //	                         go build -modfile build/patched.mod ./bench/mainjob
+//	lokifork stock           copies it unpatched into build/loki-stock-src, and writes
+//	                         build/loki-stock.mod: what tests and benchmarks compare with
 //	lokifork patch DIR       patches a git checkout of Loki, go.mod included
 //	lokifork diff            prints all that is changed, as a patch for git apply
 //
@@ -36,6 +38,7 @@ const (
 
 const usage = `usage:
   lokifork tree  [-root DIR] [-o DIR] [-modfile FILE] [-patched FILE]
+  lokifork stock [-root DIR] [-o DIR] [-modfile FILE]
   lokifork patch [-root DIR] CHECKOUT
   lokifork diff  [-root DIR] [-chunkring PATH]
 `
@@ -81,7 +84,11 @@ func run(args []string, out io.Writer) error {
 		o := f.String("o", "build/loki-src", "`directory` of the patched copy, below -root")
 		modfile := f.String("modfile", "build/loki.mod", "`file` for go build -modfile in that directory, below -root")
 		patched := f.String("patched", "build/patched.mod", "`file` for go build -modfile in chunkring's, below -root")
-		command = func() error { return makeTree(out, *root, *o, *modfile, *patched) }
+		command = func() error { return makePatched(out, *root, *o, *modfile, *patched) }
+	case "stock":
+		o := f.String("o", "build/loki-stock-src", "`directory` of the unpatched copy, below -root")
+		modfile := f.String("modfile", "build/loki-stock.mod", "`file` for go build -modfile in that directory, below -root")
+		command = func() error { return makeStock(out, *root, *o, *modfile) }
 	case "patch":
 		operands = 1
 		command = func() error { return patchCheckout(out, *root, f.Arg(0)) }

@@ -34,11 +34,25 @@ func writeModfiles(root string, loki *module, tree, modfile, patchedMod string) 
 	if err != nil {
 		return err
 	}
+	return writeSums(root, loki, modfile, patchedMod)
+}
+
+// writeStockModfile writes the file for go build -modfile of the unpatched Loki, and the .sum beside it.
+// pkg/push is what Loki requires, as in writeModfiles.
+func writeStockModfile(root string, loki *module, modfile string) error {
+	if err := writeModfile(root, loki.GoMod, modfile, "-dropreplace="+pushModule); err != nil {
+		return err
+	}
+	return writeSums(root, loki, modfile)
+}
+
+// writeSums writes the .sum beside each module file: Loki's checksums and chunkring's.
+func writeSums(root string, loki *module, modfiles ...string) error {
 	sums, err := mergeSums(filepath.Join(loki.Dir, "go.sum"), filepath.Join(root, "go.sum"))
 	if err != nil {
 		return err
 	}
-	for _, mod := range []string{modfile, patchedMod} {
+	for _, mod := range modfiles {
 		if err := writeIfNew(strings.TrimSuffix(mod, ".mod")+".sum", sums); err != nil {
 			return err
 		}
