@@ -8,25 +8,15 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/chunkring/chunkring/bench/internal/lokiproc"
-)
-
-// Exit codes, as -help documents them.
-const (
-	exitOK    = 0
-	exitWrong = 1
-	exitUsage = 2
+	"github.com/chunkring/chunkring/go/cli"
 )
 
 type options struct {
@@ -44,27 +34,12 @@ type options struct {
 
 var allPhases = []string{"write", "read", "delete", "cluster"}
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	o, err := parse(os.Args[1:])
-	if errors.Is(err, flag.ErrHelp) {
-		os.Exit(exitOK)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "e2e:", err)
-		os.Exit(exitUsage)
-	}
-	if err := run(ctx, o); err != nil {
-		fmt.Fprintln(os.Stderr, "e2e: FAILED:", err)
-		os.Exit(exitWrong)
-	}
-}
+func main() { cli.Main("e2e", parse, run) }
 
 func parse(args []string) (options, error) {
 	var o options
 	var codecs, phases string
-	f := flag.NewFlagSet("e2e", flag.ContinueOnError)
+	f := cli.Flags("e2e", "", "0 all equal; 1 something differs or failed; 2 wrong flags")
 	f.StringVar(&o.stock, "stock", "build/loki-stock", "unpatched Loki `binary`")
 	f.StringVar(&o.ours, "loki", "build/loki", "Loki `binary` with chunkring")
 	f.StringVar(&o.lokiArgs, "loki-args", "", "more `flags` for the Loki with chunkring; -local.chunkring.max-chunk-bytes=5000 must make this test fail")
@@ -76,16 +51,8 @@ func parse(args []string) (options, error) {
 	f.StringVar(&codecs, "codecs", "gzip,snappy,zstd,lz4-64k,none", "codecs of the stores")
 	f.StringVar(&phases, "phases", strings.Join(allPhases, ","), "what to run; all but the first need the first")
 	f.DurationVar(&o.timeout, "timeout", 15*time.Minute, "give up after")
-	f.Usage = func() {
-		fmt.Fprintf(f.Output(), "usage: e2e [flags]\n\n")
-		f.PrintDefaults()
-		fmt.Fprintf(f.Output(), "\nexit codes: 0 all equal; 1 something differs or failed; 2 wrong flags\n")
-	}
-	if err := f.Parse(args); err != nil {
+	if err := cli.Parse(f, args, 0); err != nil {
 		return o, err
-	}
-	if f.NArg() > 0 {
-		return o, fmt.Errorf("unknown argument %q", f.Arg(0))
 	}
 	o.codecs, o.phases = strings.Split(codecs, ","), strings.Split(phases, ",")
 	for _, p := range o.phases {

@@ -8,28 +8,19 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/chunkring/chunkring/bench/internal/lokiproc"
 	"github.com/chunkring/chunkring/bench/internal/result"
-)
-
-// Exit codes, as -help documents them.
-const (
-	exitOK    = 0
-	exitWrong = 1
-	exitUsage = 2
+	"github.com/chunkring/chunkring/go/cli"
 )
 
 type options struct {
@@ -58,27 +49,12 @@ type options struct {
 	commandWords []string
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	o, err := parse(os.Args[1:])
-	if errors.Is(err, flag.ErrHelp) {
-		os.Exit(exitOK)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "e2espeed:", err)
-		os.Exit(exitUsage)
-	}
-	if err := run(ctx, o); err != nil {
-		fmt.Fprintln(os.Stderr, "e2espeed: FAILED:", err)
-		os.Exit(exitWrong)
-	}
-}
+func main() { cli.Main("e2espeed", parse, run) }
 
 func parse(args []string) (options, error) {
 	o := options{commandWords: args}
 	var codecs, logs, states, shapes string
-	f := flag.NewFlagSet("e2espeed", flag.ContinueOnError)
+	f := cli.Flags("e2espeed", "", "0 measured, and all answers equal; 1 something differs or failed; 2 wrong flags")
 	f.StringVar(&o.stock, "stock", "build/loki-stock", "unpatched Loki `binary`")
 	f.StringVar(&o.ours, "loki", "build/loki", "Loki `binary` with chunkring")
 	f.StringVar(&o.oursArgs, "loki-args", "", "more `flags` for the Loki with chunkring")
@@ -102,16 +78,8 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.profileDir, "profile", "", "after measuring, write CPU profiles of every query into this `directory`")
 	f.DurationVar(&o.profileTime, "profile-time", 8*time.Second, "length of a profile")
 	f.DurationVar(&o.timeout, "timeout", 2*time.Hour, "give up after")
-	f.Usage = func() {
-		fmt.Fprintf(f.Output(), "usage: e2espeed [flags]\n\n")
-		f.PrintDefaults()
-		fmt.Fprintf(f.Output(), "\nexit codes: 0 measured, and all answers equal; 1 something differs or failed; 2 wrong flags\n")
-	}
-	if err := f.Parse(args); err != nil {
+	if err := cli.Parse(f, args, 0); err != nil {
 		return o, err
-	}
-	if f.NArg() > 0 {
-		return o, fmt.Errorf("unknown argument %q", f.Arg(0))
 	}
 	o.codecs, o.logs = list(codecs), list(logs)
 	return o, o.check(states, shapes)

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/chunkring/chunkring/bench/internal/lokiproc"
-	"github.com/chunkring/chunkring/bench/internal/report"
 	"github.com/chunkring/chunkring/bench/internal/result"
+	"github.com/chunkring/chunkring/go/cli"
 )
 
 const (
@@ -147,7 +147,7 @@ func (c *course) measure(ctx context.Context, sh shape, cold bool) error {
 	if cold {
 		warmUps = warmUpsCold
 	}
-	step := report.Progress(fmt.Sprintf("%s: %s, %s", c.name, sh.Name, stateName(cold)))
+	step := cli.Progress(fmt.Sprintf("%s: %s, %s", c.name, sh.Name, stateName(cold)))
 	var want lokiproc.Answer
 	for round := 0; round < warmUps+rounds; round++ {
 		for i := range c.contenders {

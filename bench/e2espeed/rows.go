@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/chunkring/chunkring/bench/internal/report"
 	"github.com/chunkring/chunkring/bench/internal/result"
+	"github.com/chunkring/chunkring/go/cli"
 )
 
 func wallOf(s result.E2ESample) float64  { return s.WallMs }
@@ -45,7 +45,7 @@ func addRow(r *result.E2E, stock, other *contender, add result.E2ERow) {
 
 func (b *bench) header(ctx context.Context, stores []store) (result.E2EHeader, error) {
 	h := result.E2EHeader{
-		Time: time.Now().UTC().Format(time.RFC3339), Machine: report.Machine(), Backend: b.backend, Flags: b.commandWords,
+		Time: time.Now().UTC().Format(time.RFC3339), Machine: cli.Machine(), Backend: b.backend, Flags: b.commandWords,
 		CacheMB: b.cacheMB, Cold: describeDrop(b.drop),
 	}
 	for _, c := range b.contenders() {

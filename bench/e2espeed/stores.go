@@ -19,7 +19,7 @@ import (
 
 	"github.com/chunkring/chunkring/bench/internal/loglines"
 	"github.com/chunkring/chunkring/bench/internal/lokiproc"
-	"github.com/chunkring/chunkring/bench/internal/report"
+	"github.com/chunkring/chunkring/go/cli"
 )
 
 const (
@@ -205,7 +205,7 @@ func (b *bench) fillFull(ctx context.Context, p *lokiproc.Proc, s *store) (writt
 		return written{}, err
 	}
 	var u *pusher
-	step := report.Progress("making store " + s.name + " (MB)")
+	step := cli.Progress("making store " + s.name + " (MB)")
 	err = send(ctx, p, func(ctx context.Context, out chan<- []push.Stream) error {
 		err := eachBusy(sources, b.bytes, func(lines int) { u = newPusher(lines) },
 			func(src source, ts time.Time, line string, meta map[string]string) error {
@@ -231,7 +231,7 @@ func fillTiny(ctx context.Context, p *lokiproc.Proc, s *store) (written, error) 
 	perRound := (s.Tiny + rounds - 1) / rounds
 	u := newPusher(s.Tiny * tinyLines)
 	m := &loglines.Maker{Rand: rand.New(rand.NewPCG(seed, 3))}
-	step := report.Progress("making store " + s.name + " (chunks)")
+	step := cli.Progress("making store " + s.name + " (chunks)")
 	for round := range rounds {
 		n := min(perRound, s.Tiny-round*perRound)
 		if n <= 0 {

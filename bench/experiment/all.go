@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/chunkring/chunkring/bench/internal/peers"
-	"github.com/chunkring/chunkring/bench/internal/report"
 	"github.com/chunkring/chunkring/bench/internal/result"
 )
 
@@ -122,7 +121,7 @@ func (d *driver) measureStages(ctx context.Context, p plan, r *result.Run) {
 		if !s.plainly(at) {
 			continue
 		}
-		report.Progress("where the CPU time goes, by perf: " + s.title())
+		fmt.Fprintf(os.Stderr, "where the CPU time goes, by perf: %s ...\n", s.title())
 		stages, err := d.stages(ctx, s, each)
 		if err != nil {
 			r.Left = append(r.Left, fmt.Sprintf("time by stage at %s: %v", s.title(), err))

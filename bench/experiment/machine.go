@@ -14,13 +14,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/chunkring/chunkring/bench/internal/report"
 	"github.com/chunkring/chunkring/bench/internal/result"
+	"github.com/chunkring/chunkring/go/cli"
 )
 
 // machine says what the figures depend on.
 func machine(ctx context.Context, dir string) result.Machine {
-	m := result.Machine{Name: report.Machine(), Go: runtime.Version(), Loki: lokiVersion(), FileSystem: fileSystem(dir)}
+	m := result.Machine{Name: cli.Machine(), Go: runtime.Version(), Loki: lokiVersion(), FileSystem: fileSystem(dir)}
 	var info unix.Sysinfo_t
 	if unix.Sysinfo(&info) == nil {
 		m.Memory = fmt.Sprintf("%.1f GB", float64(info.Totalram)*float64(info.Unit)/1e9)

@@ -12,32 +12,21 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"regexp"
 	"runtime"
 	"strconv"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/chunkring/chunkring/bench/internal/peers"
-	"github.com/chunkring/chunkring/bench/internal/report"
 	"github.com/chunkring/chunkring/bench/internal/result"
 	"github.com/chunkring/chunkring/bench/internal/stats"
 	"github.com/chunkring/chunkring/go/chunkgen"
-)
-
-// Exit codes, as -help documents them.
-const (
-	exitOK    = 0
-	exitWrong = 1
-	exitUsage = 2
-	exitNoisy = 3
+	"github.com/chunkring/chunkring/go/cli"
 )
 
 type options struct {
@@ -53,40 +42,26 @@ type options struct {
 	only      *regexp.Regexp
 }
 
-var errNoisy = errors.New("go on all the same with -noisy-ok")
+const exitNoisy = 3
+
+var errNoisy = cli.WithCode(exitNoisy, errors.New("go on all the same with -noisy-ok"))
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if len(os.Args) > 1 && os.Args[1] == "child" {
-		exit(runChild(ctx, os.Args[2:]))
-	}
-	o, err := parse(os.Args[1:])
-	if errors.Is(err, flag.ErrHelp) {
-		os.Exit(exitOK)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "experiment:", err)
-		os.Exit(exitUsage)
-	}
-	exit(run(ctx, o))
+	serveAsChild()
+	cli.Main("experiment", parse, run)
 }
 
-func exit(err error) {
-	if err == nil {
-		os.Exit(exitOK)
+// serveAsChild does not return where the driver has started this program as a reader.
+func serveAsChild() {
+	if len(os.Args) > 1 && os.Args[1] == "child" {
+		cli.Child("experiment", func(ctx context.Context) error { return runChild(ctx, os.Args[2:]) })
 	}
-	fmt.Fprintln(os.Stderr, "experiment:", err)
-	if errors.Is(err, errNoisy) {
-		os.Exit(exitNoisy)
-	}
-	os.Exit(exitWrong)
 }
 
 func parse(args []string) (options, error) {
 	var o options
 	var only string
-	f := flag.NewFlagSet("experiment", flag.ContinueOnError)
+	f := cli.Flags("experiment", "", "0 done; 1 a reader failed, differs from stock or fell behind the baseline; 2 wrong flags; 3 too noisy a machine")
 	f.StringVar(&o.mode, "mode", "quick", "what to measure: full, quick, check")
 	f.StringVar(&o.dir, "dir", "build/bench/stores", "`directory` for the generated stores; they are kept for the next run")
 	f.StringVar(&o.out, "out", "build/bench", "`directory` for the results: MODE.json, MODE.bench (for benchstat)")
@@ -98,16 +73,11 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.cpus, "cpus", min(2, runtime.NumCPU()), "CPUs for the readers, but where one is the point")
 	f.DurationVar(&o.cap, "cap", 0, "`time` for the rounds of each point instead of the planned; fewer than three rounds are no measure")
 	f.StringVar(&only, "only", "", "measure only points whose title matches this `regexp`")
-	f.Usage = func() {
-		fmt.Fprintf(f.Output(), "usage: experiment [flags]\n\n")
-		f.PrintDefaults()
-		fmt.Fprintf(f.Output(), "\nexit codes: 0 done; 1 a reader failed, differs from stock or fell behind the baseline; 2 wrong flags; 3 too noisy a machine\n")
-	}
-	if err := f.Parse(args); err != nil {
+	if err := cli.Parse(f, args, 0); err != nil {
 		return o, err
 	}
-	if o.mode != "full" && o.mode != "quick" && o.mode != "check" || f.NArg() > 0 {
-		return o, errors.New("-mode is full, quick or check, and there are no arguments")
+	if o.mode != "full" && o.mode != "quick" && o.mode != "check" {
+		return o, errors.New("-mode is full, quick or check")
 	}
 	if o.cpus < 1 || o.cpus > runtime.NumCPU() {
 		return o, fmt.Errorf("-cpus %d: there are %d", o.cpus, runtime.NumCPU())
@@ -211,7 +181,7 @@ func makeStores(ctx context.Context, dir string, need map[int]int) (map[int]*chu
 	stores := map[int]*chunkgen.Index{}
 	for size, files := range need {
 		x, err := chunkgen.Write(ctx, filepath.Join(dir, fmt.Sprintf("%dx%d", files, size)), chunkgen.Options{Count: files, Size: size},
-			report.Progress(fmt.Sprintf("store of %d chunks of %d KB", files, size/1000)))
+			cli.Progress(fmt.Sprintf("store of %d chunks of %d KB", files, size/1000)))
 		if err != nil {
 			return nil, err
 		}

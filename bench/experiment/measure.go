@@ -15,10 +15,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/chunkring/chunkring/bench/internal/lokiproc"
-	"github.com/chunkring/chunkring/bench/internal/report"
 	"github.com/chunkring/chunkring/bench/internal/result"
 	"github.com/chunkring/chunkring/bench/internal/stats"
 	"github.com/chunkring/chunkring/go/chunkgen"
+	"github.com/chunkring/chunkring/go/cli"
 )
 
 const (
@@ -68,7 +68,7 @@ func (d *driver) point(ctx context.Context, s *spec, title string) (*result.Poin
 	for _, r := range x.Refs[:s.files] {
 		p.FileBytes += float64(r.Size) / float64(s.files)
 	}
-	visits, err := d.rounds(s, x, readers, ops, p, report.Progress(title))
+	visits, err := d.rounds(s, x, readers, ops, p, cli.Progress(title))
 	if err != nil {
 		return nil, err
 	}

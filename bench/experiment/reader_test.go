@@ -19,9 +19,7 @@ import (
 
 // The tests' own program is the readers', too.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "child" {
-		exit(runChild(context.Background(), os.Args[2:]))
-	}
+	serveAsChild()
 	os.Exit(m.Run())
 }
 

@@ -8,23 +8,14 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
-)
 
-// Exit codes, as -help documents them.
-const (
-	exitOK    = 0
-	exitWrong = 1
-	exitUsage = 2
+	"github.com/chunkring/chunkring/go/cli"
 )
 
 const (
@@ -62,40 +53,17 @@ type options struct {
 	logs    string
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	o, err := parse(os.Args[1:])
-	if errors.Is(err, flag.ErrHelp) {
-		os.Exit(exitOK)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "lokitests:", err)
-		os.Exit(exitUsage)
-	}
-	if err := run(ctx, o, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "lokitests: FAILED:", err)
-		os.Exit(exitWrong)
-	}
-}
+func main() { cli.Main("lokitests", parse, run) }
 
 func parse(args []string) (options, error) {
 	var o options
-	f := flag.NewFlagSet("lokitests", flag.ContinueOnError)
+	f := cli.Flags("lokitests", "", "0 what passes unpatched passes patched; 1 something does not; 2 wrong flags")
 	f.StringVar(&o.root, "root", ".", "chunkring's `directory`; lokifork has made build/loki-src and build/loki-stock-src there")
 	f.BoolVar(&o.subset, "subset", false, "only storage factory, chunk clients, chunkenc, compression, retention")
 	f.StringVar(&o.suites, "suites", "", "only these of the full run: packages, integration")
 	f.BoolVar(&o.noProof, "no-proof", false, "don't break chunkring to prove that it is used")
-	f.Usage = func() {
-		fmt.Fprintf(f.Output(), "usage: lokitests [flags]\n\n")
-		f.PrintDefaults()
-		fmt.Fprintf(f.Output(), "\nexit codes: 0 what passes unpatched passes patched; 1 something does not; 2 wrong flags\n")
-	}
-	if err := f.Parse(args); err != nil {
+	if err := cli.Parse(f, args, 0); err != nil {
 		return o, err
-	}
-	if f.NArg() > 0 {
-		return o, fmt.Errorf("unknown argument %q", f.Arg(0))
 	}
 	var err error
 	o.root, err = filepath.Abs(o.root)
@@ -103,7 +71,8 @@ func parse(args []string) (options, error) {
 	return o, err
 }
 
-func run(ctx context.Context, o options, out io.Writer) error {
+func run(ctx context.Context, o options) error {
+	out := os.Stdout
 	begin := time.Now()
 	stock, patched, err := trees(o.root)
 	if err != nil {

@@ -5,31 +5,37 @@
 package main
 
 import (
-	"flag"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/chunkring/chunkring/bench/internal/result"
+	"github.com/chunkring/chunkring/go/cli"
 )
 
-func main() {
-	in := flag.String("in", "build/bench/full.json", "`file` that experiment left")
-	out := flag.String("out", "bench/report", "`directory` for the report")
-	soak := flag.String("soak", "", "`file` that bench/soak left: makes its plot and nothing else")
-	e2e := flag.String("e2e", "", "`files`, comma-separated, that bench/e2espeed left: makes their report and nothing else")
-	flag.Parse()
-	do := run
-	if *e2e != "" {
-		*in, do = *e2e, reportE2E
+type options struct{ in, out, soak, e2e string }
+
+func main() { cli.Main("mkreport", parse, report) }
+
+func parse(args []string) (options, error) {
+	var o options
+	f := cli.Flags("mkreport", "", "0 written; 1 something failed; 2 wrong flags")
+	f.StringVar(&o.in, "in", "build/bench/full.json", "`file` that experiment left")
+	f.StringVar(&o.out, "out", "bench/report", "`directory` for the report")
+	f.StringVar(&o.soak, "soak", "", "`file` that bench/soak left: makes its plot and nothing else")
+	f.StringVar(&o.e2e, "e2e", "", "`files`, comma-separated, that bench/e2espeed left: makes their report and nothing else")
+	return o, cli.Parse(f, args, 0)
+}
+
+func report(_ context.Context, o options) error {
+	switch {
+	case o.soak != "":
+		return reportSoak(o.soak, o.out)
+	case o.e2e != "":
+		return reportE2E(o.e2e, o.out)
 	}
-	if *soak != "" {
-		*in, do = *soak, reportSoak
-	}
-	if err := do(*in, *out); err != nil {
-		fmt.Fprintln(os.Stderr, "mkreport:", err)
-		os.Exit(1)
-	}
+	return run(o.in, o.out)
 }
 
 func run(in, out string) error {

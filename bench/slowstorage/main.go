@@ -20,29 +20,19 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/chunkring/chunkring/bench/internal/peers"
-	"github.com/chunkring/chunkring/bench/internal/report"
 	"github.com/chunkring/chunkring/bench/internal/result"
 	"github.com/chunkring/chunkring/bench/slowfs"
 	"github.com/chunkring/chunkring/go/chunkgen"
-)
-
-// Exit codes, as -help documents them.
-const (
-	exitOK    = 0
-	exitWrong = 1
-	exitUsage = 2
+	"github.com/chunkring/chunkring/go/cli"
 )
 
 type options struct {
@@ -55,36 +45,24 @@ type options struct {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if len(os.Args) == 3 {
-		if child, ok := children[os.Args[1]]; ok {
-			exit(child(ctx, []byte(os.Args[2]), os.Stdin, os.Stdout))
-		}
-	}
-	o, err := parse(os.Args[1:])
-	if errors.Is(err, flag.ErrHelp) {
-		os.Exit(exitOK)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "slowstorage:", err)
-		os.Exit(exitUsage)
-	}
-	exit(run(ctx, o))
+	serveAsChild()
+	cli.Main("slowstorage", parse, run)
 }
 
-func exit(err error) {
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "slowstorage:", err)
-		os.Exit(exitWrong)
+// serveAsChild does not return where the driver has started this program as the storage or as a reader.
+func serveAsChild() {
+	if len(os.Args) != 3 {
+		return
 	}
-	os.Exit(exitOK)
+	if child, ok := children[os.Args[1]]; ok {
+		cli.Child("slowstorage", func(ctx context.Context) error { return child(ctx, []byte(os.Args[2]), os.Stdin, os.Stdout) })
+	}
 }
 
 func parse(args []string) (options, error) {
 	var o options
 	var only, readers string
-	f := flag.NewFlagSet("slowstorage", flag.ContinueOnError)
+	f := cli.Flags("slowstorage", "", "0 done; 1 a reader failed, differs from stock or runs on another back-end, or FUSE can't be had; 2 wrong flags")
 	f.BoolVar(&o.quick, "quick", false, "three points, below 2 minutes, instead of all, below 20")
 	f.StringVar(&only, "only", "", "measure only the points whose title (\"10 ms, 100 x 4 KB\") matches this `regexp`")
 	f.StringVar(&readers, "readers", strings.Join([]string{peers.Stock, peers.Threads, peers.URing}, ","),
@@ -94,12 +72,7 @@ func parse(args []string) (options, error) {
 	f.DurationVar(&o.cap, "cap", 15*time.Second, "`time` for the rounds of a point, of which there are 5 at least")
 	f.StringVar(&o.dir, "dir", "build/bench/stores", "`directory` for the generated stores; they are kept for the next run")
 	f.StringVar(&o.json, "json", "", "`file` to write the results to, too")
-	f.Usage = func() {
-		fmt.Fprintf(f.Output(), "usage: slowstorage [flags]\n\n")
-		f.PrintDefaults()
-		fmt.Fprintf(f.Output(), "\nexit codes: 0 done; 1 a reader failed, differs from stock or runs on another back-end, or FUSE can't be had; 2 wrong flags\n")
-	}
-	if err := f.Parse(args); err != nil {
+	if err := cli.Parse(f, args, 0); err != nil {
 		return o, err
 	}
 	var err error
@@ -108,8 +81,6 @@ func parse(args []string) (options, error) {
 	}
 	o.readers = strings.Split(readers, ",")
 	switch {
-	case f.NArg() > 0:
-		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	case o.readers[0] != peers.Stock:
 		return o, fmt.Errorf("-readers begins with %s, which the others are compared with", peers.Stock)
 	case o.cacheTime < 0 || o.cap < 0:
@@ -144,7 +115,7 @@ func run(ctx context.Context, o options) error {
 	for _, p := range points {
 		m, err := d.point(ctx, p, stores[p.size])
 		if ctx.Err() != nil {
-			return errors.New("interrupted") // not by what a reader that was ended says
+			return ctx.Err() // not what a reader says that was ended
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.title(), err)
@@ -167,7 +138,7 @@ func makeStores(ctx context.Context, dir string, points []point) (map[int]*chunk
 			continue
 		}
 		x, err := chunkgen.Write(ctx, filepath.Join(dir, fmt.Sprintf("slow-%dx%d", filesMax, p.size)), chunkgen.Options{Count: filesMax, Size: p.size},
-			report.Progress(fmt.Sprintf("store of %d chunks of %d KB", filesMax, p.size/1000)))
+			cli.Progress(fmt.Sprintf("store of %d chunks of %d KB", filesMax, p.size/1000)))
 		if err != nil {
 			return nil, err
 		}

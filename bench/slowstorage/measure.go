@@ -15,10 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/chunkring/chunkring/bench/internal/childproc"
-	"github.com/chunkring/chunkring/bench/internal/report"
 	"github.com/chunkring/chunkring/bench/internal/stats"
 	"github.com/chunkring/chunkring/bench/slowfs"
 	"github.com/chunkring/chunkring/go/chunkgen"
+	"github.com/chunkring/chunkring/go/cli"
 )
 
 const (
@@ -130,7 +130,7 @@ func (d *driver) point(ctx context.Context, p point, x *chunkgen.Index) (m *meas
 	if err := s.watch(); err != nil {
 		return nil, err
 	}
-	if err := s.rounds(ctx, d.opts.cap, report.Progress(p.title())); err != nil {
+	if err := s.rounds(ctx, d.opts.cap, cli.Progress(p.title())); err != nil {
 		return nil, err
 	}
 	return s.measured(p), nil

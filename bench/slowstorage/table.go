@@ -10,9 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/chunkring/chunkring/bench/internal/report"
 	"github.com/chunkring/chunkring/bench/internal/stats"
 	"github.com/chunkring/chunkring/bench/slowfs"
+	"github.com/chunkring/chunkring/go/cli"
 )
 
 // measuredRun is what -json writes. Times are milliseconds.
@@ -49,7 +49,7 @@ type row struct {
 }
 
 func newRun(o options) *measuredRun {
-	return &measuredRun{Begin: time.Now().UTC().Truncate(time.Second), Machine: report.Machine(), Go: runtime.Version(), Loki: lokiVersion(),
+	return &measuredRun{Begin: time.Now().UTC().Truncate(time.Second), Machine: cli.Machine(), Go: runtime.Version(), Loki: lokiVersion(),
 		Flags: fmt.Sprintf("entry-timeout %s, cap %s", o.cacheTime, o.cap)}
 }
 

@@ -11,20 +11,16 @@
 //	sample.go    memory, descriptors, threads, latencies over time
 //	verdict.go   leaks and growth
 //	limits.go    descriptors, control group
-//
-// Exit codes: 0 all is well, 1 something was wrong, 2 the flags make no sense or it could not run.
 package main
 
 import (
 	"bufio"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -34,8 +30,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/chunkring/chunkring/bench/internal/report"
 	"github.com/chunkring/chunkring/bench/internal/result"
+	"github.com/chunkring/chunkring/go/cli"
 )
 
 type options struct {
@@ -49,36 +45,42 @@ type options struct {
 	progress func(done, total int)
 }
 
-func main() {
+func main() { cli.Main("soak", parse, run) }
+
+func parse(args []string) (options, error) {
 	var o options
-	minutes := flag.Float64("minutes", 30, "how long")
-	flag.StringVar(&o.dir, "dir", "", "`directory` to make the store's directory in (default: that for temporary files)")
-	flag.StringVar(&o.out, "out", "build/soak", "`directory` for soak.json and soak.csv")
-	memory := flag.Int64("memory", 384, "`MiB` of memory, page cache included where there are control groups")
-	flag.Uint64Var(&o.files, "files", 256, "file descriptors")
-	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "of the random choices; timing makes each run another one all the same")
-	flag.BoolVar(&o.child, "child", false, "what it starts itself as")
-	flag.Parse()
-	if *minutes <= 0 || *memory < 64 || o.files < 64 || flag.NArg() > 0 {
-		fmt.Fprintln(os.Stderr, "soak: want -minutes above 0, -memory and -files of at least 64, and nothing else")
-		os.Exit(2)
+	f := cli.Flags("soak", "", "0 all is well; 1 something was wrong; 2 wrong flags, or it could not run")
+	minutes := f.Float64("minutes", 30, "how long")
+	f.StringVar(&o.dir, "dir", "", "`directory` to make the store's directory in (default: that for temporary files)")
+	f.StringVar(&o.out, "out", "build/soak", "`directory` for soak.json and soak.csv")
+	memory := f.Int64("memory", 384, "`MiB` of memory, page cache included where there are control groups")
+	f.Uint64Var(&o.files, "files", 256, "file descriptors")
+	f.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "of the random choices; timing makes each run another one all the same")
+	f.BoolVar(&o.child, "child", false, "what it starts itself as")
+	if err := cli.Parse(f, args, 0); err != nil {
+		return o, err
+	}
+	if *minutes <= 0 || *memory < 64 || o.files < 64 {
+		return o, errors.New("-minutes must be above 0, -memory and -files at least 64")
 	}
 	o.duration, o.memory, o.parts = time.Duration(*minutes*float64(time.Minute)), *memory<<20, fullCorpus
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	run := supervise
-	if o.child {
-		run = child
-	}
-	if err := run(ctx, o); err != nil {
-		fmt.Fprintln(os.Stderr, "soak:", err)
-		code := 2
-		if errors.Is(err, errWrong) {
-			code = 1
-		}
-		os.Exit(code)
-	}
+	return o, nil
 }
+
+func run(ctx context.Context, o options) error {
+	do := supervise
+	if o.child {
+		do = child
+	}
+	err := do(ctx, o)
+	if err != nil && !errors.Is(err, errWrong) {
+		return cli.WithCode(exitCouldNotRun, err)
+	}
+	return err
+}
+
+// exitCouldNotRun tells a run that says nothing from one that found something wrong.
+const exitCouldNotRun = 2
 
 var errWrong = errors.New("something was wrong")
 
@@ -123,7 +125,7 @@ func supervise(ctx context.Context, o options) error {
 		fmt.Fprintf(in, "\n\n")
 	}
 	_ = in.Close()
-	bar := report.Progress("soak")
+	bar := cli.Progress("soak")
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		if f := strings.Fields(lines.Text()); len(f) == 3 && f[0] == "progress" {
 			done, _ := strconv.Atoi(f[1])
@@ -135,7 +137,7 @@ func supervise(ctx context.Context, o options) error {
 	}
 	err = cmd.Wait()
 	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.ExitCode() != 2 { // it said what, unless it was killed
+	if errors.As(err, &exit) && exit.ExitCode() != exitCouldNotRun { // it said what, unless it was killed
 		return fmt.Errorf("%w: %v", errWrong, exit)
 	}
 	return err
@@ -192,7 +194,7 @@ func soak(ctx context.Context, o options, usage string) (*result.Soak, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &result.Soak{Begin: time.Now(), Machine: report.Machine(), Go: runtime.Version(), Corpus: corpus}
+	s := &result.Soak{Begin: time.Now(), Machine: cli.Machine(), Go: runtime.Version(), Corpus: corpus}
 	for _, seat := range l.seats {
 		s.Clients = append(s.Clients, fmt.Sprintf("%s (asked for %s)", seat.client.Load().Backend(), seat.cfg.Backend))
 	}

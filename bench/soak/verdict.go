@@ -5,9 +5,9 @@ package main
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
-	"github.com/chunkring/chunkring/bench/internal/report"
 	"github.com/chunkring/chunkring/bench/internal/result"
 )
 
@@ -38,7 +38,8 @@ func growth(samples []result.SoakSample) (lines []string, grew int) {
 		for i := range part {
 			v = append(v, of(&part[i]))
 		}
-		return report.Quantile(v, 0.5)
+		slices.Sort(v)
+		return v[len(v)/2]
 	}
 	for _, g := range grows {
 		early, late := median(samples[n/4:n/2], g.of), median(samples[n*3/4:], g.of)

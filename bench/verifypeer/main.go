@@ -9,9 +9,9 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -28,45 +28,58 @@ import (
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
 
 	"github.com/chunkring/chunkring/go/chunkgen"
+	"github.com/chunkring/chunkring/go/cli"
 )
 
-func main() {
-	workers := flag.Int("workers", runtime.GOMAXPROCS(0), "files at a time")
-	deep := flag.Bool("deep", false, "read every entry")
-	flag.Parse()
-	if flag.NArg() != 1 {
-		fmt.Fprintln(os.Stderr, "usage: verifypeer [-workers N] [-deep] DIR")
-		os.Exit(2)
+type options struct {
+	dir     string
+	workers int
+	deep    bool
+}
+
+func main() { cli.Main("verifypeer", parse, run) }
+
+func parse(args []string) (options, error) {
+	var o options
+	f := cli.Flags("verifypeer", "DIR", "0 all chunks are sound; 1 some are not, or it failed; 2 wrong flags")
+	f.IntVar(&o.workers, "workers", runtime.GOMAXPROCS(0), "files at a time")
+	f.BoolVar(&o.deep, "deep", false, "read every entry")
+	if err := cli.Parse(f, args, 1); err != nil {
+		return o, err
 	}
-	p := &peer{deep: *deep, dir: flag.Arg(0), paths: make(chan string, 1024)}
+	if o.workers < 1 {
+		return o, errors.New("-workers is at least 1")
+	}
+	o.dir = f.Arg(0)
+	return o, nil
+}
+
+func run(ctx context.Context, o options) error {
+	p := &peer{deep: o.deep, dir: o.dir, paths: make(chan string, 1024)}
 	begin := time.Now()
 	var wg sync.WaitGroup
-	for range *workers {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			p.work()
-		}()
+	for range o.workers {
+		wg.Go(p.work)
 	}
 	err := filepath.WalkDir(p.dir, func(path string, e fs.DirEntry, err error) error {
 		if err == nil && e.Type().IsRegular() {
 			p.paths <- path
 		}
-		return err
+		return errors.Join(err, ctx.Err())
 	})
 	close(p.paths)
 	wg.Wait()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "verifypeer:", err)
-		os.Exit(2)
+		return err
 	}
 	took := time.Since(begin)
 	fmt.Printf("checked %d chunks, %.1f MB, %d entries in %.3f s (%.0f MB/s): %d bad, %d other files\n", p.files.Load(),
 		float64(p.bytes.Load())/1e6, p.entries.Load(), took.Seconds(), float64(p.bytes.Load())/1e6/took.Seconds(),
 		p.bad.Load(), p.other.Load())
-	if p.bad.Load() > 0 {
-		os.Exit(1)
+	if n := p.bad.Load(); n > 0 {
+		return fmt.Errorf("%d chunks are damaged", n)
 	}
+	return nil
 }
 
 type peer struct {

@@ -8,7 +8,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -24,8 +23,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/chunkring/chunkring/bench/internal/fio"
-	"github.com/chunkring/chunkring/bench/internal/report"
 	"github.com/chunkring/chunkring/bench/internal/result"
+	"github.com/chunkring/chunkring/go/cli"
 )
 
 // tool is a command that reads every file of a store.
@@ -39,47 +38,64 @@ type tool struct {
 
 type cost struct{ seconds, cpu, peakMB float64 }
 
-func main() {
-	chunkctl := flag.String("chunkctl", "build/chunkctl", "`binary`")
-	peer := flag.String("peer", "build/bench/verifypeer", "`binary` of bench/verifypeer")
-	rounds := flag.Int("rounds", 7, "of each, warm and cold")
-	states := flag.String("states", "warm,cold", "of the page cache; cold needs root")
-	only := flag.String("only", "", "measure the tools whose name matches this `regexp`; chunkctl always")
-	deep := flag.Bool("deep", false, "chunkctl and the peer decompress every block, too")
-	flag.Parse()
-	if flag.NArg() != 1 || *rounds < 1 {
-		fmt.Fprintln(os.Stderr, "usage: verifyspeed [flags] STORE")
-		os.Exit(2)
+type options struct {
+	store          string
+	chunkctl, peer string
+	rounds         int
+	states         []string
+	only           *regexp.Regexp
+	deep           bool
+}
+
+func main() { cli.Main("verifyspeed", parse, run) }
+
+func parse(args []string) (options, error) {
+	var o options
+	var states, only string
+	f := cli.Flags("verifyspeed", "STORE", "0 measured; 1 a tool failed; 2 wrong flags")
+	f.StringVar(&o.chunkctl, "chunkctl", "build/chunkctl", "`binary`")
+	f.StringVar(&o.peer, "peer", "build/bench/verifypeer", "`binary` of bench/verifypeer")
+	f.IntVar(&o.rounds, "rounds", 7, "of each, warm and cold")
+	f.StringVar(&states, "states", "warm,cold", "of the page cache; cold needs root")
+	f.StringVar(&only, "only", "", "measure the tools whose name matches this `regexp`; chunkctl always")
+	f.BoolVar(&o.deep, "deep", false, "chunkctl and the peer decompress every block, too")
+	if err := cli.Parse(f, args, 1); err != nil {
+		return o, err
 	}
-	wanted, err := regexp.Compile(*only)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "verifyspeed: -only:", err)
-		os.Exit(2)
+	if o.rounds < 1 {
+		return o, errors.New("-rounds is at least 1")
 	}
-	for _, state := range strings.Split(*states, ",") {
+	var err error
+	if o.only, err = regexp.Compile(only); err != nil {
+		return o, fmt.Errorf("-only: %w", err)
+	}
+	o.store, o.states = f.Arg(0), strings.Split(states, ",")
+	for _, state := range o.states {
 		if state != "warm" && state != "cold" {
-			fmt.Fprintf(os.Stderr, "verifyspeed: -states: %q is neither warm nor cold\n", state)
-			os.Exit(2)
+			return o, fmt.Errorf("-states: %q is neither warm nor cold", state)
 		}
 	}
-	files, size, err := sizeOf(flag.Arg(0))
-	if err == nil && files == 0 {
-		err = fmt.Errorf("%s holds no chunks (of v12 or later: those of v11 are not told apart from the index)", flag.Arg(0))
-	}
+	return o, nil
+}
+
+func run(ctx context.Context, o options) error {
+	files, size, err := sizeOf(o.store)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "verifyspeed:", err)
-		os.Exit(1)
+		return err
 	}
-	tools := toolsFor(flag.Arg(0), *chunkctl, *peer, *deep, files, size)
-	tools = slices.DeleteFunc(tools, func(t *tool) bool { return t != tools[0] && !wanted.MatchString(t.name) })
-	fmt.Printf("%d files, %.1f MB; %s; %s; medians [10 %%..90 %%] of %d rounds, in turns\n\n", files, float64(size)/1e6, report.Machine(), runtime.Version(), *rounds)
+	if files == 0 {
+		return fmt.Errorf("%s holds no chunks (of v12 or later: those of v11 are not told apart from the index)", o.store)
+	}
+	tools := toolsFor(o, files, size)
+	tools = slices.DeleteFunc(tools, func(t *tool) bool { return t != tools[0] && !o.only.MatchString(t.name) })
+	fmt.Printf("%d files, %.1f MB; %s; %s; medians [10 %%..90 %%] of %d rounds, in turns\n\n", files, float64(size)/1e6, cli.Machine(), runtime.Version(), o.rounds)
 	fmt.Printf("| page cache | tool | s | CPU s | peak RSS MB | time / chunkctl's |\n|---|---|---|---|---|---|\n")
-	for _, state := range strings.Split(*states, ",") {
-		if err := compare(tools, state, *rounds); err != nil {
-			fmt.Fprintln(os.Stderr, "verifyspeed:", err)
-			os.Exit(1)
+	for _, state := range o.states {
+		if err := compare(ctx, tools, state, o.rounds); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // sizeOf counts the chunks of a store, not its index.
@@ -97,25 +113,25 @@ func sizeOf(store string) (files, size int64, err error) {
 	return files, size, err
 }
 
-func toolsFor(store, chunkctl, peer string, deep bool, files, size int64) []*tool {
-	verify, check := []string{chunkctl, "verify", store}, []string{peer}
-	if deep {
-		verify, check = []string{chunkctl, "verify", "--deep", store}, append(check, "-deep")
+func toolsFor(o options, files, size int64) []*tool {
+	verify, check := []string{o.chunkctl, "verify", o.store}, []string{o.peer}
+	if o.deep {
+		verify, check = []string{o.chunkctl, "verify", "--deep", o.store}, append(check, "-deep")
 	}
 	return []*tool{
 		{name: "chunkctl verify", args: verify},
 		{name: "chunkctl verify --bypass-cache", args: append(slices.Clone(verify), "--bypass-cache")},
-		{name: "Go on Loki's packages", args: append(check, store)},
+		{name: "Go on Loki's packages", args: append(check, o.store)},
 		{name: "find, xargs, sha1sum", args: []string{"sh", "-c",
-			fmt.Sprintf("find \"$1\" -type f -print0 | xargs -0 -n 100 -P %d sha1sum >/dev/null", runtime.NumCPU()), "sh", store}},
+			fmt.Sprintf("find \"$1\" -type f -print0 | xargs -0 -n 100 -P %d sha1sum >/dev/null", runtime.NumCPU()), "sh", o.store}},
 		{name: "fio, O_DIRECT, depth 64", coldOnly: true, bytes: size, args: []string{"--name=cold", "--readonly", "--rw=read",
 			"--file_service_type=sequential", fmt.Sprintf("--bs=%d", fio.Block(int(size/files))), "--direct=1", "--ioengine=io_uring", "--iodepth=64", "--openfiles=64",
-			"--output-format=json", "--opendir=" + store}},
+			"--output-format=json", "--opendir=" + o.store}},
 	}
 }
 
 // compare prints a row for each tool.
-func compare(tools []*tool, state string, rounds int) error {
+func compare(ctx context.Context, tools []*tool, state string, rounds int) error {
 	var in []*tool
 	for _, t := range tools {
 		if !t.coldOnly || state == "cold" {
@@ -123,7 +139,7 @@ func compare(tools []*tool, state string, rounds int) error {
 			in = append(in, t)
 		}
 	}
-	step := report.Progress(state)
+	step := cli.Progress(state)
 	for round := range rounds + 1 { // the first one only warms up
 		for i := range in {
 			t := in[(i+round)%len(in)]
@@ -132,7 +148,7 @@ func compare(tools []*tool, state string, rounds int) error {
 					return err
 				}
 			}
-			c, err := t.run()
+			c, err := t.run(ctx)
 			if err != nil {
 				return err
 			}
@@ -160,12 +176,12 @@ func (t *tool) spread(of func(i int) float64) result.Spread {
 
 // run takes the time of one run. fio's start takes longer than its reading of few files, and it leaves out their
 // ends: what it would take for all bytes counts.
-func (t *tool) run() (c cost, err error) {
+func (t *tool) run(ctx context.Context) (c cost, err error) {
 	if t.bytes > 0 {
-		mbps, err := fio.Run(context.Background(), t.args)
+		mbps, err := fio.Run(ctx, t.args)
 		return cost{seconds: float64(t.bytes) / 1e6 / max(mbps, 1e-3)}, err
 	}
-	cmd := exec.Command(t.args[0], t.args[1:]...)
+	cmd := exec.CommandContext(ctx, t.args[0], t.args[1:]...)
 	var complaint strings.Builder
 	cmd.Stderr = &complaint
 	begin := time.Now()

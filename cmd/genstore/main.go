@@ -17,9 +17,8 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/chunkring/chunkring/go/chunkgen"
+	"github.com/chunkring/chunkring/go/cli"
 )
 
 // Exit codes, as -help documents them.
@@ -136,8 +135,11 @@ func run(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) 
 	}
 
 	begin := time.Now()
-	progress, wrote := bar(stderr)
-	index, err := chunkgen.Write(ctx, dir, opts, progress)
+	bar, wrote := cli.ProgressOn(stderr, "writing chunks"), false
+	index, err := chunkgen.Write(ctx, dir, opts, func(done, total int) {
+		bar(done, total)
+		wrote = true
+	})
 	if err != nil {
 		fmt.Fprintln(stderr, "genstore:", err)
 		if hint := hint(err); hint != "" {
@@ -149,10 +151,10 @@ func run(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) 
 	if asJSON {
 		list = stderr
 	}
-	if damage > 0 && !plant(list, stderr, index, damage, *wrote) {
+	if damage > 0 && !plant(list, stderr, index, damage, wrote) {
 		return exitFailed
 	}
-	return report(stdout, stderr, asJSON, summarize(index, time.Since(begin), !*wrote))
+	return report(stdout, stderr, asJSON, summarize(index, time.Since(begin), !wrote))
 }
 
 // plant damages a store that was just written: twice damaged may be sound again.
@@ -226,26 +228,4 @@ func report(stdout, stderr io.Writer, asJSON bool, s summary) int {
 		return exitFailed
 	}
 	return exitOK
-}
-
-// bar returns a progress function that draws on stderr if that is a terminal, and a flag that tells
-// whether any chunk was written.
-func bar(stderr *os.File) (progress func(done, total int), wrote *bool) {
-	wrote = new(bool)
-	_, err := unix.IoctlGetTermios(int(stderr.Fd()), unix.TCGETS)
-	terminal := err == nil
-	var last time.Time
-	return func(done, total int) {
-		*wrote = true
-		if !terminal || done < total && time.Since(last) < 100*time.Millisecond {
-			return
-		}
-		last = time.Now()
-		const width = 40
-		full := width * done / total
-		fmt.Fprintf(stderr, "\r[%s%s] %d/%d", strings.Repeat("#", full), strings.Repeat(".", width-full), done, total)
-		if done == total {
-			fmt.Fprintln(stderr)
-		}
-	}, wrote
 }

@@ -7,7 +7,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/chunkring/chunkring/bench/internal/report"
+	"github.com/chunkring/chunkring/bench/internal/stats"
 )
 
 // E2E is one run of bench/e2espeed: whole Lokis, each compared with the unpatched one, the first.
@@ -79,7 +79,7 @@ type E2EMemory struct {
 
 // SpreadOf is the spread of v.
 func SpreadOf(v []float64) Spread {
-	return Spread{report.Quantile(v, 0.5), report.Quantile(v, 0.1), report.Quantile(v, 0.9)}
+	return Spread{stats.Quantile(v, 0.5), stats.Quantile(v, 0.1), stats.Quantile(v, 0.9)}
 }
 
 func (s Spread) String() string {

@@ -6,8 +6,6 @@ package stats
 import (
 	"math"
 	"slices"
-
-	"github.com/chunkring/chunkring/bench/internal/report"
 )
 
 // Dist is what is left of many samples.
@@ -27,10 +25,16 @@ func Of(samples []float64) Dist {
 	if len(samples) == 0 {
 		return Dist{}
 	}
-	q := func(q float64) float64 { return report.Quantile(samples, q) }
+	q := func(q float64) float64 { return Quantile(samples, q) }
 	d := Dist{N: len(samples), P10: q(0.1), P50: q(0.5), P90: q(0.9), P95: q(0.95)}
 	d.Low, d.High = medianInterval(samples)
 	return d
+}
+
+// Quantile returns the q-th quantile of v, which has at least one value.
+func Quantile(v []float64, q float64) float64 {
+	v = slices.Sorted(slices.Values(v))
+	return v[int(q*float64(len(v)-1)+0.5)]
 }
 
 // Spread is the distance from the 10th to the 90th percentile, as a part of the median.
