@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/chunkring/chunkring/bench/internal/lokiproc"
+	"github.com/chunkring/chunkring/go/test/coldcache"
 )
 
 const (
@@ -177,7 +179,7 @@ func (t *test) passTenant(ctx context.Context, readers []*lokiproc.Proc, tallies
 		return err
 	}
 	if how.cold {
-		if err := lokiproc.CheckDrop(files); err != nil {
+		if err := errors.Join(coldcache.Fadvise.Drop(files), coldcache.Check(files)); err != nil {
 			return err
 		}
 	}
@@ -185,7 +187,7 @@ func (t *test) passTenant(ctx context.Context, readers []*lokiproc.Proc, tallies
 		var want lokiproc.Answer
 		for i, p := range readers {
 			if how.cold {
-				if err := lokiproc.DropCache(files); err != nil {
+				if err := coldcache.Fadvise.Drop(files); err != nil {
 					return err
 				}
 			}

@@ -21,6 +21,7 @@ import (
 	"github.com/chunkring/chunkring/bench/internal/lokiproc"
 	"github.com/chunkring/chunkring/bench/internal/result"
 	"github.com/chunkring/chunkring/go/cli"
+	"github.com/chunkring/chunkring/go/test/coldcache"
 )
 
 type options struct {
@@ -38,7 +39,7 @@ type options struct {
 	makeOnly     bool
 	shapes       *regexp.Regexp
 	warm, cold   bool
-	drop         string
+	drop         coldcache.How
 	pairs        int
 	slowPairs    int
 	cacheMB      int
@@ -70,7 +71,7 @@ func parse(args []string) (options, error) {
 	f.BoolVar(&o.makeOnly, "make-only", false, "make the missing stores, measure nothing")
 	f.StringVar(&shapes, "shapes", ".", "measure the queries whose name matches this `regexp`")
 	f.StringVar(&states, "states", "warm,cold", "states of the page cache")
-	f.StringVar(&o.drop, "drop", "auto", "how cold is made: caches (drop_caches, root only), fadvise (the store's files only), auto")
+	drop := f.String("drop", string(coldcache.Auto), "how cold is made: caches (drop_caches, root only), fadvise (the store's files only), auto")
 	f.IntVar(&o.pairs, "pairs", 21, "rounds of a query that takes less than 0.3 s")
 	f.IntVar(&o.slowPairs, "pairs-slow", 5, "rounds of the others")
 	f.IntVar(&o.cacheMB, "chunk-cache-mb", 0, "Loki's embedded chunk cache; it hides the client")
@@ -82,6 +83,7 @@ func parse(args []string) (options, error) {
 		return o, err
 	}
 	o.codecs, o.logs = list(codecs), list(logs)
+	o.drop = coldcache.How(*drop)
 	return o, o.check(states, shapes)
 }
 
@@ -114,8 +116,8 @@ func (o *options) check(states, shapes string) (err error) {
 	case o.tiny < 0 || o.tinyOverlap < 0 || max(o.tiny, o.tinyOverlap) > tinyMax || o.pairs < 1 || o.slowPairs < 1 || o.cacheMB < 0 || o.profileTime < time.Second:
 		return fmt.Errorf("-tiny, -tiny-overlap, -pairs, -pairs-slow, -chunk-cache-mb, -profile-time: out of range")
 	}
-	if o.drop, err = dropMode(o.drop); err != nil {
-		return err
+	if o.drop, err = coldcache.Choose(o.drop); err != nil {
+		return fmt.Errorf("-drop: %w", err)
 	}
 	for _, bin := range []*string{&o.stock, &o.ours} {
 		if _, err := os.Stat(*bin); err != nil {

@@ -5,12 +5,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/chunkring/chunkring/bench/internal/lokiproc"
 	"github.com/chunkring/chunkring/bench/internal/result"
 	"github.com/chunkring/chunkring/go/cli"
+	"github.com/chunkring/chunkring/go/test/coldcache"
 )
 
 const (
@@ -53,7 +55,7 @@ func (b *bench) measureStore(ctx context.Context, s store) error {
 		return fmt.Errorf("%d chunk files, the manifest says %d; remove %s", len(c.files), s.Chunks, s.dir)
 	}
 	if b.cold {
-		if err := checkDrop(b.drop, c.files); err != nil {
+		if err := errors.Join(b.drop.Drop(c.files), coldcache.Check(c.files)); err != nil {
 			return err
 		}
 	}
@@ -208,7 +210,7 @@ func (c *course) finish(ctx context.Context, sh shape, cold bool, a lokiproc.Ans
 // goes on after the answer is its own and no burden to the next one.
 func (c *course) turn(ctx context.Context, p *contender, sh shape, cold bool) (lokiproc.Answer, result.E2ESample, error) {
 	if cold {
-		if err := drop(c.bench.drop, c.files); err != nil {
+		if err := c.bench.drop.Drop(c.files); err != nil {
 			return lokiproc.Answer{}, result.E2ESample{}, err
 		}
 	}

@@ -46,7 +46,7 @@ func addRow(r *result.E2E, stock, other *contender, add result.E2ERow) {
 func (b *bench) header(ctx context.Context, stores []store) (result.E2EHeader, error) {
 	h := result.E2EHeader{
 		Time: time.Now().UTC().Format(time.RFC3339), Machine: cli.Machine(), Backend: b.backend, Flags: b.commandWords,
-		CacheMB: b.cacheMB, Cold: describeDrop(b.drop),
+		CacheMB: b.cacheMB, Cold: b.drop.Describe() + "; before every query",
 	}
 	for _, c := range b.contenders() {
 		v, err := version(ctx, c.Bin)

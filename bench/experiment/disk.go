@@ -46,7 +46,7 @@ func (d *driver) fio(ctx context.Context, s *spec) (disks []result.Disk, err err
 		args := append([]string{"--name=cold", "--readonly", "--rw=read", "--file_service_type=sequential", "--output-format=json", fmt.Sprintf("--bs=%d", fio.Block(smallest))}, run.args...)
 		disk := result.Disk{Name: run.name, Command: "fio " + strings.Join(args, " ") + " --opendir=FILES", Files: s.files, Size: s.size}
 		for range fioTries {
-			if err := makeCold(x); err != nil {
+			if err := d.makeCold(x); err != nil {
 				return nil, err
 			}
 			mbps, err := fio.Run(ctx, append(args, "--opendir="+links))

@@ -27,6 +27,7 @@ import (
 	"github.com/chunkring/chunkring/bench/internal/stats"
 	"github.com/chunkring/chunkring/go/chunkgen"
 	"github.com/chunkring/chunkring/go/cli"
+	"github.com/chunkring/chunkring/go/test/coldcache"
 )
 
 type options struct {
@@ -103,8 +104,12 @@ func run(ctx context.Context, o options) error {
 	if !peers.Patched() {
 		return errors.New("built with an unmodified Loki: build it with -modfile build/patched.mod, as make bench does")
 	}
-	d := &driver{begin: time.Now(), unpatched: o.unpatched}
-	r := &result.Run{Mode: o.mode, Begin: d.begin.UTC().Truncate(time.Second), Machine: machine(ctx, o.dir), ColdHow: coldHow()}
+	how, err := coldcache.Choose(coldcache.Auto)
+	if err != nil {
+		return err
+	}
+	d := &driver{begin: time.Now(), unpatched: o.unpatched, cold: how}
+	r := &result.Run{Mode: o.mode, Begin: d.begin.UTC().Truncate(time.Second), Machine: machine(ctx, o.dir), ColdHow: how.Describe() + "; before every GetChunks"}
 	total, stolen := cpuTimes()
 	r.Noise = listen()
 	for tries := 1; tries < listenTries && tooNoisy(r.Noise) != nil; tries++ {
@@ -118,7 +123,6 @@ func run(ctx context.Context, o options) error {
 		fmt.Fprintln(os.Stderr, "experiment:", err)
 		r.Noise.Forced = true
 	}
-	var err error
 	if d.exe, err = os.Executable(); err != nil {
 		return err
 	}

@@ -7,18 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/chunkring/chunkring/bench/internal/lokiproc"
 	"github.com/chunkring/chunkring/bench/internal/result"
 	"github.com/chunkring/chunkring/bench/internal/stats"
 	"github.com/chunkring/chunkring/go/chunkgen"
 	"github.com/chunkring/chunkring/go/cli"
+	"github.com/chunkring/chunkring/go/test/coldcache"
 )
 
 const (
@@ -39,6 +38,7 @@ type driver struct {
 	exe       string // of this program
 	unpatched string // the same program with an unmodified Loki, or ""
 	stores    map[int]*chunkgen.Index
+	cold      coldcache.How
 	calls     bool // system calls can be counted
 	begin     time.Time
 	noise     []float64
@@ -184,7 +184,7 @@ func (d *driver) visit(s *spec, x *chunkgen.Index, r *reader, ops int) (v visit,
 		warm := 1
 		if s.cold {
 			warm = 0
-			if err := makeCold(x); err != nil {
+			if err := d.makeCold(x); err != nil {
 				return v, 0, err
 			}
 		}
@@ -202,37 +202,17 @@ func (d *driver) visit(s *spec, x *chunkgen.Index, r *reader, ops int) (v visit,
 	}
 }
 
-// makeCold makes the kernel forget the store: everything, as root, else the files' pages only (names and
-// sizes then stay cached). It fails where the pages are still there.
-func makeCold(x *chunkgen.Index) error {
+// makeCold makes the kernel forget the store. It fails where the pages are still there.
+func (d *driver) makeCold(x *chunkgen.Index) error {
 	names := make([]string, len(x.Refs))
 	for i, r := range x.Refs {
 		names[i] = x.Path(r)
 	}
-	if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0); err != nil {
-		if err := lokiproc.DropCache(names); err != nil {
-			return err
-		}
-	}
-	if len(names) > 20 {
-		names = names[:20] // enough to see whether it worked
-	}
-	cached, err := lokiproc.CachedBytes(names)
-	if err != nil {
+	if err := d.cold.Drop(names); err != nil {
 		return err
 	}
-	if total := int64(len(names)) * x.Bytes() / int64(len(x.Refs)); cached > total/50 {
-		return fmt.Errorf("%d of %d bytes are still in the page cache after it was dropped", cached, total)
-	}
-	return nil
-}
-
-func coldHow() string {
-	if f, err := os.OpenFile("/proc/sys/vm/drop_caches", os.O_WRONLY, 0); err == nil {
-		_ = f.Close()
-		return "drop_caches=3 before every GetChunks: pages, names and inodes are forgotten"
-	}
-	return "posix_fadvise(DONTNEED) before every GetChunks (not root): pages are forgotten, names and inodes are not"
+	const enough = 20 // files, to see whether it worked
+	return coldcache.Check(names[:min(len(names), enough)])
 }
 
 func summarize(r *reader, visits, stock []visit) result.Row {

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -20,11 +19,10 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/chunkring/chunkring/bench/internal/fio"
 	"github.com/chunkring/chunkring/bench/internal/result"
 	"github.com/chunkring/chunkring/go/cli"
+	"github.com/chunkring/chunkring/go/test/coldcache"
 )
 
 // tool is a command that reads every file of a store.
@@ -144,8 +142,8 @@ func compare(ctx context.Context, tools []*tool, state string, rounds int) error
 		for i := range in {
 			t := in[(i+round)%len(in)]
 			if state == "cold" {
-				if err := dropCaches(); err != nil {
-					return err
+				if err := coldcache.Caches.Drop(nil); err != nil {
+					return fmt.Errorf("cold: %w; -states warm measures the rest", err)
 				}
 			}
 			c, err := t.run(ctx)
@@ -196,12 +194,4 @@ func (t *tool) run(ctx context.Context) (c cost, err error) {
 	}
 	c.peakMB = float64(u.Maxrss) / 1e3
 	return c, nil
-}
-
-func dropCaches() error {
-	unix.Sync()
-	if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0); err != nil {
-		return fmt.Errorf("cold: %w (root can; -states warm measures the rest)", err)
-	}
-	return nil
 }
