@@ -145,7 +145,7 @@ loki: loki-src ## build/loki: Grafana Loki that reads and writes its chunks with
 	@build/loki -version | grep chunkring
 	@! ldd build/loki | grep -vE 'linux-vdso|ld-linux|lib(c|m|pthread|resolv|dl)\.so' || { echo 'build/loki needs more than libc'; exit 1; }
 
-# Loki's own suites and whole Lokis; see bench/lokitests and bench/e2e.
+# Loki's own suites and whole Lokis; see go/test/lokisuites and go/test/e2e.
 
 loki-stock-src: ## build/loki-stock-src: Loki's source out of the module cache, unpatched
 	$(GO) run ./cmd/lokifork stock
@@ -158,14 +158,14 @@ $(LOKI_STOCK): go.mod
 loki-stock: lib $(LOKI_STOCK) ## build/loki-stock, the unpatched Loki that tests compare with
 
 test-e2e: loki loki-stock ## stock Loki and ours, one process and seven: the same answers (ARGS=-help)
-	$(GO) build -o $(BUILD)/e2e ./bench/e2e
+	$(GO) build -o $(BUILD)/e2e ./go/test/e2e
 	$(BUILD)/e2e $(ARGS)
 
 test-loki: loki-src loki-stock-src ## Loki's own suites on the unpatched and the patched tree (ARGS=-help)
-	$(GO) run ./bench/lokitests $(ARGS)
+	$(GO) run ./go/test/lokisuites $(ARGS)
 
 test-loki-subset: loki-src loki-stock-src ## the part of it that CI would have time for
-	$(GO) run ./bench/lokitests -subset
+	$(GO) run ./go/test/lokisuites -subset
 
 # ---- benchmarks: see bench/README.md ----
 
@@ -212,9 +212,9 @@ bench-slow: lib ## storage that takes 1 to 20 ms for each request, below 20 minu
 
 MINUTES ?= 30
 soak: loki-src ## everything at once, MINUTES=30, every byte compared; few descriptors, little memory; build/soak
-	$(GO) build -modfile build/patched.mod -o $(BUILD)/bench/soak ./bench/soak
+	$(GO) build -modfile build/patched.mod -o $(BUILD)/test/soak ./go/test/soak
 	$(GO) build -o $(BUILD)/bench/mkreport ./bench/mkreport
-	$(BUILD)/bench/soak -minutes $(MINUTES) -out $(BUILD)/soak $(ARGS)
+	$(BUILD)/test/soak -minutes $(MINUTES) -out $(BUILD)/soak $(ARGS)
 	$(BUILD)/bench/mkreport -soak $(BUILD)/soak/soak.json -out $(BUILD)/soak
 
 # ---- fuzzing: c/fuzz, the targets with libFuzzer; test-c runs them over saved inputs ----

@@ -11,7 +11,7 @@ import (
 
 	"github.com/grafana/loki/pkg/push"
 
-	"github.com/chunkring/chunkring/bench/internal/loglines"
+	"github.com/chunkring/chunkring/go/test/loglines"
 )
 
 // The logs are those of six hours of a fixed day. Every time stamp is used once, so that no answer depends

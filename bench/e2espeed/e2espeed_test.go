@@ -15,9 +15,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/chunkring/chunkring/bench/internal/loglines"
-	"github.com/chunkring/chunkring/bench/internal/lokiproc"
 	"github.com/chunkring/chunkring/bench/internal/result"
+	"github.com/chunkring/chunkring/go/test/loglines"
+	"github.com/chunkring/chunkring/go/test/lokiproc"
 )
 
 // collect returns what a store of busy streams would get: lines by stream, and every time stamp once.

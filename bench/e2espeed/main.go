@@ -18,10 +18,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/chunkring/chunkring/bench/internal/lokiproc"
 	"github.com/chunkring/chunkring/bench/internal/result"
 	"github.com/chunkring/chunkring/go/cli"
 	"github.com/chunkring/chunkring/go/test/coldcache"
+	"github.com/chunkring/chunkring/go/test/lokiproc"
 )
 
 type options struct {

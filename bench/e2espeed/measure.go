@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/chunkring/chunkring/bench/internal/lokiproc"
 	"github.com/chunkring/chunkring/bench/internal/result"
 	"github.com/chunkring/chunkring/go/cli"
 	"github.com/chunkring/chunkring/go/test/coldcache"
+	"github.com/chunkring/chunkring/go/test/lokiproc"
 )
 
 const (

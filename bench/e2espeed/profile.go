@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/chunkring/chunkring/bench/internal/lokiproc"
+	"github.com/chunkring/chunkring/go/test/lokiproc"
 )
 
 // profiles writes a CPU profile of every contender with one query, asked over and over.

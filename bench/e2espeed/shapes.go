@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/chunkring/chunkring/bench/internal/lokiproc"
+	"github.com/chunkring/chunkring/go/test/lokiproc"
 )
 
 // readArgs are Loki's defaults where the end-to-end test's configuration has other values, and room for

@@ -17,9 +17,9 @@ import (
 	"github.com/grafana/loki/pkg/push"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/chunkring/chunkring/bench/internal/loglines"
-	"github.com/chunkring/chunkring/bench/internal/lokiproc"
 	"github.com/chunkring/chunkring/go/cli"
+	"github.com/chunkring/chunkring/go/test/loglines"
+	"github.com/chunkring/chunkring/go/test/lokiproc"
 )
 
 const (

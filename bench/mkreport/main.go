@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command mkreport makes tables (Markdown, CSV) and plots (SVG, PNG) of a run of bench/experiment, of
-// runs of bench/e2espeed, or the plot of one of bench/soak.
+// runs of bench/e2espeed, or the plot of one of go/test/soak.
 package main
 
 import (
@@ -23,7 +23,7 @@ func parse(args []string) (options, error) {
 	f := cli.Flags("mkreport", "", "0 written; 1 something failed; 2 wrong flags")
 	f.StringVar(&o.in, "in", "build/bench/full.json", "`file` that experiment left")
 	f.StringVar(&o.out, "out", "bench/report", "`directory` for the report")
-	f.StringVar(&o.soak, "soak", "", "`file` that bench/soak left: makes its plot and nothing else")
+	f.StringVar(&o.soak, "soak", "", "`file` that go/test/soak left: makes its plot and nothing else")
 	f.StringVar(&o.e2e, "e2e", "", "`files`, comma-separated, that bench/e2espeed left: makes their report and nothing else")
 	return o, cli.Parse(f, args, 0)
 }

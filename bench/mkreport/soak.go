@@ -13,11 +13,12 @@ import (
 	"gonum.org/v1/plot/plotter"
 
 	"github.com/chunkring/chunkring/bench/internal/result"
+	"github.com/chunkring/chunkring/go/test/soakresult"
 )
 
 // overTime adds one quantity of a soak to a plot as a line. What is zero could not be read, as sampling
 // needs a descriptor, too, or is the time of an operation that there was none of.
-func overTime(p *plot.Plot, s *result.Soak, name string, c color.RGBA, dashed bool, of func(*result.SoakSample) float64) error {
+func overTime(p *plot.Plot, s *soakresult.Run, name string, c color.RGBA, dashed bool, of func(*soakresult.Sample) float64) error {
 	var xy plotter.XYs
 	for i := range s.Samples {
 		if y := of(&s.Samples[i]); y > 0 {
@@ -38,7 +39,7 @@ func overTime(p *plot.Plot, s *result.Soak, name string, c color.RGBA, dashed bo
 }
 
 // soakPlot is a soak over time: memory, what could leak, and latencies.
-func soakPlot(s *result.Soak) (*figure, error) {
+func soakPlot(s *soakresult.Run) (*figure, error) {
 	memory := newPlot("memory", "minutes", "MB")
 	counts := newPlot("descriptors, threads, goroutines", "minutes", "")
 	latency := newPlot("one call: median and 99th percentile", "minutes", "ms")
@@ -55,23 +56,23 @@ func soakPlot(s *result.Soak) (*figure, error) {
 		name   string
 		color  color.RGBA
 		dashed bool
-		of     func(*result.SoakSample) float64
+		of     func(*soakresult.Sample) float64
 	}
 	curves := []curve{
-		{memory, "RSS without mapped files", blue, false, func(x *result.SoakSample) float64 { return x.AnonMB }},
-		{memory, "live Go heap", skyBlue, false, func(x *result.SoakSample) float64 { return x.HeapMB }},
-		{counts, "descriptors", vermillion, false, func(x *result.SoakSample) float64 { return float64(x.FDs) }},
-		{counts, "threads", black, false, func(x *result.SoakSample) float64 { return float64(x.Threads) }},
-		{counts, "goroutines", green, true, func(x *result.SoakSample) float64 { return float64(x.Goroutines) }},
+		{memory, "RSS without mapped files", blue, false, func(x *soakresult.Sample) float64 { return x.AnonMB }},
+		{memory, "live Go heap", skyBlue, false, func(x *soakresult.Sample) float64 { return x.HeapMB }},
+		{counts, "descriptors", vermillion, false, func(x *soakresult.Sample) float64 { return float64(x.FDs) }},
+		{counts, "threads", black, false, func(x *soakresult.Sample) float64 { return float64(x.Threads) }},
+		{counts, "goroutines", green, true, func(x *soakresult.Sample) float64 { return float64(x.Goroutines) }},
 	}
 	if len(s.Samples) > 0 && s.Samples[0].GroupMB > 0 {
-		curves = append(curves, curve{memory, "control group, with page cache", grey, false, func(x *result.SoakSample) float64 { return x.GroupMB }})
+		curves = append(curves, curve{memory, "control group, with page cache", grey, false, func(x *soakresult.Sample) float64 { return x.GroupMB }})
 	}
 	colors := map[string]color.RGBA{"get": blue, "get pooled": green, "put": orange, "delete": purple}
-	for _, op := range result.SoakOps {
+	for _, op := range soakresult.Ops {
 		curves = append(curves,
-			curve{latency, op, colors[op], false, func(x *result.SoakSample) float64 { return x.Ops[op].P50 }},
-			curve{latency, op + ", p99", colors[op], true, func(x *result.SoakSample) float64 { return x.Ops[op].P99 }})
+			curve{latency, op, colors[op], false, func(x *soakresult.Sample) float64 { return x.Ops[op].P50 }},
+			curve{latency, op + ", p99", colors[op], true, func(x *soakresult.Sample) float64 { return x.Ops[op].P99 }})
 	}
 	for _, c := range curves {
 		if err := overTime(c.on, s, c.name, c.color, c.dashed, c.of); err != nil {
@@ -86,7 +87,7 @@ func soakPlot(s *result.Soak) (*figure, error) {
 }
 
 func reportSoak(in, out string) error {
-	s, err := result.LoadSoak(in)
+	s, err := soakresult.Load(in)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,7 @@
 
 // Command slowstorage measures how fast batches of chunks are read from storage that answers late, as NFS, EFS
 // and network block devices do: Loki's own client against chunkring on threads and on io_uring, in turns. The
-// storage is bench/slowfs over a store on the local disk.
+// storage is go/test/slowfs over a store on the local disk.
 //
 //	main.go      flags
 //	points.go    what is measured
@@ -30,9 +30,9 @@ import (
 
 	"github.com/chunkring/chunkring/bench/internal/peers"
 	"github.com/chunkring/chunkring/bench/internal/result"
-	"github.com/chunkring/chunkring/bench/slowfs"
 	"github.com/chunkring/chunkring/go/chunkgen"
 	"github.com/chunkring/chunkring/go/cli"
+	"github.com/chunkring/chunkring/go/test/slowfs"
 )
 
 type options struct {

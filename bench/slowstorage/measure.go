@@ -16,9 +16,9 @@ import (
 
 	"github.com/chunkring/chunkring/bench/internal/childproc"
 	"github.com/chunkring/chunkring/bench/internal/stats"
-	"github.com/chunkring/chunkring/bench/slowfs"
 	"github.com/chunkring/chunkring/go/chunkgen"
 	"github.com/chunkring/chunkring/go/cli"
+	"github.com/chunkring/chunkring/go/test/slowfs"
 )
 
 const (

@@ -9,7 +9,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/chunkring/chunkring/bench/slowfs"
+	"github.com/chunkring/chunkring/go/test/slowfs"
 )
 
 // The storage and each reader have a process of their own: what one of them needs of CPU time and memory is

@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/chunkring/chunkring/bench/slowfs"
+	"github.com/chunkring/chunkring/go/test/slowfs"
 )
 
 // serve is the storage until in ends. An interrupt is for the driver, which then closes in: a mount that

@@ -15,8 +15,8 @@ import (
 
 	"github.com/chunkring/chunkring/bench/internal/peers"
 	"github.com/chunkring/chunkring/bench/internal/stats"
-	"github.com/chunkring/chunkring/bench/slowfs"
 	"github.com/chunkring/chunkring/go/chunkgen"
+	"github.com/chunkring/chunkring/go/test/slowfs"
 )
 
 // The tests' own program is the storage and the readers, too.

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/chunkring/chunkring/bench/internal/stats"
-	"github.com/chunkring/chunkring/bench/slowfs"
 	"github.com/chunkring/chunkring/go/cli"
+	"github.com/chunkring/chunkring/go/test/slowfs"
 )
 
 // measuredRun is what -json writes. Times are milliseconds.

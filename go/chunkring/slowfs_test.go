@@ -16,9 +16,9 @@ import (
 
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
 
-	"github.com/chunkring/chunkring/bench/slowfs"
 	"github.com/chunkring/chunkring/go/chunkring"
 	"github.com/chunkring/chunkring/go/internal/chunkgen"
+	"github.com/chunkring/chunkring/go/test/slowfs"
 )
 
 // largeSample is a chunk that takes many READs, of 128 KB at most.

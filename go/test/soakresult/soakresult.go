@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package result
+// Package soakresult is the file that go/test/soak leaves and bench/mkreport draws.
+package soakresult
 
 import (
 	"bytes"
 	"encoding/csv"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"time"
 )
 
-// Soak is one run of bench/soak.
-type Soak struct {
+// Run is one run of the soak.
+type Run struct {
 	Begin   time.Time         `json:"begin"`
 	Seconds float64           `json:"seconds"` // of load
 	Machine string            `json:"machine"`
@@ -22,8 +24,8 @@ type Soak struct {
 	Corpus  string            `json:"corpus"`
 	Clients []string          `json:"clients"` // what ran: back-end and options
 
-	Samples []SoakSample `json:"samples"`
-	Counts  SoakCounts   `json:"counts"`
+	Samples []Sample `json:"samples"`
+	Counts  Counts   `json:"counts"`
 
 	Wrong    []string `json:"wrong"`    // what must not be: the first few, in full
 	WrongN   int64    `json:"wrong_n"`  // and how many there were
@@ -31,10 +33,10 @@ type Soak struct {
 }
 
 // Failed tells whether anything was wrong.
-func (s *Soak) Failed() bool { return s.WrongN > 0 }
+func (s *Run) Failed() bool { return s.WrongN > 0 }
 
-// SoakCounts is what was done, and how the operations that did not succeed ended.
-type SoakCounts struct {
+// Counts is what was done, and how the operations that did not succeed ended.
+type Counts struct {
 	Chunks       int64            `json:"chunks_compared"` // each byte of each
 	Bytes        int64            `json:"bytes_compared"`
 	Retained     int64            `json:"chunks_compared_again"` // after later batches, under a live chunk
@@ -45,31 +47,31 @@ type SoakCounts struct {
 	NoDescriptor int64            `json:"refused_for_want_of_descriptors"`
 }
 
-// SoakSample is the process at one moment and the operations since the last one.
-type SoakSample struct {
-	Seconds    float64                `json:"seconds"`
-	AnonMB     float64                `json:"rss_anon_mb"` // without mapped files
-	HeapMB     float64                `json:"go_heap_mb"`  // live at the last garbage collection
-	GroupMB    float64                `json:"cgroup_mb"`   // with page cache; 0 where there is no group
-	FDs        int                    `json:"fds"`
-	Threads    int                    `json:"threads"`
-	Goroutines int                    `json:"goroutines"`
-	Ops        map[string]SoakLatency `json:"ops"`
+// Sample is the process at one moment and the operations since the last one.
+type Sample struct {
+	Seconds    float64            `json:"seconds"`
+	AnonMB     float64            `json:"rss_anon_mb"` // without mapped files
+	HeapMB     float64            `json:"go_heap_mb"`  // live at the last garbage collection
+	GroupMB    float64            `json:"cgroup_mb"`   // with page cache; 0 where there is no group
+	FDs        int                `json:"fds"`
+	Threads    int                `json:"threads"`
+	Goroutines int                `json:"goroutines"`
+	Ops        map[string]Latency `json:"ops"`
 }
 
-// SoakLatency is of one kind of operation within one interval, in milliseconds.
-type SoakLatency struct {
+// Latency is of one kind of operation within one interval, in milliseconds.
+type Latency struct {
 	N   int64   `json:"n"`
 	P50 float64 `json:"p50_ms"`
 	P99 float64 `json:"p99_ms"`
 	Max float64 `json:"max_ms"`
 }
 
-// SoakOps are the kinds of operations, in the order of tables.
-var SoakOps = []string{"get", "get pooled", "put", "delete"}
+// Ops are the kinds of operations, in the order of tables.
+var Ops = []string{"get", "get pooled", "put", "delete"}
 
-// SaveSoak writes dir/soak.json and dir/soak.csv.
-func SaveSoak(dir string, s *Soak) error {
+// Save writes dir/soak.json and dir/soak.csv.
+func Save(dir string, s *Run) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -87,16 +89,24 @@ func SaveSoak(dir string, s *Soak) error {
 	return os.WriteFile(filepath.Join(dir, "soak.csv"), b, 0o644)
 }
 
-// LoadSoak reads what SaveSoak wrote.
-func LoadSoak(file string) (*Soak, error) {
-	return load[Soak](file)
+// Load reads what Save wrote.
+func Load(file string) (*Run, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var s Run
+	if err := json.Unmarshal(b, &s); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return &s, nil
 }
 
-func (s *Soak) csv() ([]byte, error) {
+func (s *Run) csv() ([]byte, error) {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
 	head := []string{"seconds", "rss_anon_mb", "go_heap_mb", "cgroup_mb", "fds", "threads", "goroutines"}
-	for _, op := range SoakOps {
+	for _, op := range Ops {
 		head = append(head, op+" n", op+" p50_ms", op+" p99_ms", op+" max_ms")
 	}
 	_ = w.Write(head) // w.Error below has it
@@ -104,7 +114,7 @@ func (s *Soak) csv() ([]byte, error) {
 	for _, x := range s.Samples {
 		row := []string{number(x.Seconds), number(x.AnonMB), number(x.HeapMB), number(x.GroupMB),
 			strconv.Itoa(x.FDs), strconv.Itoa(x.Threads), strconv.Itoa(x.Goroutines)}
-		for _, op := range SoakOps {
+		for _, op := range Ops {
 			l := x.Ops[op]
 			row = append(row, strconv.FormatInt(l.N, 10), number(l.P50), number(l.P99), number(l.Max))
 		}

@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/chunkring/chunkring/bench/internal/result"
+	"github.com/chunkring/chunkring/go/test/soakresult"
 )
 
 // histogram counts durations in buckets an eighth of a power of two wide, from a microsecond on. Adding
@@ -35,7 +35,7 @@ func (h *histogram) add(d time.Duration) {
 	}
 }
 
-func (h *histogram) take() (l result.SoakLatency) {
+func (h *histogram) take() (l soakresult.Latency) {
 	var counts [40 * 8]int64
 	for i := range h.buckets {
 		counts[i] = h.buckets[i].Swap(0)

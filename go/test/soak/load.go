@@ -17,8 +17,8 @@ import (
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
 	"github.com/grafana/loki/v3/pkg/storage/config"
 
-	"github.com/chunkring/chunkring/bench/internal/result"
 	"github.com/chunkring/chunkring/go/chunkring"
+	"github.com/chunkring/chunkring/go/test/soakresult"
 )
 
 // seat is a place for a client, which the load uses while others stop it and put another one there.
@@ -50,7 +50,7 @@ const (
 
 func newLoad(dir string, slots []*slot, schema config.SchemaConfig) (*load, error) {
 	l := &load{slots: slots, schema: schema, times: map[string]*histogram{}, counts: map[string]int64{}}
-	for _, op := range result.SoakOps {
+	for _, op := range soakresult.Ops {
 		l.times[op] = &histogram{}
 	}
 	// The second shares the first one's threads, rings and buffers. What is kept for reuse grows with the most

@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/chunkring/chunkring/bench/internal/lokiproc"
 	"github.com/chunkring/chunkring/go/test/coldcache"
+	"github.com/chunkring/chunkring/go/test/lokiproc"
 )
 
 const (

@@ -89,7 +89,7 @@ func writeOverlay(o options, name string, changes []change) (string, error) {
 		}
 		text := string(data)
 		if strings.Count(text, c.line) != 1 {
-			return "", fmt.Errorf("%s has not got %q exactly once; adapt bench/lokitests/proof.go", source, c.line)
+			return "", fmt.Errorf("%s has not got %q exactly once; adapt go/test/lokisuites/proof.go", source, c.line)
 		}
 		text = strings.Replace(text, c.line, c.by, 1)
 		if c.imports != "" {

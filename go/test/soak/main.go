@@ -30,8 +30,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/chunkring/chunkring/bench/internal/result"
 	"github.com/chunkring/chunkring/go/cli"
+	"github.com/chunkring/chunkring/go/test/soakresult"
 )
 
 type options struct {
@@ -168,7 +168,7 @@ func child(ctx context.Context, o options) error {
 	}
 	s.Limits = map[string]string{"descriptors": strconv.FormatUint(o.files, 10),
 		"memory": fmt.Sprintf("%s; Go's own limit %d MiB", about, o.memory>>21)}
-	if err := result.SaveSoak(o.out, s); err != nil {
+	if err := soakresult.Save(o.out, s); err != nil {
 		return err
 	}
 	show(s, o.out)
@@ -179,7 +179,7 @@ func child(ctx context.Context, o options) error {
 }
 
 // soak makes the store, runs the load and judges.
-func soak(ctx context.Context, o options, usage string) (*result.Soak, error) {
+func soak(ctx context.Context, o options, usage string) (*soakresult.Run, error) {
 	items, schema, corpus, err := makeCorpus(o.dir, o.parts)
 	if err != nil {
 		return nil, err
@@ -194,7 +194,7 @@ func soak(ctx context.Context, o options, usage string) (*result.Soak, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &result.Soak{Begin: time.Now(), Machine: cli.Machine(), Go: runtime.Version(), Corpus: corpus}
+	s := &soakresult.Run{Begin: time.Now(), Machine: cli.Machine(), Go: runtime.Version(), Corpus: corpus}
 	for _, seat := range l.seats {
 		s.Clients = append(s.Clients, fmt.Sprintf("%s (asked for %s)", seat.client.Load().Backend(), seat.cfg.Backend))
 	}
@@ -219,7 +219,7 @@ func soak(ctx context.Context, o options, usage string) (*result.Soak, error) {
 }
 
 // watch samples until the load ends.
-func watch(ctx context.Context, o options, l *load, usage string, s *result.Soak) {
+func watch(ctx context.Context, o options, l *load, usage string, s *soakresult.Run) {
 	const samples = 450
 	every := max(o.duration/samples, time.Second/2)
 	tick := time.NewTicker(every)
@@ -258,13 +258,13 @@ func (l *load) settle(store string) {
 	}
 }
 
-func (l *load) tell(s *result.Soak) {
+func (l *load) tell(s *soakresult.Run) {
 	s.Wrong, s.WrongN = l.wrong, l.wrongN
-	s.Counts = result.SoakCounts{Chunks: l.chunks.Load(), Bytes: l.bytes.Load(), Retained: l.retained.Load(), Outcomes: l.counts,
+	s.Counts = soakresult.Counts{Chunks: l.chunks.Load(), Bytes: l.bytes.Load(), Retained: l.retained.Load(), Outcomes: l.counts,
 		Restarts: l.restarts.Load(), Unsettled: l.unsettled.Load(), NoDescriptor: l.noDescriptor.Load(), Hogged: l.hogged.Load()}
 }
 
-func show(s *result.Soak, out string) {
+func show(s *soakresult.Run, out string) {
 	c := s.Counts
 	fmt.Printf("%.0f s on %s, %s\n%s; %s descriptors; %s\nclients: %s\n", s.Seconds, s.Machine, s.Go, s.Limits["memory"],
 		s.Limits["descriptors"], s.Corpus, strings.Join(s.Clients, ", "))

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/chunkring/chunkring/bench/internal/loglines"
+	"github.com/chunkring/chunkring/go/test/loglines"
 )
 
 // The logs are those of six hours of a fixed day, so that the same seed makes the same store and the

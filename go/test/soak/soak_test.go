@@ -14,8 +14,8 @@ import (
 
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
 
-	"github.com/chunkring/chunkring/bench/internal/result"
 	"github.com/chunkring/chunkring/go/chunkring"
+	"github.com/chunkring/chunkring/go/test/soakresult"
 )
 
 // Everything at once for a few seconds, with the race detector where the tests have it.
@@ -29,8 +29,8 @@ func TestSoakShort(t *testing.T) {
 	require.Positive(t, s.Counts.Outcomes["put: good"])
 	require.NotEmpty(t, s.Samples)
 	t.Logf("%d chunks, %d bytes compared; %v", s.Counts.Chunks, s.Counts.Bytes, s.Counts.Outcomes)
-	require.NoError(t, result.SaveSoak(out, s))
-	again, err := result.LoadSoak(out + "/soak.json")
+	require.NoError(t, soakresult.Save(out, s))
+	again, err := soakresult.Load(out + "/soak.json")
 	require.NoError(t, err)
 	require.Equal(t, s.Counts, again.Counts)
 	require.Equal(t, len(s.Samples), len(again.Samples))
@@ -110,10 +110,10 @@ func TestSoakSeesWhatIsWrong(t *testing.T) {
 }
 
 func TestVerdictOnGrowth(t *testing.T) {
-	var flat, leak []result.SoakSample
+	var flat, leak []soakresult.Sample
 	r := rand.New(rand.NewPCG(1, 1))
 	for i := range 200 {
-		s := result.SoakSample{AnonMB: 100 + 10*r.Float64(), FDs: 60 + r.IntN(9), Threads: 20, Goroutines: 15}
+		s := soakresult.Sample{AnonMB: 100 + 10*r.Float64(), FDs: 60 + r.IntN(9), Threads: 20, Goroutines: 15}
 		flat = append(flat, s)
 		s.FDs += i / 4
 		leak = append(leak, s)
@@ -139,7 +139,7 @@ func TestHistogram(t *testing.T) {
 	require.InEpsilon(t, 0.1, l.P50, 0.15)
 	require.InEpsilon(t, 50, l.P99, 0.15)
 	require.InDelta(t, 70, l.Max, 1e-9)
-	require.Equal(t, result.SoakLatency{}, h.take(), "taken")
+	require.Equal(t, soakresult.Latency{}, h.take(), "taken")
 	for d := time.Duration(0); d < time.Hour; d += 1 + d/7 {
 		require.LessOrEqual(t, d.Seconds()*1000, topOf(bucketOf(d))+1e-9, d)
 	}

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/chunkring/chunkring/bench/internal/result"
+	"github.com/chunkring/chunkring/go/test/soakresult"
 )
 
 // sampler watches this process from within.
@@ -21,15 +21,15 @@ type sampler struct {
 	begin time.Time
 }
 
-func (s *sampler) sample() result.SoakSample {
-	x := result.SoakSample{
+func (s *sampler) sample() soakresult.Sample {
+	x := soakresult.Sample{
 		Seconds:    time.Since(s.begin).Seconds(),
 		AnonMB:     statusKB("RssAnon:") / 1e3,
 		HeapMB:     runtimeMetric("/gc/heap/live:bytes") / 1e6,
 		FDs:        count("/proc/self/fd") - 1, // but the one that counts
 		Threads:    count("/proc/self/task"),
 		Goroutines: runtime.NumGoroutine(),
-		Ops:        map[string]result.SoakLatency{},
+		Ops:        map[string]soakresult.Latency{},
 	}
 	if s.group != "" {
 		if b, err := os.ReadFile(s.group); err == nil {

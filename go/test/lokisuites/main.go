@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command lokitests is what `make test-loki` runs: Loki's own test suites on an unpatched copy of Loki and
+// Command lokisuites is what `make test-loki` runs: Loki's own test suites on an unpatched copy of Loki and
 // on the patched one, where every filesystem store is opened with chunkring. A test that passes in the
 // first must pass in the second. Last, chunkring is broken on purpose: tests of Loki's that then fail
 // prove that they had read their chunks with it.
@@ -53,11 +53,11 @@ type options struct {
 	logs    string
 }
 
-func main() { cli.Main("lokitests", parse, run) }
+func main() { cli.Main("lokisuites", parse, run) }
 
 func parse(args []string) (options, error) {
 	var o options
-	f := cli.Flags("lokitests", "", "0 what passes unpatched passes patched; 1 something does not; 2 wrong flags")
+	f := cli.Flags("lokisuites", "", "0 what passes unpatched passes patched; 1 something does not; 2 wrong flags")
 	f.StringVar(&o.root, "root", ".", "chunkring's `directory`; lokifork has made build/loki-src and build/loki-stock-src there")
 	f.BoolVar(&o.subset, "subset", false, "only storage factory, chunk clients, chunkenc, compression, retention")
 	f.StringVar(&o.suites, "suites", "", "only these of the full run: packages, integration")
@@ -67,7 +67,7 @@ func parse(args []string) (options, error) {
 	}
 	var err error
 	o.root, err = filepath.Abs(o.root)
-	o.logs = filepath.Join(o.root, "build", "_lokitests") // an underscore: ./... must not find Go files there
+	o.logs = filepath.Join(o.root, "build", "_lokisuites") // an underscore: ./... must not find Go files there
 	return o, err
 }
 
@@ -100,7 +100,7 @@ func run(ctx context.Context, o options) error {
 			return err
 		}
 	}
-	fmt.Fprintf(out, "lokitests: passed in %s\n", time.Since(begin).Round(time.Second))
+	fmt.Fprintf(out, "lokisuites: passed in %s\n", time.Since(begin).Round(time.Second))
 	return nil
 }
 

@@ -8,32 +8,32 @@ import (
 	"slices"
 	"time"
 
-	"github.com/chunkring/chunkring/bench/internal/result"
+	"github.com/chunkring/chunkring/go/test/soakresult"
 )
 
 // Growth is told by the medians of the second and the last quarter of a run: the first one warms up.
 // What a quantity may grow by, as a part and on top, is what runs without a leak were seen to differ by.
 var grows = []struct {
 	name       string
-	of         func(*result.SoakSample) float64
+	of         func(*soakresult.Sample) float64
 	part, plus float64
 }{
-	{"RSS without mapped files, MB", func(s *result.SoakSample) float64 { return s.AnonMB }, 0.10, 16},
-	{"live Go heap, MB", func(s *result.SoakSample) float64 { return s.HeapMB }, 0.10, 12},
-	{"descriptors", func(s *result.SoakSample) float64 { return float64(s.FDs) }, 0.10, 8},
-	{"threads", func(s *result.SoakSample) float64 { return float64(s.Threads) }, 0.10, 4},
-	{"goroutines", func(s *result.SoakSample) float64 { return float64(s.Goroutines) }, 0.10, 8},
+	{"RSS without mapped files, MB", func(s *soakresult.Sample) float64 { return s.AnonMB }, 0.10, 16},
+	{"live Go heap, MB", func(s *soakresult.Sample) float64 { return s.HeapMB }, 0.10, 12},
+	{"descriptors", func(s *soakresult.Sample) float64 { return float64(s.FDs) }, 0.10, 8},
+	{"threads", func(s *soakresult.Sample) float64 { return float64(s.Threads) }, 0.10, 4},
+	{"goroutines", func(s *soakresult.Sample) float64 { return float64(s.Goroutines) }, 0.10, 8},
 }
 
 const growthSamplesMin = 40 // fewer say nothing about growth
 
 // growth gives one line a quantity, and how many of them grew.
-func growth(samples []result.SoakSample) (lines []string, grew int) {
+func growth(samples []soakresult.Sample) (lines []string, grew int) {
 	n := len(samples)
 	if n < growthSamplesMin {
 		return []string{fmt.Sprintf("growth: not judged, %d samples are too few", n)}, 0
 	}
-	median := func(part []result.SoakSample, of func(*result.SoakSample) float64) float64 {
+	median := func(part []soakresult.Sample, of func(*soakresult.Sample) float64) float64 {
 		var v []float64
 		for i := range part {
 			v = append(v, of(&part[i]))

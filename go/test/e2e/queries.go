@@ -5,7 +5,7 @@ package main
 import (
 	"time"
 
-	"github.com/chunkring/chunkring/bench/internal/lokiproc"
+	"github.com/chunkring/chunkring/go/test/lokiproc"
 )
 
 const (
