@@ -122,10 +122,9 @@ test-chunkctl-asan: lib ## the same on a chunkctl with AddressSanitizer and Unde
 
 run: loki-src ## make stores, read them with Loki's client and with chunkring, compare, print tables
 	@echo "  compiling Loki's packages (the first time takes minutes)"
-	$(GO) build -o $(BUILD)/mainjob ./bench/mainjob
-	$(GO) build -modfile build/patched.mod -o $(BUILD)/mainjob-patched ./bench/mainjob
-	$(BUILD)/mainjob $(ARGS)
-	$(BUILD)/mainjob-patched $(ARGS)
+	$(GO) build -o $(BUILD)/bench/experiment-unpatched ./bench/experiment
+	$(GO) build -modfile build/patched.mod -o $(BUILD)/bench/experiment ./bench/experiment
+	$(EXPERIMENT) -mode demo -cpus $$(nproc) $(ARGS)
 
 genstore: lib ## build/genstore, which writes chunk stores with Loki's own encoder
 	$(GO) build -o $(BUILD)/genstore ./cmd/genstore

@@ -6,6 +6,7 @@
 //
 //	experiment -mode full     everything (about 25 minutes)
 //	experiment -mode quick    a handful of points (below 3 minutes)
+//	experiment -mode demo     what make run shows: stock and chunkring, every entry compared (a minute)
 //	experiment -mode check    the regression gate: chunkring's ratios to stock against the baseline's
 package main
 
@@ -17,6 +18,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"time"
 
@@ -63,7 +65,7 @@ func parse(args []string) (options, error) {
 	var o options
 	var only string
 	f := cli.Flags("experiment", "", "0 done; 1 a reader failed, differs from stock or fell behind the baseline; 2 wrong flags; 3 too noisy a machine")
-	f.StringVar(&o.mode, "mode", "quick", "what to measure: full, quick, check")
+	f.StringVar(&o.mode, "mode", "quick", "what to measure: full, quick, demo, check")
 	f.StringVar(&o.dir, "dir", "build/bench/stores", "`directory` for the generated stores; they are kept for the next run")
 	f.StringVar(&o.out, "out", "build/bench", "`directory` for the results: MODE.json, MODE.bench (for benchstat)")
 	f.StringVar(&o.unpatched, "unpatched", "", "this `program`, built with an unmodified Loki: stock in it is the control")
@@ -77,8 +79,8 @@ func parse(args []string) (options, error) {
 	if err := cli.Parse(f, args, 0); err != nil {
 		return o, err
 	}
-	if o.mode != "full" && o.mode != "quick" && o.mode != "check" {
-		return o, errors.New("-mode is full, quick or check")
+	if !slices.Contains([]string{"full", "quick", "demo", "check"}, o.mode) {
+		return o, fmt.Errorf("-mode: %q is none of full, quick, demo, check", o.mode)
 	}
 	if o.cpus < 1 || o.cpus > runtime.NumCPU() {
 		return o, fmt.Errorf("-cpus %d: there are %d", o.cpus, runtime.NumCPU())
@@ -110,19 +112,6 @@ func run(ctx context.Context, o options) error {
 	}
 	d := &driver{begin: time.Now(), unpatched: o.unpatched, cold: how}
 	r := &result.Run{Mode: o.mode, Begin: d.begin.UTC().Truncate(time.Second), Machine: machine(ctx, o.dir), ColdHow: how.Describe() + "; before every GetChunks"}
-	total, stolen := cpuTimes()
-	r.Noise = listen()
-	for tries := 1; tries < listenTries && tooNoisy(r.Noise) != nil; tries++ {
-		time.Sleep(listenPause) // something may just have ended
-		r.Noise = listen()
-	}
-	if err := tooNoisy(r.Noise); err != nil {
-		if !o.noisyOK {
-			return fmt.Errorf("%w; %w", err, errNoisy)
-		}
-		fmt.Fprintln(os.Stderr, "experiment:", err)
-		r.Noise.Forced = true
-	}
 	if d.exe, err = os.Executable(); err != nil {
 		return err
 	}
@@ -132,6 +121,13 @@ func run(ctx context.Context, o options) error {
 		return errors.New("-only matches no point")
 	}
 	if d.stores, err = makeStores(ctx, o.dir, p.stores()); err != nil {
+		return err
+	}
+	if o.mode == "demo" {
+		return d.demo(ctx, o, p, r)
+	}
+	total, stolen := cpuTimes()
+	if err := listenFirst(o, r); err != nil {
 		return err
 	}
 	if o.mode == "check" {
@@ -158,6 +154,25 @@ func run(ctx context.Context, o options) error {
 	return noisyPoints(r.Points)
 }
 
+// listenFirst refuses a machine that is too noisy to measure on, unless it was told to go on.
+func listenFirst(o options, r *result.Run) error {
+	r.Noise = listen()
+	for tries := 1; tries < listenTries && tooNoisy(r.Noise) != nil; tries++ {
+		time.Sleep(listenPause) // something may just have ended
+		r.Noise = listen()
+	}
+	err := tooNoisy(r.Noise)
+	if err == nil {
+		return nil
+	}
+	if !o.noisyOK {
+		return fmt.Errorf("%w; %w", err, errNoisy)
+	}
+	fmt.Fprintln(os.Stderr, "experiment:", err)
+	r.Noise.Forced = true
+	return nil
+}
+
 func choosePlan(o options) plan {
 	var p, chosen plan
 	switch o.mode {
@@ -165,6 +180,8 @@ func choosePlan(o options) plan {
 		p = fullPlan(o.cpus, o.unpatched != "")
 	case "quick":
 		p = quickPlan(o.cpus, o.unpatched != "")
+	case "demo":
+		p = demoPlan(o.cpus, o.unpatched != "")
 	case "check":
 		p = checkPlan(o.cpus)
 	}

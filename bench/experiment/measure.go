@@ -109,8 +109,7 @@ func (d *driver) open(ctx context.Context, s *spec, x *chunkgen.Index) ([]*reade
 
 // compare aborts where a reader returns anything else than stock, the first.
 func compare(s *spec, x *chunkgen.Index, readers []*reader) error {
-	chunkBytes := int(x.Bytes()) / len(x.Refs)
-	every := max(1, s.files*chunkBytes/linesBytes)
+	every := s.linesEvery(int(x.Bytes()) / len(x.Refs))
 	digests, err := all(readers, func(r *reader) (string, error) {
 		rep, err := r.ask(request{Do: doDigest, LinesEvery: every})
 		return rep.Digest, err

@@ -21,6 +21,16 @@ type spec struct {
 	peers   []string
 	cap     time.Duration // of the rounds
 	rounds  [2]int        // least and most
+
+	everyEntry bool // are all compared, however long that takes
+}
+
+// linesEvery says of how many chunks, each of so many bytes, one is compared line by line.
+func (s *spec) linesEvery(chunkBytes int) int {
+	if s.everyEntry {
+		return 1
+	}
+	return max(1, s.files*chunkBytes/linesBytes)
 }
 
 // The sweeps. Loki itself asks for 50 chunks at a time; the experiment asked for 50 to 500.

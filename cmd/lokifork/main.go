@@ -6,7 +6,7 @@
 //	                         build/loki-src, patches it, and writes build/loki.mod, for
 //	                         go build -C build/loki-src -modfile ../loki.mod ./cmd/loki
 //	                         and build/patched.mod, for chunkring's own programs with that Loki:
-//	                         go build -modfile build/patched.mod ./bench/mainjob
+//	                         go build -modfile build/patched.mod ./bench/experiment
 //	lokifork stock           copies it unpatched into build/loki-stock-src, and writes
 //	                         build/loki-stock.mod: what tests and benchmarks compare with
 //	lokifork patch DIR       patches a git checkout of Loki, go.mod included
