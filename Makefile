@@ -50,8 +50,13 @@ help: ## list the targets
 
 # ---- what the build needs ----
 
+# What is missing is installed by these targets only; every other one prints the command and stops.
+# INSTALL_DEPS=yes says that it may be installed in any case, as CI does.
+INSTALL_DEPS ?= $(filter deps run test,$(MAKECMDGOALS))
+DEPS          = GO='$(GO)' CC='$(CC)' sh .ci/deps $(if $(INSTALL_DEPS),--install)
+
 deps: ## install missing packages (root or sudo, apt), or print the command that does
-	@$(if $(NO_DEPS),:,GO='$(GO)' CC='$(CC)' sh .ci/deps)
+	@$(if $(NO_DEPS),:,$(DEPS))
 
 # ---- C library ----
 
@@ -120,7 +125,7 @@ test-chunkctl-asan: lib ## the same on a chunkctl with AddressSanitizer and Unde
 
 # ---- the main job ----
 
-run: loki-src ## make stores, read them with Loki's client and with chunkring, compare, print tables
+run: deps loki-src ## make stores, read them with Loki's client and with chunkring, compare, print tables
 	@echo "  compiling Loki's packages (the first time takes minutes)"
 	$(GO) build -o $(BUILD)/bench/experiment-unpatched ./bench/experiment
 	$(GO) build -modfile build/patched.mod -o $(BUILD)/bench/experiment ./bench/experiment
@@ -170,7 +175,7 @@ test-loki-subset: loki-src loki-stock-src ## the part of it that CI would have t
 
 EXPERIMENT = $(BUILD)/bench/experiment -unpatched $(BUILD)/bench/experiment-unpatched
 bench-programs: loki-src
-	@for t in fio=fio perf=linux-perf; do GO='$(GO)' CC='$(CC)' sh .ci/deps $$t || \
+	@for t in fio=fio perf=linux-perf; do $(DEPS) $$t || \
 		echo "bench: goes on without $${t%%=*}; the report says what is missing"; done
 	$(GO) build -modfile build/patched.mod -o $(BUILD)/bench/experiment ./bench/experiment
 	$(GO) build -o $(BUILD)/bench/experiment-unpatched ./bench/experiment
@@ -196,7 +201,7 @@ bench-e2e: loki loki-stock ## whole Lokis over the same store, stock and ours in
 	@[ ! -e $(BUILD)/bench/e2e/run.json ] || $(BUILD)/bench/mkreport -e2e $(BUILD)/bench/e2e/run.json -out $(BUILD)/bench/e2e
 
 bench-verify: chunkctl genstore ## chunkctl verify against Loki's packages, sha1sum and fio; root, 5 GB of disk
-	@GO='$(GO)' CC='$(CC)' sh .ci/deps fio=fio
+	@$(DEPS) fio=fio
 	$(GO) build -o $(BUILD)/bench/verifypeer ./bench/verifypeer
 	$(GO) build -o $(BUILD)/bench/verifyspeed ./bench/verifyspeed
 	$(BUILD)/genstore -dir $(BUILD)/bench/stores/verify-large -count 4000 -size 900000
@@ -205,7 +210,7 @@ bench-verify: chunkctl genstore ## chunkctl verify against Loki's packages, sha1
 	$(BUILD)/bench/verifyspeed -only 'bypass|Go|sha1sum' $(ARGS) $(BUILD)/bench/stores/verify-small
 
 bench-slow: lib ## storage that takes 1 to 20 ms for each request, below 20 minutes (ARGS=-quick: 2); needs FUSE
-	@[ "$$(id -u)" = 0 ] || GO='$(GO)' CC='$(CC)' sh .ci/deps fusermount3=fuse3
+	@[ "$$(id -u)" = 0 ] || $(DEPS) fusermount3=fuse3
 	$(GO) build -o $(BUILD)/bench/slowstorage ./bench/slowstorage
 	$(BUILD)/bench/slowstorage $(ARGS)
 
@@ -256,7 +261,7 @@ $(FUZZ_C:%=$(BUILD)/replay/%): $(BUILD)/replay/%: $(LIB) c/fuzz/replay.c $(wildc
 fuzz: fuzz-c fuzz-go ## every fuzz target, C's and Go's, SECONDS=60 each
 
 fuzz-c: deps $(BUILD)/fuzz-seeds ## libFuzzer on every target of c/fuzz, SECONDS=60 each (clang); FUZZ_C="chunk path" picks
-	@GO='$(GO)' CC='$(CC)' sh .ci/deps $(FUZZ_CC)=clang
+	@$(DEPS) $(FUZZ_CC)=clang
 	@$(MAKE) --no-print-directory $(FUZZ_C:%=$(FUZZ_DIR)/%)
 	@mkdir -p $(FUZZ_DIR)/corpus
 	@$(BUILD)/fuzz-seeds $(FUZZ_DIR)/corpus testdata/good/*.chunk testdata/bad/*.chunk
@@ -285,7 +290,7 @@ test-fuzz-saved: $(FUZZ_C:%=$(BUILD)/replay/%) $(BUILD)/fuzz-seeds
 
 # ---- tests ----
 
-test: test-c test-go test-nocgo test-loki-src ## all tests: C on every back-end, Go with -race and without cgo, the patched Loki's
+test: deps test-c test-go test-nocgo test-loki-src ## all tests: C on every back-end, Go with -race and without cgo, the patched Loki's
 	@echo "make test: everything passed"
 
 # Shared by the C tests; what starts with test_ has a main.
@@ -370,7 +375,7 @@ valgrind: ## C tests under valgrind (slow; threads and fault back-ends where it 
 ANALYZE_C = $(LIB_SRC) $(wildcard cmd/chunkctl/*.c)
 ANALYZE_D = -DCR_LIBRARIES='""' -DCHUNKCTL_VERSION='""'
 analyze: deps ## gcc -fanalyzer, clang --analyze and cppcheck over the library and chunkctl
-	@GO='$(GO)' CC='$(CC)' sh .ci/deps cppcheck=cppcheck $(FUZZ_CC)=clang
+	@$(DEPS) cppcheck=cppcheck $(FUZZ_CC)=clang
 	@for f in $(ANALYZE_C); do echo "  ANALYZE $$f"; \
 		$(CC) $(CFLAGS_ALL) $(ANALYZE_D) -fanalyzer -c $$f -o /dev/null || exit 1; \
 		$(FUZZ_CC) $(filter-out -D_FORTIFY_SOURCE=3,$(CFLAGS_ALL)) $(ANALYZE_D) --analyze -Xclang -analyzer-werror \
@@ -379,7 +384,7 @@ analyze: deps ## gcc -fanalyzer, clang --analyze and cppcheck over the library a
 		--suppress=missingIncludeSystem -D__x86_64__ -Ic/include -Ic/src $(ANALYZE_D) $(ANALYZE_C)
 
 test-clang: deps ## C tests of a library built by clang
-	@GO='$(GO)' CC='$(CC)' sh .ci/deps $(FUZZ_CC)=clang
+	@$(DEPS) $(FUZZ_CC)=clang
 	$(MAKE) test-c BUILD=build/clang CC=$(FUZZ_CC)
 
 reproducible: deps ## the archive twice, from two directories: the same bytes
@@ -390,7 +395,7 @@ reproducible: deps ## the archive twice, from two directories: the same bytes
 
 ARM64 := $(BUILD)/arm64
 test-arm64: deps ## cross-built for arm64, C tests under qemu-user (no io_uring there)
-	@GO='$(GO)' CC='$(CC)' sh .ci/deps aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu \
+	@$(DEPS) aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu \
 		/usr/aarch64-linux-gnu/include/stdio.h=libc6-dev-arm64-cross qemu-aarch64=qemu-user
 	@sh .ci/arm64-libs $(ARM64)
 	CR_TEST_BACKENDS=threads,fault PKG_CONFIG_LIBDIR=$(CURDIR)/$(ARM64)/sysroot/usr/lib/aarch64-linux-gnu/pkgconfig \
