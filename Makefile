@@ -1,6 +1,7 @@
 # chunkring: everything is built and run from here; `make help` lists the targets.
 #
-# Needs Go, gcc (or clang), make and git; `make deps` installs or names the rest.
+# Needs Go, gcc (or clang), make and git; `make deps` installs or names the rest. What is built is in this file;
+# mk/ has the tests, the checks, fuzzing, the benchmarks and Loki.
 
 CC      ?= cc
 AR      ?= ar
@@ -38,28 +39,27 @@ HEADERS  := $(wildcard c/include/*.h c/src/*.h c/test/*.h)
 # the package, so that a new archive means a new link.
 LIB_ID   := go/internal/core/libchunkring_id.h
 
-comma    := ,
-C_TESTS  := $(patsubst c/test/%.c,$(BUILD)/test/%,$(wildcard c/test/test_*.c))
-
-.PHONY: test-planted chunkctl install-chunkctl test-chunkctl test-chunkctl-asan fuzz fuzz-c fuzz-go sim test-fuzz-saved help deps lib run genstore loki loki-src loki-stock-src loki-stock test-e2e test-loki test-loki-subset bench bench-programs bench-quick bench-check bench-e2e bench-verify bench-slow soak test test-c test-go test-nocgo test-loki-src asan tsan \
-	valgrind lint clean
 .DEFAULT_GOAL := help
 
-help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+# What a target does follows ## on its line, and ##@ begins a group. Lint looks for targets without.
+.PHONY: help
+help: ## this list
+	@awk '/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z0-9-]+:.* ## / { what = $$0; sub(/:.*/, ""); sub(/^.* ## /, "", what); printf "  make %-18s %s\n", $$0, what }' \
+		$(MAKEFILE_LIST)
 
-# ---- what the build needs ----
+##@ Build
 
 # What is missing is installed by these targets only; every other one prints the command and stops.
 # INSTALL_DEPS=yes says that it may be installed in any case, as CI does.
 INSTALL_DEPS ?= $(filter deps run test,$(MAKECMDGOALS))
 DEPS          = GO='$(GO)' CC='$(CC)' sh .ci/deps $(if $(INSTALL_DEPS),--install)
 
+.PHONY: deps
 deps: ## install missing packages (root or sudo, apt), or print the command that does
 	@$(if $(NO_DEPS),:,$(DEPS))
 
-# ---- C library ----
-
+.PHONY: lib
 lib: deps $(LIB) $(LIB_ID) ## build/libchunkring.a
 
 $(BUILD)/obj/%.o: c/src/%.c $(HEADERS) Makefile
@@ -96,6 +96,7 @@ $(LIB_ID): $(LIB) c/include/chunkring.h
 
 CHUNKCTL_OBJ := $(patsubst cmd/chunkctl/%.c,$(BUILD)/chunkctl-obj/%.o,$(wildcard cmd/chunkctl/*.c))
 
+.PHONY: chunkctl
 chunkctl: deps $(BUILD)/chunkctl ## build/chunkctl, the operator's tool for chunk stores
 
 $(BUILD)/chunkctl-obj/main.o: CFLAGS_ALL += -DCHUNKCTL_VERSION='"$(shell git describe --always --dirty 2>/dev/null || echo unversioned)"'
@@ -109,314 +110,31 @@ $(BUILD)/chunkctl: $(CHUNKCTL_OBJ) $(LIB)
 	@echo "  LD $@"
 	$(Q)$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDLIBS_ALL)
 
-PREFIX ?= /usr/local
-install-chunkctl: chunkctl ## chunkctl, its man page and completions below PREFIX (/usr/local)
-	install -D -m 755 $(BUILD)/chunkctl $(DESTDIR)$(PREFIX)/bin/chunkctl
-	install -D -m 644 cmd/chunkctl/chunkctl.1 $(DESTDIR)$(PREFIX)/share/man/man1/chunkctl.1
-	install -D -m 644 cmd/chunkctl/chunkctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/chunkctl
-	install -D -m 644 cmd/chunkctl/chunkctl.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_chunkctl
+.PHONY: genstore
+genstore: lib ## build/genstore, which writes chunk stores with Loki's own encoder
+	$(GO) build -o $(BUILD)/genstore ./cmd/genstore
 
-test-chunkctl: chunkctl ## its tests, on stores that Loki's own encoder wrote
-	$(GO) test -race ./cmd/chunkctl/test
+.PHONY: clean
+clean: ## remove everything that was built
+	rm -rf build $(LIB_ID)
 
-test-chunkctl-asan: lib ## the same on a chunkctl with AddressSanitizer and UndefinedBehaviorSanitizer
-	$(MAKE) chunkctl BUILD=build/asan SANITIZE=address,undefined DEBUG=1
-	CHUNKCTL=$(CURDIR)/build/asan/chunkctl $(GO) test -race -count=1 ./cmd/chunkctl/test
+##@ Run
 
-# ---- the main job ----
-
+.PHONY: run
 run: deps loki-src ## make stores, read them with Loki's client and with chunkring, compare, print tables
 	@echo "  compiling Loki's packages (the first time takes minutes)"
 	$(GO) build -o $(BUILD)/bench/experiment-unpatched ./bench/experiment
 	$(GO) build -modfile build/patched.mod -o $(BUILD)/bench/experiment ./bench/experiment
 	$(EXPERIMENT) -mode demo -cpus $$(nproc) $(ARGS)
 
-genstore: lib ## build/genstore, which writes chunk stores with Loki's own encoder
-	$(GO) build -o $(BUILD)/genstore ./cmd/genstore
+##@ Install
 
-# ---- Loki with chunkring ----
+PREFIX ?= /usr/local
+.PHONY: install-chunkctl
+install-chunkctl: chunkctl ## chunkctl, its man page and completions below PREFIX (/usr/local)
+	install -D -m 755 $(BUILD)/chunkctl $(DESTDIR)$(PREFIX)/bin/chunkctl
+	install -D -m 644 cmd/chunkctl/chunkctl.1 $(DESTDIR)$(PREFIX)/share/man/man1/chunkctl.1
+	install -D -m 644 cmd/chunkctl/chunkctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/chunkctl
+	install -D -m 644 cmd/chunkctl/chunkctl.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_chunkctl
 
-LOKI_VERSION = $(shell $(GO) list -m -f '{{.Version}}' github.com/grafana/loki/v3 | sed 's/^v//')
-LOKI_BUILD   = github.com/grafana/loki/v3/pkg/util/build
-LOKI_LDFLAGS = -s -w -X $(LOKI_BUILD).Version=$(LOKI_VERSION)-chunkring \
-	-X $(LOKI_BUILD).Revision=$(shell git rev-parse --short HEAD 2>/dev/null) -X $(LOKI_BUILD).Branch=chunkring
-
-loki-src: lib ## build/loki-src: Loki's source out of the module cache, patched
-	$(GO) run ./cmd/lokifork tree
-
-loki: loki-src ## build/loki: Grafana Loki that reads and writes its chunks with chunkring (first time: 6 minutes)
-	CGO_ENABLED=1 $(GO) build -C build/loki-src -modfile ../loki.mod -ldflags '$(LOKI_LDFLAGS)' -o ../loki ./cmd/loki
-	@build/loki -version | grep chunkring
-	@! ldd build/loki | grep -vE 'linux-vdso|ld-linux|lib(c|m|pthread|resolv|dl)\.so' || { echo 'build/loki needs more than libc'; exit 1; }
-
-# Loki's own suites and whole Lokis; see go/test/lokisuites and go/test/e2e.
-
-loki-stock-src: ## build/loki-stock-src: Loki's source out of the module cache, unpatched
-	$(GO) run ./cmd/lokifork stock
-
-LOKI_STOCK := $(BUILD)/loki-stock
-$(LOKI_STOCK): go.mod
-	$(GO) run ./cmd/lokifork stock
-	$(GO) build -C build/loki-stock-src -modfile ../loki-stock.mod -ldflags '-s -w' -o ../loki-stock ./cmd/loki
-
-loki-stock: lib $(LOKI_STOCK) ## build/loki-stock, the unpatched Loki that tests compare with
-
-test-e2e: loki loki-stock ## stock Loki and ours, one process and seven: the same answers (ARGS=-help)
-	$(GO) build -o $(BUILD)/e2e ./go/test/e2e
-	$(BUILD)/e2e $(ARGS)
-
-test-loki: loki-src loki-stock-src ## Loki's own suites on the unpatched and the patched tree (ARGS=-help)
-	$(GO) run ./go/test/lokisuites $(ARGS)
-
-test-loki-subset: loki-src loki-stock-src ## the part of it that CI would have time for
-	$(GO) run ./go/test/lokisuites -subset
-
-# ---- benchmarks: see bench/README.md ----
-
-EXPERIMENT = $(BUILD)/bench/experiment -unpatched $(BUILD)/bench/experiment-unpatched
-bench-programs: loki-src
-	@for t in fio=fio perf=linux-perf; do $(DEPS) $$t || \
-		echo "bench: goes on without $${t%%=*}; the report says what is missing"; done
-	$(GO) build -modfile build/patched.mod -o $(BUILD)/bench/experiment ./bench/experiment
-	$(GO) build -o $(BUILD)/bench/experiment-unpatched ./bench/experiment
-	$(GO) build -o $(BUILD)/bench/mkreport ./bench/mkreport
-
-bench: bench-programs ## the published experiment against every peer, 25 minutes; writes bench/report
-	$(EXPERIMENT) -mode full $(ARGS)
-	$(BUILD)/bench/mkreport -in $(BUILD)/bench/full.json -out bench/report
-
-bench-quick: bench-programs ## a handful of its points, below 3 minutes; writes build/bench/quick
-	$(EXPERIMENT) -mode quick $(ARGS)
-	$(BUILD)/bench/mkreport -in $(BUILD)/bench/quick.json -out $(BUILD)/bench/quick
-
-bench-check: bench-programs ## has a ratio to stock fallen below bench/report/baseline.json?
-	$(EXPERIMENT) -mode check $(ARGS)
-
-bench-e2e: loki loki-stock ## whole Lokis over the same store, stock and ours in turns (ARGS=-help); build/bench/e2e
-	$(GO) build -o $(BUILD)/bench/e2espeed ./bench/e2espeed
-	$(GO) build -o $(BUILD)/bench/mkreport ./bench/mkreport
-	@mkdir -p $(BUILD)/bench/e2e
-	@rm -f $(BUILD)/bench/e2e/run.json # -help and -make-only write none
-	$(BUILD)/bench/e2espeed -json $(BUILD)/bench/e2e/run.json $(ARGS)
-	@[ ! -e $(BUILD)/bench/e2e/run.json ] || $(BUILD)/bench/mkreport -e2e $(BUILD)/bench/e2e/run.json -out $(BUILD)/bench/e2e
-
-bench-verify: chunkctl genstore ## chunkctl verify against Loki's packages, sha1sum and fio; root, 5 GB of disk
-	@$(DEPS) fio=fio
-	$(GO) build -o $(BUILD)/bench/verifypeer ./bench/verifypeer
-	$(GO) build -o $(BUILD)/bench/verifyspeed ./bench/verifyspeed
-	$(BUILD)/genstore -dir $(BUILD)/bench/stores/verify-large -count 4000 -size 900000
-	$(BUILD)/genstore -dir $(BUILD)/bench/stores/verify-small -count 100000 -size 4000
-	$(BUILD)/bench/verifyspeed $(ARGS) $(BUILD)/bench/stores/verify-large
-	$(BUILD)/bench/verifyspeed -only 'bypass|Go|sha1sum' $(ARGS) $(BUILD)/bench/stores/verify-small
-
-bench-slow: lib ## storage that takes 1 to 20 ms for each request, below 20 minutes (ARGS=-quick: 2); needs FUSE
-	@[ "$$(id -u)" = 0 ] || $(DEPS) fusermount3=fuse3
-	$(GO) build -o $(BUILD)/bench/slowstorage ./bench/slowstorage
-	$(BUILD)/bench/slowstorage $(ARGS)
-
-MINUTES ?= 30
-soak: loki-src ## everything at once, MINUTES=30, every byte compared; few descriptors, little memory; build/soak
-	$(GO) build -modfile build/patched.mod -o $(BUILD)/test/soak ./go/test/soak
-	$(GO) build -o $(BUILD)/bench/mkreport ./bench/mkreport
-	$(BUILD)/test/soak -minutes $(MINUTES) -out $(BUILD)/soak $(ARGS)
-	$(BUILD)/bench/mkreport -soak $(BUILD)/soak/soak.json -out $(BUILD)/soak
-
-# ---- fuzzing: c/fuzz, the targets with libFuzzer; test-c runs them over saved inputs ----
-
-FUZZ_CC    ?= $(or $(shell command -v clang-14),clang)
-FUZZ_DIR   := $(BUILD)/fuzz
-FUZZ_C     := chunk snappy batch path block_gzip block_flate block_zstd block_lz4 block_snappy
-FUZZ_FLAGS  = $(filter-out -O2 -D_FORTIFY_SOURCE=3,$(CFLAGS_ALL)) -O1 -DCR_DEBUG -fsanitize=address,undefined \
-	-fno-sanitize-recover=all -Ic/src
-SECONDS    ?= 60
-# How the block targets differ; which targets have a mutator of their own.
-FUZZ_DEF_block_gzip   := -DFUZZ_CODEC=CR_CODEC_GZIP
-FUZZ_DEF_block_flate  := -DFUZZ_CODEC=CR_CODEC_FLATE
-FUZZ_DEF_block_zstd   := -DFUZZ_CODEC=CR_CODEC_ZSTD
-FUZZ_DEF_block_lz4    := -DFUZZ_CODEC=CR_CODEC_LZ4_64K
-FUZZ_DEF_block_snappy := -DFUZZ_CODEC=CR_CODEC_SNAPPY
-FUZZ_MUTATOR_chunk        := c/fuzz/mutate_chunk.c c/fuzz/repair.c
-FUZZ_MUTATOR_snappy       := c/fuzz/mutate_snappy.c c/fuzz/repair.c
-FUZZ_MUTATOR_block_snappy := c/fuzz/mutate_snappy.c c/fuzz/repair.c
-fuzz_src = c/fuzz/$(if $(filter block_%,$(1)),block,$(1)).c
-
-$(FUZZ_DIR)/obj/%.o: c/src/%.c $(HEADERS) Makefile
-	@mkdir -p $(@D)
-	$(Q)$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -c $< -o $@
-
-$(FUZZ_C:%=$(FUZZ_DIR)/%): $(FUZZ_DIR)/%: $(LIB_SRC:c/src/%.c=$(FUZZ_DIR)/obj/%.o) $(wildcard c/fuzz/*.[ch])
-	@echo "  CC $@"
-	$(Q)$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer $(FUZZ_DEF_$*) $(call fuzz_src,$*) $(FUZZ_MUTATOR_$*) \
-		$(filter %.o,$^) -o $@ $(LDLIBS_ALL)
-
-$(BUILD)/fuzz-seeds: c/fuzz/seeds.c c/fuzz/fuzz.h $(LIB)
-	$(Q)$(CC) $(CFLAGS_ALL) $< -o $@ $(LIB) $(LDLIBS_ALL)
-
-# The targets as ordinary programs that run the files they are given.
-$(FUZZ_C:%=$(BUILD)/replay/%): $(BUILD)/replay/%: $(LIB) c/fuzz/replay.c $(wildcard c/fuzz/*.[ch])
-	@mkdir -p $(@D)
-	@echo "  CC $@"
-	$(Q)$(CC) $(CFLAGS_ALL) -Ic/src $(FUZZ_DEF_$*) $(call fuzz_src,$*) c/fuzz/replay.c -o $@ $(LIB) $(LDLIBS_ALL)
-
-fuzz: fuzz-c fuzz-go ## every fuzz target, C's and Go's, SECONDS=60 each
-
-fuzz-c: deps $(BUILD)/fuzz-seeds ## libFuzzer on every target of c/fuzz, SECONDS=60 each (clang); FUZZ_C="chunk path" picks
-	@$(DEPS) $(FUZZ_CC)=clang
-	@$(MAKE) --no-print-directory $(FUZZ_C:%=$(FUZZ_DIR)/%)
-	@mkdir -p $(FUZZ_DIR)/corpus
-	@$(BUILD)/fuzz-seeds $(FUZZ_DIR)/corpus testdata/good/*.chunk testdata/bad/*.chunk
-	@c/fuzz/run $(FUZZ_DIR) $(SECONDS) $(FUZZ_C)
-
-# Where they are and what they are called; two more are in the patched Loki.
-FUZZ_GO      := go/chunkring:FuzzClientAgainstStock go/chunkring:FuzzKeys \
-	go/internal/chunkcheck:FuzzCheckAgainstStock go/internal/blockread:FuzzSame
-# Go would spend up to 60 s on making each new input smaller, most of the time that there is.
-FUZZ_GO_ARGS  = -run '^$$' -fuzztime $(SECONDS)s -fuzzminimizetime 200x -parallel 2
-FUZZ_GO_RUN   = c/fuzz/run-go $(FUZZ_DIR)/log
-fuzz-go: loki-src ## Go's fuzz targets, which compare with Loki's own code, SECONDS=60 each
-	@for t in $(FUZZ_GO); do \
-		$(FUZZ_GO_RUN) $${t#*:} $(GO) test ./$${t%:*} $(FUZZ_GO_ARGS) || exit 1; done
-	@$(FUZZ_GO_RUN) FuzzParseMetadata $(GO) test -C build/loki-src -modfile ../loki.mod ./pkg/storage/chunk $(FUZZ_GO_ARGS)
-	@$(FUZZ_GO_RUN) FuzzChunkringBlock $(GO) test -C build/loki-src -modfile ../loki.mod ./pkg/chunkenc $(FUZZ_GO_ARGS)
-
-# Everything that is in testdata, and what once found something (testdata/fuzz/<target>/).
-test-fuzz-saved: $(FUZZ_C:%=$(BUILD)/replay/%) $(BUILD)/fuzz-seeds
-	@rm -rf $(BUILD)/replay/seeds && mkdir -p $(BUILD)/replay/seeds
-	@$(TEST_WRAPPER) $(BUILD)/fuzz-seeds $(BUILD)/replay/seeds testdata/good/*.chunk testdata/bad/*.chunk
-	@for t in $(FUZZ_C); do t=$(BUILD)/replay/$$t; echo "== $$t"; \
-		$(TEST_WRAPPER) $$t $$(ls -d $(BUILD)/replay/seeds/$${t##*/} $(BUILD)/replay/seeds/snappy \
-			testdata/fuzz/$${t##*/} 2>/dev/null) >$$t.log 2>&1 || { cat $$t.log; echo "FAILED: $$t"; exit 1; }; \
-		grep PASSED $$t.log; done
-
-# ---- tests ----
-
-test: deps test-c test-go test-nocgo test-loki-src ## all tests: C on every back-end, Go with -race and without cgo, the patched Loki's
-	@echo "make test: everything passed"
-
-# Shared by the C tests; what starts with test_ has a main.
-TEST_COMMON := $(filter-out c/test/test_%.c c/test/sim_%.c,$(wildcard c/test/*.c))
-# Calls that a test wants to see or to fail.
-WRAP_test_uring := $(patsubst %,-Wl$(comma)--wrap=%,preadv2 io_uring_submit_and_wait io_uring_submit_and_wait_timeout \
-	io_uring_submit_and_get_events io_uring_queue_init_params io_uring_register_restrictions \
-	io_uring_register_iowq_max_workers)
-# All that the core asks of the kernel: test_sim has one of its own.
-SIM_CALLS     := open openat __openat_2 syscall close close_range fstat pread preadv2 posix_fadvise readlinkat \
-	clock_gettime nanosleep malloc pthread_create pthread_join pthread_cond_timedwait pthread_cond_signal \
-	pthread_cond_broadcast io_uring_queue_init_params \
-	io_uring_queue_exit io_uring_register_restrictions io_uring_register_iowq_max_workers io_uring_enable_rings \
-	io_uring_submit_and_wait io_uring_submit_and_wait_timeout io_uring_submit_and_get_events __io_uring_get_cqe _exit
-WRAP_test_sim := $(SIM_CALLS:%=-Wl,--wrap=%)
-
-$(BUILD)/test/test_sim: c/test/sim_kernel.c c/test/sim_watch.c
-$(BUILD)/test/%: c/test/%.c $(TEST_COMMON) $(PARTS) $(HEADERS)
-	@mkdir -p $(@D)
-	@echo "  CC $@"
-	$(Q)$(CC) $(CFLAGS_ALL) -Ic/src $(filter %.c,$^) -o $@ $(WRAP_$*) $(PARTS) $(LDLIBS_ALL) -lcmocka
-
-# As a user links it: the archive and no other library.
-$(BUILD)/test/test_symbols: c/test/test_symbols.c $(LIB)
-	@mkdir -p $(@D)
-	@echo "  CC $@"
-	$(Q)$(CC) $(CFLAGS_ALL) $< -o $@ $(LIB) -Wl,-z,relro,-z,now -pthread $(LIBS_FROM) -lcmocka
-
-test-c: deps $(C_TESTS) test-fuzz-saved ## C tests on every back-end, fuzz targets over saved inputs
-	@for t in $(C_TESTS); do echo "== $$t"; \
-		CR_TESTDATA=testdata $(TEST_WRAPPER) $$t >$$t.log 2>&1 || { cat $$t.log; echo "FAILED: $$t"; exit 1; }; \
-		grep -E 'PASSED|FAILED|SKIPPED|skipped|left out|no io_uring' $$t.log; done
-
-test-go: lib chunkctl
-	$(GO) test -race ./...
-
-test-nocgo: deps # chunkctl's tests run a C program: no other with cgo than without
-	CGO_ENABLED=0 $(GO) test $$($(GO) list ./... | grep -v /chunkctl/test)
-
-test-loki-src: loki-src ## the client over the patched Loki, and tests of what lokifork puts into it
-	$(GO) test -modfile build/patched.mod ./go/chunkring
-	$(GO) test -C build/loki-src -modfile ../loki.mod \
-		-run 'Chunkring|SetReaderPool|DecodeVerified|VerifiedBlock|LeanSymbolizer|ParseMetadata|LabelCache' \
-		./pkg/compression ./pkg/chunkenc ./pkg/logql/log ./pkg/storage/chunk ./pkg/storage ./pkg/compactor
-
-SEEDS ?= 100000
-sim: deps $(BUILD)/test/test_sim ## the core over a simulated kernel, SEEDS=100000 runs in which things go wrong
-	CR_SIM_SEEDS=$(SEEDS) $(BUILD)/test/test_sim
-
-# Does it find what is wrong? Each patch of c/test/planted breaks the library in one way; its second line
-# says as what the simulation must catch that.
-PLANTED := $(patsubst c/test/planted/%.patch,%,$(wildcard c/test/planted/*.patch))
-planted_c = $$(sed -n 's,^+++ b/,$(1)/,p' $(2))
-
-$(BUILD)/planted/sim.o: c/test/test_sim.c $(TEST_COMMON) c/test/sim_kernel.c c/test/sim_watch.c $(HEADERS)
-	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS_ALL) -Ic/src -r -nostdlib $(filter %.c,$^) -o $@
-
-$(PLANTED:%=$(BUILD)/planted/%/test_sim): $(BUILD)/planted/%/test_sim: c/test/planted/%.patch $(BUILD)/planted/sim.o $(PARTS)
-	@rm -rf $(@D) && mkdir -p $(@D)/c && cp -r c/src $(@D)/c/
-	@cd $(@D) && GIT_CEILING_DIRECTORIES='$(abspath $(@D)/..)' git apply '$(abspath $<)' || { echo "$< does not fit the source any more: plant its defect anew"; exit 1; }
-	@echo "  CC $@"
-	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $(call planted_c,$(@D),$<) $(BUILD)/planted/sim.o $(WRAP_test_sim) $(PARTS) \
-		$(LDLIBS_ALL) -lcmocka
-
-test-planted: deps ## defects planted into the core, each of which the simulation must find
-	@$(MAKE) --no-print-directory -j2 $(PLANTED:%=$(BUILD)/planted/%/test_sim) $(BUILD)/test/test_sim
-	@c/test/planted/run $(BUILD)/test/test_sim $(BUILD)/planted $(PLANTED)
-
-asan: ## C tests under AddressSanitizer and UndefinedBehaviorSanitizer, debug build
-	$(MAKE) test-c BUILD=build/asan SANITIZE=address,undefined DEBUG=1
-
-tsan: ## C tests under ThreadSanitizer
-	CR_SIM_SEEDS=$${CR_SIM_SEEDS:-500} $(MAKE) test-c BUILD=build/tsan SANITIZE=thread DEBUG=1
-
-valgrind: ## C tests under valgrind (slow; threads and fault back-ends where it does not know io_uring)
-	CR_TEST_BACKENDS=threads,fault CR_SIM_SEEDS=100 $(MAKE) test-c BUILD=build/valgrind DEBUG=1 \
-		TEST_WRAPPER="valgrind -q --error-exitcode=9 --leak-check=full"
-
-# ---- static analysis, other compilers, another architecture ----
-
-ANALYZE_C = $(LIB_SRC) $(wildcard cmd/chunkctl/*.c)
-ANALYZE_D = -DCR_LIBRARIES='""' -DCHUNKCTL_VERSION='""'
-analyze: deps ## gcc -fanalyzer, clang --analyze and cppcheck over the library and chunkctl
-	@$(DEPS) cppcheck=cppcheck $(FUZZ_CC)=clang
-	@for f in $(ANALYZE_C); do echo "  ANALYZE $$f"; \
-		$(CC) $(CFLAGS_ALL) $(ANALYZE_D) -fanalyzer -c $$f -o /dev/null || exit 1; \
-		$(FUZZ_CC) $(filter-out -D_FORTIFY_SOURCE=3,$(CFLAGS_ALL)) $(ANALYZE_D) --analyze -Xclang -analyzer-werror \
-			$$f -o /dev/null || exit 1; done
-	cppcheck -q --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
-		--suppress=missingIncludeSystem -D__x86_64__ -Ic/include -Ic/src $(ANALYZE_D) $(ANALYZE_C)
-
-test-clang: deps ## C tests of a library built by clang
-	@$(DEPS) $(FUZZ_CC)=clang
-	$(MAKE) test-c BUILD=build/clang CC=$(FUZZ_CC)
-
-reproducible: deps ## the archive twice, from two directories: the same bytes
-	@rm -rf $(BUILD)/again && mkdir -p $(BUILD)/again/one $(BUILD)/again/two/deeper
-	@for d in one two/deeper; do cp -r Makefile c .ci $(BUILD)/again/$$d && \
-		$(MAKE) --no-print-directory -C $(BUILD)/again/$$d BUILD=build NO_DEPS=1 build/libchunkring.a >/dev/null || exit 1; done
-	cmp $(BUILD)/again/one/build/libchunkring.a $(BUILD)/again/two/deeper/build/libchunkring.a
-
-ARM64 := $(BUILD)/arm64
-test-arm64: deps ## cross-built for arm64, C tests under qemu-user (no io_uring there)
-	@$(DEPS) aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu \
-		/usr/aarch64-linux-gnu/include/stdio.h=libc6-dev-arm64-cross qemu-aarch64=qemu-user
-	@sh .ci/arm64-libs $(ARM64)
-	CR_TEST_BACKENDS=threads,fault PKG_CONFIG_LIBDIR=$(CURDIR)/$(ARM64)/sysroot/usr/lib/aarch64-linux-gnu/pkgconfig \
-		LD_LIBRARY_PATH= $(MAKE) test-c NO_DEPS=1 BUILD=$(ARM64) CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar \
-		OBJCOPY=aarch64-linux-gnu-objcopy CFLAGS='-I$(ARM64)/sysroot/usr/include' \
-		LIBS_FROM='-L$(ARM64)/sysroot/usr/lib/aarch64-linux-gnu' \
-		TEST_WRAPPER='qemu-aarch64 -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH=$(CURDIR)/$(ARM64)/sysroot/usr/lib/aarch64-linux-gnu'
-
-lint: lib ## gofmt, vet, staticcheck, and the rules that a shell line can check
-	@test -z "$$(gofmt -l go cmd bench testdata)" || { gofmt -l go cmd bench testdata; echo "run gofmt -w on these"; exit 1; }
-	$(GO) vet ./...
-	CGO_ENABLED=0 $(GO) vet ./...
-	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) ./...
-	@! grep -rln '^import "C"' go cmd bench | grep -v '^go/internal/core/cgo.go$$' || { echo 'only go/internal/core/cgo.go may import "C"'; exit 1; }
-	@! grep -ln 'liburing.h' c/src/*.[ch] | grep -v '/backend_uring.c$$' || { echo 'only backend_uring.c may include liburing.h'; exit 1; }
-	@! grep -lE '^#include <(zstd|zstd_errors|libdeflate|lz4|lz4frame).h>' c/src/*.[ch] | grep -vE '/block_(zstd|deflate|lz4).c$$' || { echo 'only the block_ files may include a codec'; exit 1; }
-	@! grep -rnE '(^|[^_a-z])(printf|fprintf|puts|exit|abort)\(' c/src || { echo 'the library never prints or exits'; exit 1; }
-	@sh .ci/named-tests SECURITY.md RELIABILITY.md
-	@! nm -g --defined-only $(LIB) | awk 'NF == 3 && $$3 !~ /^cr_/ {print $$3; bad = 1} END {exit !bad}' || { echo 'global symbols without cr_ prefix'; exit 1; }
-
-STATICCHECK := v0.8.2
-
-clean: ## remove everything that was built
-	rm -rf build $(LIB_ID)
+include mk/test.mk mk/check.mk mk/fuzz.mk mk/bench.mk mk/loki.mk

@@ -5,7 +5,6 @@
  * Every round gives each contender one turn of about TURN_NS on the same buffer, so that whatever
  * else the machine does hits all of them alike. Shown: median, and the 10th and 90th percentile.
  */
-#define _GNU_SOURCE /* clock_gettime() with -std=c11 */
 #include <isa-l/crc.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,0 +1,68 @@
+# Rules, static analysis, the C tests under other tools, other compilers and another architecture.
+
+##@ Check
+
+STATICCHECK := v0.8.2
+
+.PHONY: lint
+lint: lib ## gofmt, vet, staticcheck, and the rules that a shell line can check
+	@test -z "$$(gofmt -l go cmd bench testdata)" || { gofmt -l go cmd bench testdata; echo "run gofmt -w on these"; exit 1; }
+	$(GO) vet ./...
+	CGO_ENABLED=0 $(GO) vet ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) ./...
+	@! grep -rln '^import "C"' go cmd bench | grep -v '^go/internal/core/cgo.go$$' || { echo 'only go/internal/core/cgo.go may import "C"'; exit 1; }
+	@! grep -ln 'liburing.h' c/src/*.[ch] | grep -v '/backend_uring.c$$' || { echo 'only backend_uring.c may include liburing.h'; exit 1; }
+	@! grep -lE '^#include <(zstd|zstd_errors|libdeflate|lz4|lz4frame).h>' c/src/*.[ch] | grep -vE '/block_(zstd|deflate|lz4).c$$' || { echo 'only the block_ files may include a codec'; exit 1; }
+	@! grep -rnE '(^|[^_a-z])(printf|fprintf|puts|exit|abort)\(' c/src || { echo 'the library never prints or exits'; exit 1; }
+	@sh .ci/make-targets Makefile mk/*.mk
+	@sh .ci/named-tests SECURITY.md RELIABILITY.md
+	@! nm -g --defined-only $(LIB) | awk 'NF == 3 && $$3 !~ /^cr_/ {print $$3; bad = 1} END {exit !bad}' || { echo 'global symbols without cr_ prefix'; exit 1; }
+
+.PHONY: asan
+asan: ## C tests under AddressSanitizer and UndefinedBehaviorSanitizer, debug build
+	$(MAKE) test-c BUILD=build/asan SANITIZE=address,undefined DEBUG=1
+
+.PHONY: tsan
+tsan: ## C tests under ThreadSanitizer
+	CR_SIM_SEEDS=$${CR_SIM_SEEDS:-500} $(MAKE) test-c BUILD=build/tsan SANITIZE=thread DEBUG=1
+
+.PHONY: valgrind
+valgrind: ## C tests under valgrind (slow; threads and fault back-ends where it does not know io_uring)
+	CR_TEST_BACKENDS=threads,fault CR_SIM_SEEDS=100 $(MAKE) test-c BUILD=build/valgrind DEBUG=1 \
+		TEST_WRAPPER="valgrind -q --error-exitcode=9 --leak-check=full"
+
+ANALYZE_C = $(LIB_SRC) $(wildcard cmd/chunkctl/*.c)
+ANALYZE_D = -DCR_LIBRARIES='""' -DCHUNKCTL_VERSION='""'
+.PHONY: analyze
+analyze: deps ## gcc -fanalyzer, clang --analyze and cppcheck over the library and chunkctl
+	@$(DEPS) cppcheck=cppcheck $(FUZZ_CC)=clang
+	@for f in $(ANALYZE_C); do echo "  ANALYZE $$f"; \
+		$(CC) $(CFLAGS_ALL) $(ANALYZE_D) -fanalyzer -c $$f -o /dev/null || exit 1; \
+		$(FUZZ_CC) $(filter-out -D_FORTIFY_SOURCE=3,$(CFLAGS_ALL)) $(ANALYZE_D) --analyze -Xclang -analyzer-werror \
+			$$f -o /dev/null || exit 1; done
+	cppcheck -q --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+		--suppress=missingIncludeSystem -D__x86_64__ -Ic/include -Ic/src $(ANALYZE_D) $(ANALYZE_C)
+
+.PHONY: test-clang
+test-clang: deps ## C tests of a library built by clang
+	@$(DEPS) $(FUZZ_CC)=clang
+	$(MAKE) test-c BUILD=build/clang CC=$(FUZZ_CC)
+
+.PHONY: reproducible
+reproducible: deps ## the archive twice, from two directories: the same bytes
+	@rm -rf $(BUILD)/again && mkdir -p $(BUILD)/again/one $(BUILD)/again/two/deeper
+	@for d in one two/deeper; do cp -r Makefile mk c .ci $(BUILD)/again/$$d && \
+		$(MAKE) --no-print-directory -C $(BUILD)/again/$$d BUILD=build NO_DEPS=1 build/libchunkring.a >/dev/null || exit 1; done
+	cmp $(BUILD)/again/one/build/libchunkring.a $(BUILD)/again/two/deeper/build/libchunkring.a
+
+ARM64 := $(BUILD)/arm64
+.PHONY: test-arm64
+test-arm64: deps ## cross-built for arm64, C tests under qemu-user (no io_uring there)
+	@$(DEPS) aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu \
+		/usr/aarch64-linux-gnu/include/stdio.h=libc6-dev-arm64-cross qemu-aarch64=qemu-user
+	@sh .ci/arm64-libs $(ARM64)
+	CR_TEST_BACKENDS=threads,fault PKG_CONFIG_LIBDIR=$(CURDIR)/$(ARM64)/sysroot/usr/lib/aarch64-linux-gnu/pkgconfig \
+		LD_LIBRARY_PATH= $(MAKE) test-c NO_DEPS=1 BUILD=$(ARM64) CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar \
+		OBJCOPY=aarch64-linux-gnu-objcopy CFLAGS='-I$(ARM64)/sysroot/usr/include' \
+		LIBS_FROM='-L$(ARM64)/sysroot/usr/lib/aarch64-linux-gnu' \
+		TEST_WRAPPER='qemu-aarch64 -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH=$(CURDIR)/$(ARM64)/sysroot/usr/lib/aarch64-linux-gnu'

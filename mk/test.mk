@@ -1,0 +1,98 @@
+# Tests of what is built here. Loki's own suites and whole Lokis are in loki.mk.
+
+##@ Test
+
+.PHONY: test
+test: deps test-c test-go test-nocgo test-loki-src ## all tests: C on every back-end, Go with -race and without cgo, the patched Loki's
+	@echo "make test: everything passed"
+
+comma   := ,
+C_TESTS := $(patsubst c/test/%.c,$(BUILD)/test/%,$(wildcard c/test/test_*.c))
+# Shared by the C tests; what starts with test_ has a main.
+TEST_COMMON := $(filter-out c/test/test_%.c c/test/sim_%.c,$(wildcard c/test/*.c))
+# Calls that a test wants to see or to fail.
+WRAP_test_uring := $(patsubst %,-Wl$(comma)--wrap=%,preadv2 io_uring_submit_and_wait io_uring_submit_and_wait_timeout \
+	io_uring_submit_and_get_events io_uring_queue_init_params io_uring_register_restrictions \
+	io_uring_register_iowq_max_workers)
+# All that the core asks of the kernel: test_sim has one of its own.
+SIM_CALLS     := open openat __openat_2 syscall close close_range fstat pread preadv2 posix_fadvise readlinkat \
+	clock_gettime nanosleep malloc pthread_create pthread_join pthread_cond_timedwait io_uring_queue_init_params \
+	io_uring_queue_exit io_uring_register_restrictions io_uring_register_iowq_max_workers io_uring_enable_rings \
+	io_uring_submit_and_wait io_uring_submit_and_wait_timeout io_uring_submit_and_get_events __io_uring_get_cqe _exit
+WRAP_test_sim := $(SIM_CALLS:%=-Wl,--wrap=%)
+
+$(BUILD)/test/test_sim: c/test/sim_kernel.c
+$(BUILD)/test/%: c/test/%.c $(TEST_COMMON) $(PARTS) $(HEADERS)
+	@mkdir -p $(@D)
+	@echo "  CC $@"
+	$(Q)$(CC) $(CFLAGS_ALL) -Ic/src $(filter %.c,$^) -o $@ $(WRAP_$*) $(PARTS) $(LDLIBS_ALL) -lcmocka
+
+# As a user links it: the archive and no other library.
+$(BUILD)/test/test_symbols: c/test/test_symbols.c $(LIB)
+	@mkdir -p $(@D)
+	@echo "  CC $@"
+	$(Q)$(CC) $(CFLAGS_ALL) $< -o $@ $(LIB) -Wl,-z,relro,-z,now -pthread $(LIBS_FROM) -lcmocka
+
+.PHONY: test-c
+test-c: deps $(C_TESTS) test-fuzz-saved ## C tests on every back-end, fuzz targets over saved inputs
+	@for t in $(C_TESTS); do echo "== $$t"; \
+		CR_TESTDATA=testdata $(TEST_WRAPPER) $$t >$$t.log 2>&1 || { cat $$t.log; echo "FAILED: $$t"; exit 1; }; \
+		grep -E 'PASSED|FAILED|SKIPPED|skipped|left out|no io_uring' $$t.log; done
+
+.PHONY: test-go
+test-go: lib chunkctl ## Go tests with the race detector
+	$(GO) test -race ./...
+
+.PHONY: test-nocgo
+test-nocgo: deps ## Go tests without cgo; not chunkctl's, which run the same C program in both cases
+	CGO_ENABLED=0 $(GO) test $$($(GO) list ./... | grep -v /chunkctl/test)
+
+.PHONY: test-loki-src
+test-loki-src: loki-src ## the client over the patched Loki, and tests of what lokifork puts into it
+	$(GO) test -modfile build/patched.mod ./go/chunkring
+	$(GO) test -C build/loki-src -modfile ../loki.mod \
+		-run 'Chunkring|SetReaderPool|DecodeVerified|VerifiedBlock|LeanSymbolizer|ParseMetadata|LabelCache' \
+		./pkg/compression ./pkg/chunkenc ./pkg/logql/log ./pkg/storage/chunk ./pkg/storage ./pkg/compactor
+
+SEEDS ?= 100000
+.PHONY: sim
+sim: deps $(BUILD)/test/test_sim ## the core over a simulated kernel, SEEDS=100000 runs in which things go wrong
+	CR_SIM_SEEDS=$(SEEDS) $(BUILD)/test/test_sim
+
+# Does it find what is wrong? Each patch of c/test/planted breaks the library in one way; its second line
+# says as what the simulation must catch that.
+PLANTED := $(patsubst c/test/planted/%.patch,%,$(wildcard c/test/planted/*.patch))
+planted_c = $$(sed -n 's,^+++ b/,$(1)/,p' $(2))
+
+$(BUILD)/planted/sim.o: c/test/test_sim.c $(TEST_COMMON) c/test/sim_kernel.c $(HEADERS)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) -Ic/src -r -nostdlib $(filter %.c,$^) -o $@
+
+$(PLANTED:%=$(BUILD)/planted/%/test_sim): $(BUILD)/planted/%/test_sim: c/test/planted/%.patch $(BUILD)/planted/sim.o $(PARTS)
+	@rm -rf $(@D) && mkdir -p $(@D)/c && cp -r c/src $(@D)/c/
+	@cd $(@D) && GIT_CEILING_DIRECTORIES='$(abspath $(@D)/..)' git apply '$(abspath $<)' || { echo "$< does not fit the source any more: plant its defect anew"; exit 1; }
+	@echo "  CC $@"
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $(call planted_c,$(@D),$<) $(BUILD)/planted/sim.o $(WRAP_test_sim) $(PARTS) \
+		$(LDLIBS_ALL) -lcmocka
+
+.PHONY: test-planted
+test-planted: deps ## defects planted into the core, each of which the simulation must find
+	@$(MAKE) --no-print-directory -j2 $(PLANTED:%=$(BUILD)/planted/%/test_sim) $(BUILD)/test/test_sim
+	@c/test/planted/run $(BUILD)/test/test_sim $(BUILD)/planted $(PLANTED)
+
+.PHONY: test-chunkctl
+test-chunkctl: chunkctl ## its tests, on stores that Loki's own encoder wrote
+	$(GO) test -race ./cmd/chunkctl/test
+
+.PHONY: test-chunkctl-asan
+test-chunkctl-asan: lib ## the same on a chunkctl with AddressSanitizer and UndefinedBehaviorSanitizer
+	$(MAKE) chunkctl BUILD=build/asan SANITIZE=address,undefined DEBUG=1
+	CHUNKCTL=$(CURDIR)/build/asan/chunkctl $(GO) test -race -count=1 ./cmd/chunkctl/test
+
+MINUTES ?= 30
+.PHONY: soak
+soak: loki-src ## everything at once, MINUTES=30, every byte compared; few descriptors, little memory; build/soak
+	$(GO) build -modfile build/patched.mod -o $(BUILD)/test/soak ./go/test/soak
+	$(GO) build -o $(BUILD)/bench/mkreport ./bench/mkreport
+	$(BUILD)/test/soak -minutes $(MINUTES) -out $(BUILD)/soak $(ARGS)
+	$(BUILD)/bench/mkreport -soak $(BUILD)/soak/soak.json -out $(BUILD)/soak
