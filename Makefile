@@ -8,6 +8,8 @@ AR      ?= ar
 OBJCOPY ?= objcopy
 GO      ?= go
 BUILD   ?= build
+# The version of all that is built, between releases with -dev. c/include/chunkring.h has its numbers, too.
+VERSION := $(shell cat VERSION)
 # make V=1 shows the commands.
 Q       := $(if $(V),,@)
 # Extra flags of a variant, e.g. make lib SANITIZE=address,undefined BUILD=build/asan
@@ -99,7 +101,10 @@ CHUNKCTL_OBJ := $(patsubst cmd/chunkctl/%.c,$(BUILD)/chunkctl-obj/%.o,$(wildcard
 .PHONY: chunkctl
 chunkctl: deps $(BUILD)/chunkctl ## build/chunkctl, the operator's tool for chunk stores
 
-$(BUILD)/chunkctl-obj/main.o: CFLAGS_ALL += -DCHUNKCTL_VERSION='"$(shell git describe --always --dirty 2>/dev/null || echo unversioned)"'
+# A version between releases says of which commit it is.
+REVISION = $(shell git describe --always --dirty --exclude='*' 2>/dev/null)
+$(BUILD)/chunkctl-obj/main.o: VERSION
+$(BUILD)/chunkctl-obj/main.o: CFLAGS_ALL += -DCHUNKCTL_VERSION='"$(VERSION)$(if $(filter %-dev,$(VERSION)),$(REVISION:%=+%))"'
 
 $(BUILD)/chunkctl-obj/%.o: cmd/chunkctl/%.c $(wildcard cmd/chunkctl/*.h) $(HEADERS) Makefile
 	@mkdir -p $(@D)
@@ -130,6 +135,15 @@ run: deps loki-src ## make stores, read them with Loki's client and with chunkri
 ##@ Install
 
 PREFIX ?= /usr/local
+
+# Only an archive, no shared object: it holds the libraries that it uses, and Go programs link it whole.
+.PHONY: install
+install: lib install-chunkctl ## header, archive, chunkring.pc and chunkctl below PREFIX (/usr/local); DESTDIR for packagers
+	install -D -m 644 c/include/chunkring.h $(DESTDIR)$(PREFIX)/include/chunkring.h
+	install -D -m 644 $(LIB) $(DESTDIR)$(PREFIX)/lib/libchunkring.a
+	sed -e 's,@PREFIX@,$(PREFIX),' -e 's,@VERSION@,$(VERSION),' c/chunkring.pc.in > $(BUILD)/chunkring.pc
+	install -D -m 644 $(BUILD)/chunkring.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/chunkring.pc
+
 .PHONY: install-chunkctl
 install-chunkctl: chunkctl ## chunkctl, its man page and completions below PREFIX (/usr/local)
 	install -D -m 755 $(BUILD)/chunkctl $(DESTDIR)$(PREFIX)/bin/chunkctl

@@ -14,6 +14,7 @@ lint: lib ## gofmt, vet, staticcheck, and the rules that a shell line can check
 	@! grep -ln 'liburing.h' c/src/*.[ch] | grep -v '/backend_uring.c$$' || { echo 'only backend_uring.c may include liburing.h'; exit 1; }
 	@! grep -lE '^#include <(zstd|zstd_errors|libdeflate|lz4|lz4frame).h>' c/src/*.[ch] | grep -vE '/block_(zstd|deflate|lz4).c$$' || { echo 'only the block_ files may include a codec'; exit 1; }
 	@! grep -rnE '(^|[^_a-z])(printf|fprintf|puts|exit|abort)\(' c/src || { echo 'the library never prints or exits'; exit 1; }
+	@sh .ci/version c/include/chunkring.h
 	@sh .ci/make-targets Makefile mk/*.mk
 	@sh .ci/named-tests SECURITY.md RELIABILITY.md
 	@! nm -g --defined-only $(LIB) | awk 'NF == 3 && $$3 !~ /^cr_/ {print $$3; bad = 1} END {exit !bad}' || { echo 'global symbols without cr_ prefix'; exit 1; }
@@ -51,7 +52,7 @@ test-clang: deps ## C tests of a library built by clang
 .PHONY: reproducible
 reproducible: deps ## the archive twice, from two directories: the same bytes
 	@rm -rf $(BUILD)/again && mkdir -p $(BUILD)/again/one $(BUILD)/again/two/deeper
-	@for d in one two/deeper; do cp -r Makefile mk c .ci $(BUILD)/again/$$d && \
+	@for d in one two/deeper; do cp -r Makefile VERSION mk c .ci $(BUILD)/again/$$d && \
 		$(MAKE) --no-print-directory -C $(BUILD)/again/$$d BUILD=build NO_DEPS=1 build/libchunkring.a >/dev/null || exit 1; done
 	cmp $(BUILD)/again/one/build/libchunkring.a $(BUILD)/again/two/deeper/build/libchunkring.a
 

@@ -3,7 +3,7 @@
 ##@ Test
 
 .PHONY: test
-test: deps test-c test-go test-nocgo test-loki-src ## all tests: C on every back-end, Go with -race and without cgo, the patched Loki's
+test: deps test-c test-install test-go test-nocgo test-loki-src ## all tests: C on every back-end, Go with -race and without cgo, the patched Loki's
 	@echo "make test: everything passed"
 
 comma   := ,
@@ -79,6 +79,10 @@ $(PLANTED:%=$(BUILD)/planted/%/test_sim): $(BUILD)/planted/%/test_sim: c/test/pl
 test-planted: deps ## defects planted into the core, each of which the simulation must find
 	@$(MAKE) --no-print-directory -j2 $(PLANTED:%=$(BUILD)/planted/%/test_sim) $(BUILD)/test/test_sim
 	@c/test/planted/run $(BUILD)/test/test_sim $(BUILD)/planted $(PLANTED)
+
+.PHONY: test-install
+test-install: lib chunkctl ## make install into a temporary folder, and a C program that uses it
+	@MAKE='$(MAKE)' CC='$(CC)' sh .ci/install-test
 
 .PHONY: test-chunkctl
 test-chunkctl: chunkctl ## its tests, on stores that Loki's own encoder wrote
