@@ -33,6 +33,9 @@ const (
 // errDiffers is returned where a reader's chunks are not stock's: there is nothing to time then.
 var errDiffers = errors.New("returned other chunks than stock")
 
+// errNotWarm is returned where a warm point reads from the disk.
+var errNotWarm = errors.New("the page cache does not keep the store: too little memory, or somebody drops it")
+
 // driver measures points.
 type driver struct {
 	exe       string // of this program
@@ -196,7 +199,7 @@ func (d *driver) visit(s *spec, x *chunkgen.Index, r *reader, ops int) (v visit,
 		case s.cold || v.DiskMB == 0:
 			return v, repeated, nil
 		case repeated == repeatsMax:
-			return v, 0, fmt.Errorf("%s read %.1f MB from the disk, again and again, though the page cache should have it: too little memory?", r.name, v.DiskMB)
+			return v, 0, fmt.Errorf("%s read %.1f MB from the disk, again and again: %w", r.name, v.DiskMB, errNotWarm)
 		}
 	}
 }

@@ -95,9 +95,11 @@ func (p *published) own() {
 
 func (p *published) push(r *request) {
 	slot := <-p.slots
+	// Nothing of r is read after Store: poll may have it, and no lock orders what goes through the kernel.
+	fd, rest, at := r.fd, (*r.buf)[r.got:r.size], int64(r.got)
 	p.flight[slot].Store(r)
 	// The ring has an entry for every slot, but the polling thread may not have taken it yet.
-	for !p.ring.PushRead(r.fd, (*r.buf)[r.got:r.size], int64(r.got), slot) {
+	for !p.ring.PushRead(fd, rest, at, slot) {
 		runtime.Gosched()
 	}
 	if err := p.ring.Submit(0); err != nil {
