@@ -8,6 +8,10 @@ AR      ?= ar
 OBJCOPY ?= objcopy
 GO      ?= go
 BUILD   ?= build
+# Resolver and user look-ups in Go. With cgo's own, net differs from a build without cgo, and with it nearly all
+# that Loki is made of: tests, benchmarks and vet would compile a thousand packages twice. Only go/internal/core
+# has cgo left. The Lokis that are built to be used (mk/loki.mk) and the race detector's builds go without.
+NETGO   := -tags=netgo,osusergo
 # The version of all that is built, between releases with -dev. c/include/chunkring.h has its numbers, too.
 VERSION := $(shell cat VERSION)
 # make V=1 shows the commands.
@@ -117,7 +121,7 @@ $(BUILD)/chunkctl: $(CHUNKCTL_OBJ) $(LIB)
 
 .PHONY: genstore
 genstore: lib ## build/genstore, which writes chunk stores with Loki's own encoder
-	$(GO) build -o $(BUILD)/genstore ./cmd/genstore
+	$(GO) build $(NETGO) -o $(BUILD)/genstore ./cmd/genstore
 
 .PHONY: clean
 clean: ## remove everything that was built
@@ -128,8 +132,8 @@ clean: ## remove everything that was built
 .PHONY: run
 run: deps loki-src ## make stores, read them with Loki's client and with chunkring, compare, print tables
 	@echo "  compiling Loki's packages (the first time takes minutes)"
-	$(GO) build -o $(BUILD)/bench/experiment-unpatched ./bench/experiment
-	$(GO) build -modfile build/patched.mod -o $(BUILD)/bench/experiment ./bench/experiment
+	$(GO) build $(NETGO) -o $(BUILD)/bench/experiment-unpatched ./bench/experiment
+	$(GO) build $(NETGO) -modfile build/patched.mod -o $(BUILD)/bench/experiment ./bench/experiment
 	$(EXPERIMENT) -mode demo -cpus $$(nproc) $(ARGS)
 
 ##@ Install

@@ -7,9 +7,9 @@ EXPERIMENT = $(BUILD)/bench/experiment -unpatched $(BUILD)/bench/experiment-unpa
 bench-programs: loki-src ## the programs that the next three run
 	@for t in fio=fio perf=linux-perf; do $(DEPS) $$t || \
 		echo "bench: goes on without $${t%%=*}; the report says what is missing"; done
-	$(GO) build -modfile build/patched.mod -o $(BUILD)/bench/experiment ./bench/experiment
-	$(GO) build -o $(BUILD)/bench/experiment-unpatched ./bench/experiment
-	$(GO) build -o $(BUILD)/bench/mkreport ./bench/mkreport
+	$(GO) build $(NETGO) -modfile build/patched.mod -o $(BUILD)/bench/experiment ./bench/experiment
+	$(GO) build $(NETGO) -o $(BUILD)/bench/experiment-unpatched ./bench/experiment
+	$(GO) build $(NETGO) -o $(BUILD)/bench/mkreport ./bench/mkreport
 
 .PHONY: bench
 bench: bench-programs ## the published experiment against every peer, 25 minutes; writes bench/report
@@ -27,8 +27,8 @@ bench-check: bench-programs ## has a ratio to stock fallen below bench/report/ba
 
 .PHONY: bench-e2e
 bench-e2e: loki loki-stock ## whole Lokis over the same store, stock and ours in turns (ARGS=-help); build/bench/e2e
-	$(GO) build -o $(BUILD)/bench/e2espeed ./bench/e2espeed
-	$(GO) build -o $(BUILD)/bench/mkreport ./bench/mkreport
+	$(GO) build $(NETGO) -o $(BUILD)/bench/e2espeed ./bench/e2espeed
+	$(GO) build $(NETGO) -o $(BUILD)/bench/mkreport ./bench/mkreport
 	@mkdir -p $(BUILD)/bench/e2e
 	@rm -f $(BUILD)/bench/e2e/run.json # -help and -make-only write none
 	$(BUILD)/bench/e2espeed -json $(BUILD)/bench/e2e/run.json $(ARGS)
@@ -37,8 +37,8 @@ bench-e2e: loki loki-stock ## whole Lokis over the same store, stock and ours in
 .PHONY: bench-verify
 bench-verify: chunkctl genstore ## chunkctl verify against Loki's packages, sha1sum and fio; root, 5 GB of disk
 	@$(DEPS) fio=fio
-	$(GO) build -o $(BUILD)/bench/verifypeer ./bench/verifypeer
-	$(GO) build -o $(BUILD)/bench/verifyspeed ./bench/verifyspeed
+	$(GO) build $(NETGO) -o $(BUILD)/bench/verifypeer ./bench/verifypeer
+	$(GO) build $(NETGO) -o $(BUILD)/bench/verifyspeed ./bench/verifyspeed
 	$(BUILD)/genstore -dir $(BUILD)/bench/stores/verify-large -count 4000 -size 900000
 	$(BUILD)/genstore -dir $(BUILD)/bench/stores/verify-small -count 100000 -size 4000
 	$(BUILD)/bench/verifyspeed $(ARGS) $(BUILD)/bench/stores/verify-large
@@ -47,7 +47,7 @@ bench-verify: chunkctl genstore ## chunkctl verify against Loki's packages, sha1
 .PHONY: bench-slow
 bench-slow: lib ## storage that takes 1 to 20 ms for each request, below 20 minutes (ARGS=-quick: 2); needs FUSE
 	@[ "$$(id -u)" = 0 ] || $(DEPS) fusermount3=fuse3
-	$(GO) build -o $(BUILD)/bench/slowstorage ./bench/slowstorage
+	$(GO) build $(NETGO) -o $(BUILD)/bench/slowstorage ./bench/slowstorage
 	$(BUILD)/bench/slowstorage $(ARGS)
 
 .PHONY: bench-crc

@@ -4,12 +4,22 @@
 
 STATICCHECK := v0.8.2
 
+.PHONY: check
+check: deps ## what to run before a commit, below 3 minutes once it is compiled: rules, vet, what changed in C, Go without -race
+	@.ci/timed "rules" $(MAKE) --no-print-directory lint-rules
+	@.ci/timed "go vet" $(GO) vet $(NETGO) ./...
+	@.ci/timed "C tests" $(MAKE) --no-print-directory check-c
+	@.ci/timed "Go tests" $(GO) test $(NETGO) ./go/chunkring ./go/internal/... ./go/cli
+
 .PHONY: lint
-lint: lib ## gofmt, vet, staticcheck, and the rules that a shell line can check
+lint: lint-rules ## the rules, vet with and without cgo, staticcheck
+	$(GO) vet $(NETGO) ./...
+	CGO_ENABLED=0 $(GO) vet $(NETGO) ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) $(NETGO) ./...
+
+.PHONY: lint-rules
+lint-rules: lib ## gofmt, and the rules that a shell line can check
 	@test -z "$$(gofmt -l go cmd bench testdata)" || { gofmt -l go cmd bench testdata; echo "run gofmt -w on these"; exit 1; }
-	$(GO) vet ./...
-	CGO_ENABLED=0 $(GO) vet ./...
-	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) ./...
 	@! grep -rln '^import "C"' go cmd bench | grep -v '^go/internal/core/cgo.go$$' || { echo 'only go/internal/core/cgo.go may import "C"'; exit 1; }
 	@! grep -ln 'liburing.h' c/src/*.[ch] | grep -v '/backend_uring.c$$' || { echo 'only backend_uring.c may include liburing.h'; exit 1; }
 	@! grep -lE '^#include <(zstd|zstd_errors|libdeflate|lz4|lz4frame).h>' c/src/*.[ch] | grep -vE '/block_(zstd|deflate|lz4).c$$' || { echo 'only the block_ files may include a codec'; exit 1; }

@@ -33,7 +33,7 @@ loki-stock: lib $(LOKI_STOCK) ## build/loki-stock, the unpatched Loki that tests
 
 .PHONY: test-e2e
 test-e2e: loki loki-stock ## stock Loki and ours, one process and seven: the same answers (ARGS=-help)
-	$(GO) build -o $(BUILD)/e2e ./go/test/e2e
+	$(GO) build $(NETGO) -o $(BUILD)/e2e ./go/test/e2e
 	$(BUILD)/e2e $(ARGS)
 
 .PHONY: test-loki

@@ -2,8 +2,10 @@
 
 ##@ Test
 
+TEST_PARTS := test-c test-install test-go test-tools test-nocgo test-loki-src
 .PHONY: test
-test: deps test-c test-install test-go test-nocgo test-loki-src ## all tests: C on every back-end, Go with -race and without cgo, the patched Loki's
+test: deps ## all of the next six; each says how long it took
+	@for part in $(TEST_PARTS); do .ci/timed "make $$part" $(MAKE) --no-print-directory $$part || exit 1; done
 	@echo "make test: everything passed"
 
 comma   := ,
@@ -33,24 +35,40 @@ $(BUILD)/test/test_symbols: c/test/test_symbols.c $(LIB)
 	@echo "  CC $@"
 	$(Q)$(CC) $(CFLAGS_ALL) $< -o $@ $(LIB) -Wl,-z,relro,-z,now -pthread $(LIBS_FROM) -lcmocka
 
+# Runs the C test $$t. Its output is in a file beside it, and here what matters of it.
+RUN_C_TEST = echo "== $$t"; CR_TESTDATA=testdata $(TEST_WRAPPER) $$t >$$t.log 2>&1 || { cat $$t.log; echo "FAILED: $$t"; exit 1; }; \
+	grep -E 'PASSED|FAILED|SKIPPED|skipped|left out|no io_uring' $$t.log
+
 .PHONY: test-c
 test-c: deps $(C_TESTS) test-fuzz-saved ## C tests on every back-end, fuzz targets over saved inputs
-	@for t in $(C_TESTS); do echo "== $$t"; \
-		CR_TESTDATA=testdata $(TEST_WRAPPER) $$t >$$t.log 2>&1 || { cat $$t.log; echo "FAILED: $$t"; exit 1; }; \
-		grep -E 'PASSED|FAILED|SKIPPED|skipped|left out|no io_uring' $$t.log; done
+	@for t in $(C_TESTS); do $(RUN_C_TEST); done
 
+# The same, but a program that has passed and was not linked anew since is not run again.
+C_PASSED := $(C_TESTS:%=%.passed)
+.PHONY: check-c
+check-c: deps $(C_PASSED) ## C tests whose program, library or chunk files have changed, with few seeds
+$(C_PASSED): %.passed: % $(wildcard testdata/good/* testdata/bad/*)
+	@export CR_SIM_SEEDS=300; t=$<; $(RUN_C_TEST)
+	@touch $@
+
+# CI gives RACE=./... The programs of bench and cmd gain little: they are measured or run alone.
+RACE ?= ./go/...
 .PHONY: test-go
-test-go: lib chunkctl ## Go tests with the race detector
-	$(GO) test -race ./...
+test-go: lib ## Go tests of the product with the race detector; RACE=./... has all
+	$(GO) test -race $(RACE)
+
+.PHONY: test-tools
+test-tools: lib chunkctl ## Go tests of bench and cmd
+	$(GO) test $(NETGO) ./bench/... ./cmd/...
 
 .PHONY: test-nocgo
-test-nocgo: deps ## Go tests without cgo; not chunkctl's, which run the same C program in both cases
-	CGO_ENABLED=0 $(GO) test $$($(GO) list ./... | grep -v /chunkctl/test)
+test-nocgo: deps ## Go tests of the product without cgo
+	CGO_ENABLED=0 $(GO) test $(NETGO) ./go/...
 
 .PHONY: test-loki-src
 test-loki-src: loki-src ## the client over the patched Loki, and tests of what lokifork puts into it
-	$(GO) test -modfile build/patched.mod ./go/chunkring
-	$(GO) test -C build/loki-src -modfile ../loki.mod \
+	$(GO) test $(NETGO) -modfile build/patched.mod ./go/chunkring
+	$(GO) test $(NETGO) -C build/loki-src -modfile ../loki.mod \
 		-run 'Chunkring|SetReaderPool|DecodeVerified|VerifiedBlock|LeanSymbolizer|ParseMetadata|LabelCache' \
 		./pkg/compression ./pkg/chunkenc ./pkg/logql/log ./pkg/storage/chunk ./pkg/storage ./pkg/compactor
 
@@ -96,7 +114,7 @@ test-chunkctl-asan: lib ## the same on a chunkctl with AddressSanitizer and Unde
 MINUTES ?= 30
 .PHONY: soak
 soak: loki-src ## everything at once, MINUTES=30, every byte compared; few descriptors, little memory; build/soak
-	$(GO) build -modfile build/patched.mod -o $(BUILD)/test/soak ./go/test/soak
-	$(GO) build -o $(BUILD)/bench/mkreport ./bench/mkreport
+	$(GO) build $(NETGO) -modfile build/patched.mod -o $(BUILD)/test/soak ./go/test/soak
+	$(GO) build $(NETGO) -o $(BUILD)/bench/mkreport ./bench/mkreport
 	$(BUILD)/test/soak -minutes $(MINUTES) -out $(BUILD)/soak $(ARGS)
 	$(BUILD)/bench/mkreport -soak $(BUILD)/soak/soak.json -out $(BUILD)/soak
