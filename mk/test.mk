@@ -18,12 +18,12 @@ WRAP_test_uring := $(patsubst %,-Wl$(comma)--wrap=%,preadv2 io_uring_submit_and_
 	io_uring_register_iowq_max_workers)
 # All that the core asks of the kernel: test_sim has one of its own.
 SIM_CALLS     := open openat __openat_2 syscall close close_range fstat pread preadv2 posix_fadvise readlinkat \
-	clock_gettime nanosleep malloc pthread_create pthread_join pthread_cond_timedwait io_uring_queue_init_params \
-	io_uring_queue_exit io_uring_register_restrictions io_uring_register_iowq_max_workers io_uring_enable_rings \
+	clock_gettime nanosleep malloc pthread_create pthread_join pthread_cond_timedwait pthread_cond_signal \
+	pthread_cond_broadcast io_uring_queue_init_params io_uring_queue_exit io_uring_register_restrictions io_uring_register_iowq_max_workers io_uring_enable_rings \
 	io_uring_submit_and_wait io_uring_submit_and_wait_timeout io_uring_submit_and_get_events __io_uring_get_cqe _exit
 WRAP_test_sim := $(SIM_CALLS:%=-Wl,--wrap=%)
 
-$(BUILD)/test/test_sim: c/test/sim_kernel.c
+$(BUILD)/test/test_sim: c/test/sim_kernel.c c/test/sim_watch.c
 $(BUILD)/test/%: c/test/%.c $(TEST_COMMON) $(PARTS) $(HEADERS)
 	@mkdir -p $(@D)
 	@echo "  CC $@"
@@ -82,7 +82,7 @@ sim: deps $(BUILD)/test/test_sim ## the core over a simulated kernel, SEEDS=1000
 PLANTED := $(patsubst c/test/planted/%.patch,%,$(wildcard c/test/planted/*.patch))
 planted_c = $$(sed -n 's,^+++ b/,$(1)/,p' $(2))
 
-$(BUILD)/planted/sim.o: c/test/test_sim.c $(TEST_COMMON) c/test/sim_kernel.c $(HEADERS)
+$(BUILD)/planted/sim.o: c/test/test_sim.c $(TEST_COMMON) c/test/sim_kernel.c c/test/sim_watch.c $(HEADERS)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) -Ic/src -r -nostdlib $(filter %.c,$^) -o $@
 
