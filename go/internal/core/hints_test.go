@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/chunkring/chunkring/bench/slowfs"
 	"github.com/chunkring/chunkring/go/internal/core"
 )
 
@@ -56,6 +58,30 @@ func TestSizesOfTheKernelsOwnFiles(t *testing.T) {
 						continue
 					}
 					require.Equal(t, content, files[0].Buf)
+				}
+			})
+		})
+	}
+}
+
+// A size that stays wrong: an old one, where another machine wrote.
+func TestSizesThatStayWrong(t *testing.T) {
+	for name, lie := range map[string]func(string, int64) int64{
+		"0":      func(string, int64) int64 { return 0 },
+		"half":   func(_ string, n int64) int64 { return n / 2 },
+		"double": func(_ string, n int64) int64 { return 2 * n },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, _, slow, _ := mountSlow(t, 5, 300_000, slowfs.Options{Size: lie})
+			eachBackend(t, func(t *testing.T, backend string) {
+				r := open(t, dir, core.Options{Backend: backend})
+				for _, check := range []core.Check{core.CheckNone, core.CheckCRC} {
+					files := slices.Clone(slow)
+					require.NoError(t, read(r, files, check, core.NewBuffer, nil))
+					requireStatus(t, core.OK, files)
+					for _, f := range files {
+						require.Equal(t, f.CRC, crcOf(f.Buf))
+					}
 				}
 			})
 		})
