@@ -83,6 +83,11 @@ func TestSizesThatStayWrong(t *testing.T) {
 						require.Equal(t, f.CRC, crcOf(f.Buf))
 					}
 				}
+				// What counts is how large it is, not how large it is said to be.
+				r = open(t, dir, core.Options{Backend: backend, MaxFileBytes: 200_000})
+				files := slices.Clone(slow)
+				require.NoError(t, read(r, files, core.CheckCRC, core.NewBuffer, nil))
+				requireStatus(t, core.TooBig, files)
 			})
 		})
 	}

@@ -154,6 +154,12 @@ func TestLeaseThatIsKept(t *testing.T) {
 			require.EqualValues(t, unix.O_PATH|unix.O_CLOEXEC, how.Flags)
 			return unix.Openat2(dir, path, how)
 		}
+		r.pread = func(fd int, p []byte, off int64) (int, error) {
+			flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+			require.NoError(t, err)
+			require.Zero(t, flags&unix.O_NONBLOCK)
+			return unix.Pread(fd, p, off)
+		}
 		begin := time.Now()
 		readAll(t, r, files, nil)
 		require.Equal(t, OK, files[0].Status, "%v", files[0].Errno)
@@ -251,6 +257,23 @@ func TestTheCallerDoesNotBlock(t *testing.T) {
 			require.EqualValues(t, c.blocking, preads.Load())
 		})
 	}
+}
+
+// A file that deserves another try when the batch is stopped was not read whole: that is not what it failed of.
+func TestStoppedBeforeAnotherTry(t *testing.T) {
+	r, files := oneFile(t, Options{})
+	files[0].CRC++
+	cancel := new(uint32)
+	r.preadCached = func(fd int, p []byte, off int64) (int, error) {
+		if off == 0 {
+			return unix.Pread(fd, p, off)
+		}
+		atomic.StoreUint32(cancel, 1)
+		return 1, nil // a byte behind the size
+	}
+	readAll(t, r, files, cancel)
+	require.Equal(t, Canceled, files[0].Status)
+	require.Nil(t, files[0].Buf)
 }
 
 // A large batch in the page cache is worth another CPU; a small one is not.
