@@ -53,7 +53,7 @@ func (d *driver) demo(ctx context.Context, o options, p plan, r *result.Run) err
 		if need, free := memoryNeed(s), memoryFree(); need > free {
 			return fmt.Errorf("%s: its readers need %d MB, %d are free; -only 235 chooses the small chunks", s.title(), need>>20, free>>20)
 		}
-		point, err := d.point(ctx, s, fmt.Sprintf("%d/%d %s", i+1, len(p), s.title()))
+		point, err := d.point(ctx, s, fmt.Sprintf("%d/%d %s, %s", i+1, len(p), s.title(), lokiOf(s.peers[0], "a patched Loki")))
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.title(), err)
 		}
@@ -88,16 +88,21 @@ func (d *driver) leaveOutRefused(p plan) error {
 	return nil
 }
 
+// lokiOf names the Loki in a reader's program.
+func lokiOf(peer, patched string) string {
+	if strings.HasSuffix(peer, result.Unpatched) {
+		return "an unmodified Loki"
+	}
+	return patched
+}
+
 func printDemo(w io.Writer, r *result.Run) {
 	fmt.Fprintf(w, "\nEvery byte and every decoded entry is equal to what Loki's own client returns.\n"+
 		"Whole GetChunks, page cache warm; each reader is a process of its own, they read in turns, in random order.\n"+
 		"Medians; stock/this is the median of the ratios within each round [10 %% .. 90 %%]: a wide range means a busy machine.\n")
 	program := ""
 	for _, p := range r.Points {
-		loki := "a Loki " + r.Machine.Loki
-		if strings.HasSuffix(p.Rows[0].Peer, result.Unpatched) {
-			loki = "an unmodified Loki"
-		}
+		loki := lokiOf(p.Rows[0].Peer, "a Loki "+r.Machine.Loki)
 		if loki != program {
 			program = loki
 			fmt.Fprintf(w, "\nWith %s:\n\n"+
