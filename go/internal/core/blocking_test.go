@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/chunkring/chunkring/bench/slowfs"
+	"github.com/chunkring/chunkring/go/test/slowfs"
 	"github.com/chunkring/chunkring/go/internal/core"
 )
 

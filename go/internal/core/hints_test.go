@@ -14,7 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/chunkring/chunkring/bench/slowfs"
+	"github.com/chunkring/chunkring/go/test/slowfs"
 	"github.com/chunkring/chunkring/go/internal/core"
 )
 
