@@ -38,7 +38,7 @@ static void decode_block(const uint8_t *data, const struct cr_chunk *chunk,
 {
 	size_t cap = block->uncompressed_bytes < DECODE_BYTES_MAX ? block->uncompressed_bytes
 								  : DECODE_BYTES_MAX;
-	struct cr_decode d = { .src = data + block->off, .src_bytes = block->bytes,
+	struct cr_decode d = { .src = data + block->found_off, .src_bytes = block->bytes,
 			       .cap_bytes = cap, .codec = chunk->codec };
 
 	d.dst = malloc(cap ? cap : 1);
@@ -49,23 +49,30 @@ static void decode_block(const uint8_t *data, const struct cr_chunk *chunk,
 	free(d.dst);
 }
 
-static void walk_blocks(const uint8_t *data, const struct cr_chunk *chunk)
+static void walk_blocks(const uint8_t *data, const struct cr_chunk *chunk,
+			const struct cr_verdict *verdict)
 {
+	struct cr_block_cursor cursor = { 0 };
 	struct cr_decoder *decoder;
 	struct cr_block block;
-	uint64_t cursor = 0, blocks = 0;
+	uint64_t blocks = 0, states[4] = { 0 };
 	int more;
 
 	FUZZ_CHECK(cr_decoder_open(&decoder) == 0);
 	while ((more = cr_chunk_block_next(data, chunk, &cursor, &block)) == 1) {
 		FUZZ_CHECK(++blocks <= chunk->blocks);
-		/* Where it says it is may be outside: Loki looks elsewhere then. */
-		if (blocks <= DECODE_BLOCKS && block.off >= chunk->data_off &&
-		    block.off <= chunk->file_bytes &&
-		    block.bytes <= chunk->file_bytes - block.off)
+		FUZZ_CHECK(block.state > CR_BLOCK_UNKNOWN && block.state <= CR_BLOCK_BAD);
+		states[block.state]++;
+		if (block.state == CR_BLOCK_BAD)
+			continue;
+		FUZZ_CHECK(block.found_off >= chunk->data_off && block.found_off <= chunk->file_bytes);
+		FUZZ_CHECK(block.bytes + 4 <= chunk->file_bytes - block.found_off);
+		if (blocks <= DECODE_BLOCKS)
 			decode_block(data, chunk, &block, decoder);
 	}
 	FUZZ_CHECK(more == -EBADMSG || blocks == chunk->blocks);
+	FUZZ_CHECK(states[CR_BLOCK_RECORDED] == verdict->blocks_good);
+	FUZZ_CHECK(states[CR_BLOCK_MOVED] == verdict->blocks_moved);
 	cr_decoder_close(decoder);
 }
 
@@ -75,7 +82,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	struct cr_chunk chunk;
 	enum cr_chunk_reason reason = cr_chunk_parse(data, n, &chunk);
 
-	FUZZ_CHECK(reason < CR_REASON_COUNT);
+	FUZZ_CHECK(reason < CR_REASON_COUNT && chunk.reason_off <= n);
 	cr_chunk_verify(data, n, &verdict);
 	FUZZ_CHECK(verdict.reason == reason);
 	FUZZ_CHECK(verdict.crc == cr_crc32c(0, data, n)); /* though put together from parts */
@@ -85,6 +92,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		   chunk.blocks);
 	check_places(data, n, &chunk);
 	check_json(data, &chunk);
-	walk_blocks(data, &chunk);
+	walk_blocks(data, &chunk, &verdict);
 	return 0;
 }

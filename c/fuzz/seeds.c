@@ -37,9 +37,9 @@ static void write_seed(const char *out, const char *dir, const void *data, size_
 
 static void write_parts(const char *out, const uint8_t *data, size_t n)
 {
+	struct cr_block_cursor cursor = { 0 };
 	struct cr_chunk chunk;
 	struct cr_block block;
-	uint64_t cursor = 0;
 
 	write_seed(out, "chunk", data, n);
 	if (cr_chunk_parse(data, n, &chunk) != CR_REASON_NONE)
@@ -50,8 +50,8 @@ static void write_parts(const char *out, const uint8_t *data, size_t n)
 	for (uint32_t i = 0; i < BLOCKS_PER_CHUNK; i++) {
 		if (cr_chunk_block_next(data, &chunk, &cursor, &block) != 1)
 			break;
-		if (block.off <= n && block.bytes <= n - block.off)
-			write_seed(out, block_dirs[chunk.codec], data + block.off, block.bytes);
+		if (block.state != CR_BLOCK_BAD)
+			write_seed(out, block_dirs[chunk.codec], data + block.found_off, block.bytes);
 	}
 }
 

@@ -14,6 +14,7 @@
 #ifndef CHUNKRING_H
 #define CHUNKRING_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -273,7 +274,10 @@ CR_API const char *cr_chunk_reason_text(uint32_t reason); /* one plain sentence 
 #define CR_BLOCKS_MAX (1u << 18)     /* of one chunk: Loki makes room for all it says (64 bytes
 				      * each) before it looks. A full chunk has about 26 */
 
-/* Where the parts of a chunk file are. Offsets count from the start of the FILE. */
+#define CR_CHUNK_CRC_BYTES 4u    /* the CRC32C, big-endian, behind each block and section */
+
+/* Where the parts of a chunk file are. Offsets count from the start of the FILE. A section's bytes
+ * are those without the CRC that follows it. */
 struct cr_chunk {
 	uint64_t file_bytes;
 	uint32_t frames_off, frames_bytes;   /* snappy-framed JSON metadata */
@@ -281,19 +285,14 @@ struct cr_chunk {
 	uint32_t data_off;                   /* the MemChunk: magic number on */
 	uint64_t data_bytes;
 	uint8_t  version;                    /* 1..4 */
-	uint8_t  codec;                      /* Loki's number (pkg/compression/codec.go) */
+	uint8_t  codec;                      /* enum cr_codec */
+	uint64_t body_off;                   /* behind the header: structured metadata or blocks */
 	uint64_t symbols_off, symbols_bytes; /* structured metadata (version 4), else 0, 0 */
 	uint64_t symbols;                    /* strings that it says it holds */
-	uint64_t metas_off, metas_bytes;     /* block metas without their CRC */
+	uint64_t metas_off, metas_bytes;     /* block metas */
 	uint64_t blocks;                     /* how many they say there are */
-};
-
-struct cr_block {
-	uint64_t off;                /* as recorded, from the start of the FILE */
-	uint64_t bytes;              /* compressed, without the CRC that follows it */
-	uint64_t entries;
-	uint64_t uncompressed_bytes; /* 0 before version 3 */
-	int64_t  mint_ns, maxt_ns;
+	uint64_t footer_off;
+	uint64_t reason_off;                 /* behind a reason: where in the file it was found */
 };
 
 /* Walks the envelope, the footer and the sizes of everything. Checks the snappy frames' CRCs, the
@@ -301,14 +300,60 @@ struct cr_block {
  * wrong (*out is then filled as far as it got). file is only read. Thread-safe. */
 CR_API enum cr_chunk_reason cr_chunk_parse(const void *file, size_t file_bytes, struct cr_chunk *out);
 
-/* Steps through the block metas of a parsed chunk: *cursor starts at 0. 1 and *out, 0 at the
- * end, -EBADMSG where the metas end early or a number is malformed. */
-CR_API int cr_chunk_block_next(const void *file, const struct cr_chunk *chunk, uint64_t *cursor,
-			       struct cr_block *out);
+/* For files that cr_chunk_parse() refuses: whether there is anything of a chunk in it, and where its
+ * data may begin (the first magic number; false: there is none). */
+CR_API bool cr_chunk_resembles(const void *file, size_t file_bytes);
+CR_API bool cr_chunk_find_data(const void *file, size_t file_bytes, uint32_t *data_off);
 
-/* Inflates the JSON metadata of a parsed chunk into out (cap_bytes >= chunk->json_bytes).
- * 0, -ENOSPC or -EBADMSG. */
+/* cr_chunk_parse() of the data from data_off to the end of the file, whatever is in front of it: *out
+ * says nothing of the JSON metadata. body_off is set (not 0) where the header is right. */
+CR_API enum cr_chunk_reason cr_chunk_parse_data(const void *file, size_t file_bytes,
+						uint32_t data_off, struct cr_chunk *out);
+
+/* Inflates the JSON metadata of a parsed chunk into out (cap_bytes >= chunk->json_bytes). Reads
+ * nothing of the file behind the frames. 0, -ENOSPC or -EBADMSG. */
 CR_API int cr_chunk_json(const void *file, const struct cr_chunk *chunk, void *out, size_t cap_bytes);
+
+/* Whether no snappy frame follows the one that holds the json_bytes-th byte of the JSON. Loki reads
+ * frames until the object is closed (struct cr_meta: end_bytes), and the data length right behind: it
+ * can't read a file with more frames. */
+CR_API bool cr_chunk_json_is_last(const void *file, const struct cr_chunk *chunk, size_t json_bytes);
+
+/* Where a block is. Loki looks for it where its meta says, then where the block before it ends. */
+enum cr_block_state {
+	CR_BLOCK_UNKNOWN  = 0, /* nobody has looked */
+	CR_BLOCK_RECORDED = 1, /* where its meta says, with the right CRC */
+	CR_BLOCK_MOVED    = 2, /* only where the block before it ends: Loki reads it there */
+	CR_BLOCK_BAD      = 3, /* a wrong CRC in both places: Loki drops it */
+};
+
+struct cr_block {
+	uint64_t off;                /* as recorded, from the start of the FILE; may lie outside */
+	uint64_t found_off;          /* where it is: within the file if it is RECORDED or MOVED, else off */
+	uint32_t state;              /* enum cr_block_state */
+	uint64_t bytes;              /* compressed, without the CRC that follows it */
+	uint64_t entries;
+	uint64_t uncompressed_bytes; /* 0 before version 3 */
+	int64_t  mint_ns, maxt_ns;
+};
+
+/* Where a walk over the blocks is; zero it to begin. */
+struct cr_block_cursor {
+	uint64_t blocks;      /* done */
+	uint64_t metas_bytes; /* of the metas done; 0 before the first block */
+	uint64_t expected;    /* the library's own */
+};
+
+/* Steps through the blocks of a chunk that cr_chunk_parse() found right, and looks where each of them
+ * is: takes the CRC of its bytes, at most twice. 1 and *out, 0 at the end, -EBADMSG where the metas
+ * end early or a number is malformed. Thread-safe. */
+CR_API int cr_chunk_block_next(const void *file, const struct cr_chunk *chunk,
+			       struct cr_block_cursor *cursor, struct cr_block *out);
+
+/* The same without looking: state is UNKNOWN. It needs no more of the file than the metas, which begin
+ * at metas (file + chunk->metas_off in a whole file), and no chunk whose blocks are right. */
+CR_API int cr_chunk_meta_next(const void *metas, const struct cr_chunk *chunk,
+			      struct cr_block_cursor *cursor, struct cr_block *out);
 
 struct cr_verdict {
 	uint32_t reason;      /* enum cr_chunk_reason */

@@ -4,7 +4,7 @@
  * file order, from those of the parts that have one of their own (blocks, metas, structured
  * metadata) and of what lies between them.
  */
-#include "chunk_format.h"
+#include "chunk_parse.h"
 
 /* A part smaller than this is checksummed again with its neighbours: it is in L1, and joining it
  * costs more (about 20 ns, and a short run for the neighbour in front of it). */

@@ -7,7 +7,7 @@
 #include "bytes.h"
 #include "chunkring.h"
 
-#define CRC_BYTES 4u
+#define CRC_BYTES 4u /* of a frame, in front of what it inflates to */
 #define WIDE      16u /* bytes moved at a time where source and target both have room for it */
 
 enum frame_type {
@@ -16,8 +16,6 @@ enum frame_type {
 	FRAME_SKIPPABLE  = 0x80, /* from here on, but for the stream's name */
 	FRAME_STREAM     = 0xff,
 };
-
-static const uint8_t stream_frame[CR_FRAME_STREAM_BYTES] = "\xff\x06\x00\x00sNaPpY";
 
 size_t cr_snappy_raw_bytes(const uint8_t *src, size_t src_bytes, uint64_t *raw_bytes)
 {
@@ -298,7 +296,7 @@ enum cr_frame_status cr_frame_next(struct cr_frame_walk *walk)
 		status = CR_FRAME_BAD;
 	else if (head[0] == FRAME_STREAM &&
 		 (bytes + CR_FRAME_HEADER_BYTES != CR_FRAME_STREAM_BYTES ||
-		  memcmp(head, stream_frame, CR_FRAME_STREAM_BYTES) != 0))
+		  memcmp(head, CR_FRAME_STREAM, CR_FRAME_STREAM_BYTES) != 0))
 		status = CR_FRAME_BAD;
 	if (status != CR_FRAME_OK)
 		return status;

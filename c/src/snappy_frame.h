@@ -17,7 +17,8 @@
  * checksum. Loki's reader refuses any frame beyond it, skippable ones included. */
 #define CR_FRAME_BODY_BYTES_MAX   (4u + 32u + CR_FRAME_RAW_BYTES_MAX + CR_FRAME_RAW_BYTES_MAX / 6u)
 #define CR_FRAME_HEADER_BYTES     4u
-#define CR_FRAME_STREAM_BYTES     10u    /* the frame every stream starts with */
+#define CR_FRAME_STREAM           "\xff\x06\x00\x00sNaPpY" /* the frame every stream starts with */
+#define CR_FRAME_STREAM_BYTES     10u
 
 enum cr_frame_status {
 	CR_FRAME_OK = 1,

@@ -56,11 +56,11 @@ static void check_chunk(struct cr_ctx *ctx, const char *name)
 {
 	struct cr_req req[2] = { { .path = name }, { .path = name } };
 	struct cr_batch batch = { .reqs = req, .n = 2 };
+	struct cr_block_cursor cursor = { 0 };
 	struct cr_decoder *decoder;
 	struct cr_chunk chunk;
 	struct cr_block block;
 	struct cr_pool *pool;
-	uint64_t cursor = 0;
 	uint32_t blocks = 0;
 
 	assert_int_equal(cr_pool_open(0, &pool), 0);
@@ -73,7 +73,7 @@ static void check_chunk(struct cr_ctx *ctx, const char *name)
 	assert_int_equal(cr_chunk_parse(req[1].buf, req[1].size_bytes, &chunk), CR_REASON_NONE);
 	while (cr_chunk_block_next(req[1].buf, &chunk, &cursor, &block) == 1) {
 		uint8_t *out = malloc(1 << 20);
-		struct cr_decode d = { .src = (uint8_t *)req[1].buf + block.off,
+		struct cr_decode d = { .src = (uint8_t *)req[1].buf + block.found_off,
 				       .src_bytes = block.bytes, .dst = out,
 				       .cap_bytes = 1 << 20, .codec = chunk.codec };
 

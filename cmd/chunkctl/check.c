@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "check_inner.h"
 
+#include <endian.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "quote.h"
-#include "../../c/src/bytes.h"
-#include "../../c/src/snappy_frame.h"
 
 /* ---- The envelope and the structure ---- */
 
@@ -34,93 +33,82 @@ static void check_zeros(struct look *l)
 			    "the last %zu of %zu bytes are zero", zeros, l->n);
 }
 
-/* Where the metadata's frames stop being right. */
-static uint64_t bad_frame(const struct look *l, enum cr_frame_status *status)
+static void add_reason(struct look *l, const char *fmt, ...) PRINTF(2, 3);
+static void add_reason(struct look *l, const char *fmt, ...)
 {
-	struct cr_frame_walk w = { .src = l->file, .src_bytes = l->n, .pos = 4,
-				   .raw_bytes_max = CR_META_BYTES_MAX };
-	uint64_t end = l->n >= 4 ? cr_be32(l->file) : 0;
+	char text[128];
+	va_list args;
 
-	*status = CR_FRAME_OK;
-	while (w.pos < end && w.pos < l->n && *status == CR_FRAME_OK)
-		*status = cr_frame_next(&w);
-	return w.pos;
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	finding_add(l->out, (enum finding_kind)l->reason, (int64_t)l->chunk.reason_off, -1, "%s",
+		    text);
 }
 
-static void add_reason(struct look *l, uint64_t off, const char *detail)
+static uint32_t be32_at(const struct look *l, uint64_t off)
 {
-	finding_add(l->out, (enum finding_kind)l->reason, (int64_t)off, -1, "%s", detail);
+	uint32_t x;
+
+	memcpy(&x, l->file + off, sizeof(x));
+	return be32toh(x);
 }
 
 static void check_envelope(struct look *l)
 {
-	enum cr_frame_status status;
-	uint64_t at = bad_frame(l, &status), meta = l->n >= 4 ? cr_be32(l->file) : 0;
-	char text[128];
+	unsigned long long meta = l->n >= 4 ? be32_at(l, 0) : 0;
 
-	if (l->reason == CR_REASON_TRUNCATED && l->n >= 4 && meta > l->n)
-		snprintf(text, sizeof(text), "the metadata needs %llu bytes, the file has %zu",
-			 (unsigned long long)meta, l->n);
+	if (l->reason == CR_REASON_TRUNCATED && meta > l->n)
+		add_reason(l, "the metadata needs %llu bytes, the file has %zu", meta, l->n);
 	else if (l->reason == CR_REASON_TRUNCATED)
-		snprintf(text, sizeof(text), "the file ends after %zu bytes", l->n);
+		add_reason(l, "the file ends after %zu bytes", l->n);
 	else
-		snprintf(text, sizeof(text), "the metadata is said to be %llu bytes long, and is "
-			 "right up to byte %llu", (unsigned long long)meta, (unsigned long long)at);
-	add_reason(l, l->reason == CR_REASON_TRUNCATED ? l->n : at, text);
+		add_reason(l, "the metadata is said to be %llu bytes long, and is right up to byte %llu",
+			   meta, (unsigned long long)l->chunk.reason_off);
 }
 
 static void check_data_length(struct look *l)
 {
-	uint64_t at = l->chunk.frames_off + l->chunk.frames_bytes, have = l->n - at - 4;
-	uint64_t said = cr_be32(l->file + at);
-	char text[128];
+	unsigned long long have = l->n - l->chunk.reason_off - 4;
+	unsigned long long said = be32_at(l, l->chunk.reason_off);
 
-	snprintf(text, sizeof(text),
-		 "the data is said to be %llu bytes long, %llu are there: %llu %s",
-		 (unsigned long long)said, (unsigned long long)have,
-		 (unsigned long long)(said > have ? said - have : have - said),
-		 said > have ? "are missing" : "too many");
-	add_reason(l, at, text);
+	add_reason(l, "the data is said to be %llu bytes long, %llu are there: %llu %s", said, have,
+		   said > have ? said - have : have - said, said > have ? "are missing" : "too many");
 }
 
 /* Blocks of which cr_chunk_parse() said that one is out of range. */
 static void check_block_range(struct look *l)
 {
+	const struct cr_chunk *c = &l->chunk;
+	struct cr_block_cursor cursor = { 0 };
 	struct cr_block b;
-	uint64_t cursor = 0, i = 0;
 
-	while (cr_chunk_block_next(l->file, &l->chunk, &cursor, &b) > 0) {
-		if (b.off > l->n || b.bytes > l->n - b.off || l->n - b.off - b.bytes < 4) {
-			finding_add(l->out, (enum finding_kind)l->reason,
-				    (int64_t)l->chunk.metas_off,
-				    (int64_t)i, "it is said to be %llu bytes at %llu of %zu",
-				    (unsigned long long)b.bytes, (unsigned long long)b.off, l->n);
-			return;
-		}
-		i++;
+	while (cr_chunk_meta_next(l->file + c->metas_off, c, &cursor, &b) > 0) {
+		if (b.off <= l->n && b.bytes <= l->n - b.off &&
+		    l->n - b.off - b.bytes >= CR_CHUNK_CRC_BYTES)
+			continue;
+		finding_add(l->out, (enum finding_kind)l->reason, (int64_t)c->reason_off,
+			    (int64_t)cursor.blocks - 1, "it is said to be %llu bytes at %llu of %zu",
+			    (unsigned long long)b.bytes, (unsigned long long)b.off, l->n);
+		return;
 	}
-	finding_add(l->out, (enum finding_kind)l->reason, (int64_t)l->chunk.metas_off, -1,
-		    "%s", cr_chunk_reason_text(l->reason));
+	add_reason(l, "%s", cr_chunk_reason_text(l->reason));
 }
 
 static void check_structure(struct look *l)
 {
 	const struct cr_chunk *c = &l->chunk;
-	const uint8_t *data = l->file + c->data_off;
-	char text[128];
 
 	switch (l->reason) {
 	case CR_REASON_NONE:
 	case CR_REASON_COUNT:
 		return;
 	case CR_REASON_TRUNCATED:
-		if (c->data_off) { /* the data ends before its header or its footer */
-			snprintf(text, sizeof(text), "%llu bytes of data are no chunk",
-				 (unsigned long long)c->data_bytes);
-			add_reason(l, l->n, text);
-			return;
-		}
-		check_envelope(l);
+		if (c->data_off) /* the data ends before its header or its footer */
+			add_reason(l, "%llu bytes of data are no chunk",
+				   (unsigned long long)c->data_bytes);
+		else
+			check_envelope(l);
 		return;
 	case CR_REASON_META_LENGTH:
 	case CR_REASON_META_FRAME:
@@ -132,22 +120,17 @@ static void check_structure(struct look *l)
 		check_data_length(l);
 		return;
 	case CR_REASON_MAGIC:
-		snprintf(text, sizeof(text), "%08x instead of 012ee56a", cr_be32(data));
-		add_reason(l, c->data_off, text);
+		add_reason(l, "%08x instead of 012ee56a", be32_at(l, c->data_off));
 		return;
 	case CR_REASON_VERSION:
-		snprintf(text, sizeof(text), "version %u", c->version);
-		add_reason(l, c->data_off + 4, text);
+		add_reason(l, "version %u", c->version);
 		return;
 	case CR_REASON_CODEC:
-		snprintf(text, sizeof(text), "codec %u", c->codec);
-		add_reason(l, c->data_off + 5, text);
+		add_reason(l, "codec %u", c->codec);
 		return;
 	case CR_REASON_METAS_RANGE:
-		add_reason(l, l->n - (c->version == 4 ? 16 : 8), "the footer is wrong");
-		return;
 	case CR_REASON_SYMBOLS_RANGE:
-		add_reason(l, l->n - 32, "the footer is wrong");
+		add_reason(l, "the footer is wrong");
 		return;
 	case CR_REASON_BLOCK_RANGE:
 	case CR_REASON_BLOCK_OVERLAP:
@@ -155,33 +138,18 @@ static void check_structure(struct look *l)
 		return;
 	case CR_REASON_METAS_CRC:
 	case CR_REASON_METAS_FORMAT:
-		snprintf(text, sizeof(text), "%llu bytes from there, with their checksum behind",
-			 (unsigned long long)c->metas_bytes);
-		add_reason(l, c->metas_off, text);
+		add_reason(l, "%llu bytes from there, with their checksum behind",
+			   (unsigned long long)c->metas_bytes);
 		return;
 	case CR_REASON_SYMBOLS_CRC:
 	case CR_REASON_SYMBOLS_FORMAT:
-		snprintf(text, sizeof(text), "%llu bytes from there, with their checksum behind",
-			 (unsigned long long)c->symbols_bytes);
-		add_reason(l, c->symbols_off, text);
+		add_reason(l, "%llu bytes from there, with their checksum behind",
+			   (unsigned long long)c->symbols_bytes);
 		return;
 	}
 }
 
 /* ---- The metadata ---- */
-
-/* Loki reads frames until the object is closed and wants the data right behind the last of them. */
-static bool frames_go_on(const struct look *l, size_t json_end)
-{
-	struct cr_frame_walk w = { .src = l->file + l->chunk.frames_off,
-				   .src_bytes = l->chunk.frames_bytes,
-				   .raw_bytes_max = CR_META_BYTES_MAX };
-
-	while (w.pos < w.src_bytes && w.raw_bytes < json_end)
-		if (cr_frame_next(&w) != CR_FRAME_OK)
-			return false;
-	return w.pos < w.src_bytes;
-}
 
 #define TENANT_SHOWN_MAX 50u /* bytes of each in the detail */
 
@@ -239,7 +207,7 @@ static void check_json(struct look *l)
 			    m->error_at, l->s->json.n, m->error);
 		return;
 	}
-	if (frames_go_on(l, m->end))
+	if (!cr_chunk_json_is_last(l->file, &l->chunk, m->end))
 		finding_add(l->out, FINDING_JSON, at, -1,
 			    "snappy frames behind the end of the object");
 	if (m->trailing || m->twice || m->other_case)
@@ -270,23 +238,23 @@ static bool within_key(const struct look *l, const struct cr_block *b)
 	return b->mint_ns >= from && b->maxt_ns <= through;
 }
 
-static void check_block(struct look *l, const struct block *b, int64_t i)
+static void check_block(struct look *l, const struct cr_block *b, int64_t i)
 {
 	char a[TIME_TEXT_BYTES], z[TIME_TEXT_BYTES];
-	uint64_t end = i ? b[-1].off + b[-1].meta.bytes + 4 : b->off;
+	uint64_t end = i ? b[-1].found_off + b[-1].bytes + CR_CHUNK_CRC_BYTES : b->found_off;
 
-	if (b->state == BLOCK_BAD)
-		finding_add(l->out, FINDING_BLOCK_CRC, (int64_t)b->off, i, "%llu bytes, %llu lines",
-			    (unsigned long long)b->meta.bytes, (unsigned long long)b->meta.entries);
-	if (b->state == BLOCK_MOVED)
-		finding_add(l->out, FINDING_BLOCK_OFFSET, (int64_t)b->off, i, "its meta says %llu",
-			    (unsigned long long)b->meta.off);
-	else if (b->state == BLOCK_GOOD && b->off != end)
-		finding_add(l->out, FINDING_BLOCK_OFFSET, (int64_t)b->off, i,
+	if (b->state == CR_BLOCK_BAD)
+		finding_add(l->out, FINDING_BLOCK_CRC, (int64_t)b->found_off, i, "%llu bytes, %llu lines",
+			    (unsigned long long)b->bytes, (unsigned long long)b->entries);
+	if (b->state == CR_BLOCK_MOVED)
+		finding_add(l->out, FINDING_BLOCK_OFFSET, (int64_t)b->found_off, i, "its meta says %llu",
+			    (unsigned long long)b->off);
+	else if (b->state == CR_BLOCK_RECORDED && b->found_off != end)
+		finding_add(l->out, FINDING_BLOCK_OFFSET, (int64_t)b->found_off, i,
 			    "the one before it ends at %llu", (unsigned long long)end);
-	if (b->meta.mint_ns > b->meta.maxt_ns || !within_key(l, &b->meta))
-		finding_add(l->out, FINDING_TIME_RANGE, (int64_t)b->off, i, "%s to %s",
-			    time_text(b->meta.mint_ns, a), time_text(b->meta.maxt_ns, z));
+	if (b->mint_ns > b->maxt_ns || !within_key(l, b))
+		finding_add(l->out, FINDING_TIME_RANGE, (int64_t)b->found_off, i, "%s to %s",
+			    time_text(b->mint_ns, a), time_text(b->maxt_ns, z));
 }
 
 struct part { /* of the data */
@@ -300,25 +268,29 @@ static int by_off(const void *a, const void *b)
 	return x->off < y->off ? -1 : x->off > y->off;
 }
 
+static struct part section(uint64_t off, uint64_t bytes)
+{
+	return (struct part){ off, off + bytes + CR_CHUNK_CRC_BYTES };
+}
+
 /* Sections and blocks cover the data without a hole in all that Loki writes. all: the metas list no
  * more blocks than they count; else what is in a hole may be one. */
 static void check_gaps(struct look *l, bool all)
 {
 	const struct cr_chunk *c = &l->chunk;
 	const struct block_list *blocks = &l->s->blocks;
-	uint64_t footer = c->version == 4 ? 32 : 8, at = c->data_off + (c->version == 1 ? 5 : 6);
 	struct part few[64], *parts = few;
+	uint64_t at = c->body_off;
 	uint32_t n = 0;
 
 	if (blocks->n + 3 > LEN(few))
 		parts = mem_get((blocks->n + 3) * sizeof(*parts));
 	for (uint32_t i = 0; i < blocks->n; i++)
-		parts[n++] = (struct part){ blocks->list[i].off,
-					    blocks->list[i].off + blocks->list[i].meta.bytes + 4 };
-	parts[n++] = (struct part){ c->metas_off, c->metas_off + c->metas_bytes + 4 };
-	if (c->version == 4)
-		parts[n++] = (struct part){ c->symbols_off, c->symbols_off + c->symbols_bytes + 4 };
-	parts[n++] = (struct part){ l->n - footer, l->n };
+		parts[n++] = section(blocks->list[i].found_off, blocks->list[i].bytes);
+	parts[n++] = section(c->metas_off, c->metas_bytes);
+	if (c->symbols_off)
+		parts[n++] = section(c->symbols_off, c->symbols_bytes);
+	parts[n++] = (struct part){ c->footer_off, l->n };
 	qsort(parts, n, sizeof(*parts), by_off);
 	for (uint32_t i = 0; i < n; i++) {
 		if (parts[i].off > at)
@@ -332,14 +304,15 @@ static void check_gaps(struct look *l, bool all)
 		free(parts);
 }
 
-/* Where the metas end that were read up to cursor. True: behind their last block is nothing. */
-static bool check_metas_tail(struct look *l, uint64_t cursor)
+/* True: behind the meta of the last block is nothing. */
+static bool check_metas_tail(struct look *l)
 {
-	uint64_t done = cursor ? cursor & UINT32_MAX : 1; /* no block: the byte that says so */
+	const struct block_list *blocks = &l->s->blocks;
+	uint64_t done = blocks->n ? blocks->metas_bytes : 1; /* no block: the byte that says so */
 
-	if (l->s->blocks.cut) {
+	if (blocks->cut) {
 		finding_add(l->out, FINDING_METAS_END, (int64_t)l->chunk.metas_off, -1,
-			    "%u of %llu blocks are described", l->s->blocks.n,
+			    "%u of %llu blocks are described", blocks->n,
 			    (unsigned long long)l->chunk.blocks);
 		return false;
 	}
@@ -353,18 +326,13 @@ static bool check_metas_tail(struct look *l, uint64_t cursor)
 
 static void check_blocks(struct look *l)
 {
-	uint64_t cursor = 0;
-	struct cr_block b;
-
 	blocks_find(l->file, &l->chunk, &l->s->blocks);
 	for (uint32_t i = 0; i < l->s->blocks.n; i++)
 		check_block(l, &l->s->blocks.list[i], i);
-	while (cr_chunk_block_next(l->file, &l->chunk, &cursor, &b) > 0)
-		;
 	if (l->chunk.blocks == 0)
 		finding_add(l->out, FINDING_NO_BLOCKS, (int64_t)l->chunk.metas_off, -1,
 			    "no blocks");
-	check_gaps(l, check_metas_tail(l, cursor));
+	check_gaps(l, check_metas_tail(l));
 }
 
 /* ---- All of it ---- */

@@ -27,37 +27,37 @@ static void sum_entry(struct block_sum *sum, const struct entry *e)
 
 /* What Loki calls the uncompressed size is that of the lines and, by version, 8 bytes for each pair of
  * structured metadata or the length of its strings. */
-static bool size_right(const struct block *b, const struct block_sum *sum)
+static bool size_right(const struct cr_block *b, const struct block_sum *sum)
 {
-	uint64_t said = b->meta.uncompressed_bytes;
+	uint64_t said = b->uncompressed_bytes;
 
 	return said == sum->line_bytes || said == sum->line_bytes + 8 * sum->pairs ||
 	       said == sum->line_bytes + sum->pair_bytes;
 }
 
-static void compare_sum(struct look *l, const struct block *b, int64_t i,
+static void compare_sum(struct look *l, const struct cr_block *b, int64_t i,
 			const struct block_sum *sum)
 {
 	char a[TIME_TEXT_BYTES], z[TIME_TEXT_BYTES];
 
-	if (sum->entries != b->meta.entries)
-		finding_add(l->out, FINDING_ENTRY_COUNT, (int64_t)b->off, i,
+	if (sum->entries != b->entries)
+		finding_add(l->out, FINDING_ENTRY_COUNT, (int64_t)b->found_off, i,
 			    "%llu, its meta says %llu",
-			    (unsigned long long)sum->entries, (unsigned long long)b->meta.entries);
-	if (sum->entries && (sum->min_ns < b->meta.mint_ns || sum->max_ns > b->meta.maxt_ns))
-		finding_add(l->out, FINDING_ENTRY_TIME, (int64_t)b->off, i, "%s to %s",
+			    (unsigned long long)sum->entries, (unsigned long long)b->entries);
+	if (sum->entries && (sum->min_ns < b->mint_ns || sum->max_ns > b->maxt_ns))
+		finding_add(l->out, FINDING_ENTRY_TIME, (int64_t)b->found_off, i, "%s to %s",
 			    time_text(sum->min_ns, a), time_text(sum->max_ns, z));
 	if (sum->disorder)
-		finding_add(l->out, FINDING_ENTRY_ORDER, (int64_t)b->off, i, "%llu lines",
+		finding_add(l->out, FINDING_ENTRY_ORDER, (int64_t)b->found_off, i, "%llu lines",
 			    (unsigned long long)sum->entries);
 	if (l->chunk.version >= 3 && !size_right(b, sum))
-		finding_add(l->out, FINDING_RAW_SIZE, (int64_t)b->off, i,
+		finding_add(l->out, FINDING_RAW_SIZE, (int64_t)b->found_off, i,
 			    "%llu bytes, its meta says %llu",
 			    (unsigned long long)(sum->line_bytes + 8 * sum->pairs),
-			    (unsigned long long)b->meta.uncompressed_bytes);
+			    (unsigned long long)b->uncompressed_bytes);
 }
 
-static void check_entries(struct look *l, const struct block *b, int64_t i, struct entry_reader *r)
+static void check_entries(struct look *l, const struct cr_block *b, int64_t i, struct entry_reader *r)
 {
 	struct block_sum sum = { 0 };
 	struct entry e;
@@ -66,13 +66,13 @@ static void check_entries(struct look *l, const struct block *b, int64_t i, stru
 		sum_entry(&sum, &e);
 	l->out->entries += sum.entries;
 	if (r->bad_ref)
-		finding_add(l->out, FINDING_SYMBOL_REF, (int64_t)b->off, i, "in this block");
+		finding_add(l->out, FINDING_SYMBOL_REF, (int64_t)b->found_off, i, "in this block");
 	if (r->nameless)
-		finding_add(l->out, FINDING_METADATA_NAME, (int64_t)b->off, i, "in this block");
+		finding_add(l->out, FINDING_METADATA_NAME, (int64_t)b->found_off, i, "in this block");
 	if (r->error)
-		finding_add(l->out, FINDING_ENTRY, (int64_t)b->off, i,
+		finding_add(l->out, FINDING_ENTRY, (int64_t)b->found_off, i,
 			    "after %llu of %llu lines, at byte %zu of %zu (inflated): %s",
-			    (unsigned long long)sum.entries, (unsigned long long)b->meta.entries,
+			    (unsigned long long)sum.entries, (unsigned long long)b->entries,
 			    (size_t)(r->p - r->begin), l->s->raw.n, r->error);
 	else
 		compare_sum(l, b, i, &sum);
@@ -92,16 +92,16 @@ void check_deep(struct look *l)
 			    "%llu bytes of the structured metadata belong to no string",
 			    (unsigned long long)symbols.unused_bytes);
 	for (uint32_t i = 0; i < l->s->blocks.n; i++) {
-		const struct block *b = &l->s->blocks.list[i];
+		const struct cr_block *b = &l->s->blocks.list[i];
 		uint32_t status;
 
-		if (b->state == BLOCK_BAD)
+		if (b->state == CR_BLOCK_BAD)
 			continue;
 		status = block_inflate(l->s, l->file, &l->chunk, b, &l->s->raw);
 		if (status != CR_DECODE_OK) {
-			finding_add(l->out, FINDING_PAYLOAD, (int64_t)b->off, i,
+			finding_add(l->out, FINDING_PAYLOAD, (int64_t)b->found_off, i,
 				    "%llu bytes of %s: %s",
-				    (unsigned long long)b->meta.bytes, codec_name(l->chunk.codec),
+				    (unsigned long long)b->bytes, codec_name(l->chunk.codec),
 				    status == CR_DECODE_ROOM ? "it inflates to more than 64 MiB" :
 				    status == CR_DECODE_UNSURE ? "nothing that Loki's encoder writes" :
 				    "malformed");

@@ -11,48 +11,21 @@
 
 /* ---- Blocks ---- */
 
-static bool block_at(const uint8_t *file, const struct cr_chunk *c, uint64_t off, uint64_t bytes)
-{
-	uint64_t end = c->file_bytes;
-	const uint8_t *crc;
-
-	if (off < c->data_off || off > end || bytes > end - off || end - off - bytes < 4)
-		return false;
-	crc = file + off + bytes;
-	return cr_crc32c(0, file + off, bytes) ==
-	       ((uint32_t)crc[0] << 24 | (uint32_t)crc[1] << 16 | (uint32_t)crc[2] << 8 | crc[3]);
-}
-
-/* Bounded work: cr_chunk_parse() refuses chunks whose misplaced blocks are together longer than the
- * data. */
 void blocks_find(const uint8_t *file, const struct cr_chunk *c, struct block_list *out)
 {
-	uint64_t cursor = 0, expected = c->data_off + (c->version == 1 ? 5 : 6);
-	struct cr_block meta;
+	struct cr_block_cursor cursor = { 0 };
+	struct cr_block b;
 	int more;
 
-	if (c->version == 4)
-		expected = c->symbols_off + c->symbols_bytes + 4;
 	out->n = 0;
-	while ((more = cr_chunk_block_next(file, c, &cursor, &meta)) > 0) {
-		struct block *b;
-
+	while ((more = cr_chunk_block_next(file, c, &cursor, &b)) > 0) {
 		if (out->n == out->cap) {
 			out->cap = out->cap ? 2 * out->cap : 64;
 			out->list = mem_resize(out->list, out->cap * sizeof(*out->list));
 		}
-		b = &out->list[out->n++];
-		*b = (struct block){ .meta = meta, .off = meta.off };
-		if (block_at(file, c, meta.off, meta.bytes)) {
-			expected = meta.off;
-		} else if (meta.off != expected && block_at(file, c, expected, meta.bytes)) {
-			b->state = BLOCK_MOVED;
-			b->off = expected;
-		} else {
-			b->state = BLOCK_BAD;
-		}
-		expected += meta.bytes + 4;
+		out->list[out->n++] = b;
 	}
+	out->metas_bytes = cursor.metas_bytes;
 	out->cut = more < 0;
 }
 
@@ -140,25 +113,9 @@ uint32_t inflate(struct scratch *s, uint32_t codec, const uint8_t *p, uint64_t n
 }
 
 uint32_t block_inflate(struct scratch *s, const uint8_t *file, const struct cr_chunk *c,
-		       const struct block *b, struct bytes *out)
+		       const struct cr_block *b, struct bytes *out)
 {
-	return inflate(s, c->codec, file + b->off, b->meta.bytes, b->meta.uncompressed_bytes, out);
-}
-
-const uint8_t *find_magic(const uint8_t *from, const uint8_t *end)
-{
-	static const uint8_t magic[4] = { 0x01, 0x2e, 0xe5, 0x6a };
-
-	return from < end ? memmem(from, (size_t)(end - from), magic, sizeof(magic)) : NULL;
-}
-
-bool was_chunk(const uint8_t *file, size_t n)
-{
-	static const char stream_id[] = "\xff\x06\0\0sNaPpY"; /* behind the metadata's length */
-
-	if (n >= 4 + sizeof(stream_id) - 1 && memcmp(file + 4, stream_id, sizeof(stream_id) - 1) == 0)
-		return true;
-	return n && find_magic(file, file + n);
+	return inflate(s, c->codec, file + b->found_off, b->bytes, b->uncompressed_bytes, out);
 }
 
 const char *codec_name(uint32_t codec)

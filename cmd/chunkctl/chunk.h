@@ -11,22 +11,11 @@
 
 /* ---- Blocks ---- */
 
-enum block_state {
-	BLOCK_GOOD,
-	BLOCK_MOVED, /* not where its meta says, but where the block before it ends: Loki reads it */
-	BLOCK_BAD,   /* a wrong checksum in both places: Loki drops it */
-};
-
-struct block {
-	struct cr_block  meta;
-	uint64_t         off; /* where it was found, or where the meta says */
-	enum block_state state;
-};
-
 struct block_list {
-	struct block *list;
-	uint32_t      n, cap;
-	bool          cut; /* the metas end before the last block that they announce */
+	struct cr_block *list;
+	uint32_t         n, cap;
+	uint64_t         metas_bytes; /* of the metas that describe them */
+	bool             cut; /* the metas end before the last block that they announce */
 };
 
 /* All blocks of a chunk that cr_chunk_parse() found right, checksums compared. */
@@ -52,14 +41,7 @@ bool chunk_json(const uint8_t *file, const struct cr_chunk *c, struct scratch *s
 uint32_t inflate(struct scratch *s, uint32_t codec, const uint8_t *p, uint64_t n, uint64_t guess,
 		 struct bytes *out);
 uint32_t block_inflate(struct scratch *s, const uint8_t *file, const struct cr_chunk *c,
-		       const struct block *b, struct bytes *out);
-
-/* The first place at or behind `from` where a chunk's data may begin; NULL: there is none. */
-const uint8_t *find_magic(const uint8_t *from, const uint8_t *end);
-
-/* Whether a file was ever a chunk, as far as its content tells: it begins like one, or there is a
- * chunk's data in it. */
-bool was_chunk(const uint8_t *file, size_t n);
+		       const struct cr_block *b, struct bytes *out);
 
 const char *codec_name(uint32_t codec); /* as Loki's configuration spells it */
 

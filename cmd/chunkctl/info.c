@@ -143,7 +143,8 @@ static void part_lines(struct info *in, const struct file *f)
 
 static void block_lines(struct info *in)
 {
-	static const char *const states[] = { "good", "moved", "BAD CRC" };
+	static const char *const states[] = {
+		[CR_BLOCK_RECORDED] = "good", [CR_BLOCK_MOVED] = "moved", [CR_BLOCK_BAD] = "BAD CRC" };
 	const struct block_list *blocks = &in->scratch->blocks;
 	char a[TIME_TEXT_BYTES], z[TIME_TEXT_BYTES];
 
@@ -152,13 +153,13 @@ static void block_lines(struct info *in)
 			   "offset",
 			   "bytes", "inflated", "entries", "first", "last", "checksum");
 	for (uint32_t i = 0; i < blocks->n && !stopped(); i++) {
-		const struct block *b = &blocks->list[i];
+		const struct cr_block *b = &blocks->list[i];
 
 		out_printf(&in->out, "  %5u %10llu %10llu %10llu %8llu  %-30s %-30s %s\n", i,
-			   (unsigned long long)b->off, (unsigned long long)b->meta.bytes,
-			   (unsigned long long)b->meta.uncompressed_bytes,
-			   (unsigned long long)b->meta.entries, time_text(b->meta.mint_ns, a),
-			   time_text(b->meta.maxt_ns, z), states[b->state]);
+			   (unsigned long long)b->found_off, (unsigned long long)b->bytes,
+			   (unsigned long long)b->uncompressed_bytes,
+			   (unsigned long long)b->entries, time_text(b->mint_ns, a),
+			   time_text(b->maxt_ns, z), states[b->state]);
 	}
 }
 
@@ -211,19 +212,20 @@ static void part_json(struct bytes *b, const char *key, uint64_t off, uint64_t b
 
 static void blocks_json(struct info *in, struct bytes *b)
 {
-	static const char *const states[] = { "good", "moved", "bad" };
+	static const char *const states[] = {
+		[CR_BLOCK_RECORDED] = "good", [CR_BLOCK_MOVED] = "moved", [CR_BLOCK_BAD] = "bad" };
 
 	json_open(b, "block_list", '[');
 	for (uint32_t i = 0; i < in->scratch->blocks.n; i++) {
-		const struct block *x = &in->scratch->blocks.list[i];
+		const struct cr_block *x = &in->scratch->blocks.list[i];
 
 		json_open(b, NULL, '{');
-		json_u64(b, "offset", x->off);
-		json_u64(b, "bytes", x->meta.bytes);
-		json_u64(b, "uncompressed_bytes", x->meta.uncompressed_bytes);
-		json_u64(b, "entries", x->meta.entries);
-		json_i64(b, "mint_ns", x->meta.mint_ns);
-		json_i64(b, "maxt_ns", x->meta.maxt_ns);
+		json_u64(b, "offset", x->found_off);
+		json_u64(b, "bytes", x->bytes);
+		json_u64(b, "uncompressed_bytes", x->uncompressed_bytes);
+		json_u64(b, "entries", x->entries);
+		json_i64(b, "mint_ns", x->mint_ns);
+		json_i64(b, "maxt_ns", x->maxt_ns);
 		json_string(b, "checksum", states[x->state]);
 		json_close(b, '}');
 	}

@@ -139,13 +139,13 @@ static bool next_block(struct merge *m, struct run *r)
 
 	while (r->next_block < r->end_block) {
 		uint32_t i = r->next_block++;
-		const struct block *b = &c->blocks.list[i];
+		const struct cr_block *b = &c->blocks.list[i];
 
-		if (b->meta.maxt_ns < m->since_ns || b->meta.mint_ns >= m->until_ns)
+		if (b->maxt_ns < m->since_ns || b->mint_ns >= m->until_ns)
 			continue;
-		if (b->state == BLOCK_BAD) {
+		if (b->state == CR_BLOCK_BAD) {
 			complain("%s: block %u has a wrong checksum: its %llu lines are left out",
-				 c->path, i, (unsigned long long)b->meta.entries);
+				 c->path, i, (unsigned long long)b->entries);
 			m->damaged++;
 			continue;
 		}
@@ -153,7 +153,7 @@ static bool next_block(struct merge *m, struct run *r)
 		    CR_DECODE_OK) {
 			complain("%s: block %u does not inflate: its %llu lines are left out",
 				 c->path,
-				 i, (unsigned long long)b->meta.entries);
+				 i, (unsigned long long)b->entries);
 			m->damaged++;
 			continue;
 		}
@@ -203,11 +203,11 @@ static bool in_order(const struct block_list *blocks)
 	int64_t last = 0;
 
 	for (uint32_t i = 0; i < blocks->n; i++) {
-		if (blocks->list[i].state == BLOCK_BAD)
+		if (blocks->list[i].state == CR_BLOCK_BAD)
 			continue;
-		if (blocks->list[i].meta.mint_ns < last)
+		if (blocks->list[i].mint_ns < last)
 			return false;
-		last = blocks->list[i].meta.maxt_ns;
+		last = blocks->list[i].maxt_ns;
 	}
 	return true;
 }

@@ -81,12 +81,12 @@ static int read_ends(int fd, struct bytes *buf, size_t size)
 
 static void sum_blocks(const struct bytes *buf, struct peek *out)
 {
-	uint64_t cursor = 0;
+	struct cr_block_cursor cursor = { 0 };
 	struct cr_block b;
 
 	out->mint_ns = INT64_MAX;
 	out->maxt_ns = INT64_MIN;
-	while (cr_chunk_block_next(buf->p, &out->chunk, &cursor, &b) > 0) {
+	while (cr_chunk_meta_next(buf->p + out->chunk.metas_off, &out->chunk, &cursor, &b) > 0) {
 		out->entries += b.entries;
 		out->raw_bytes += b.uncompressed_bytes;
 		out->mint_ns = b.mint_ns < out->mint_ns ? b.mint_ns : out->mint_ns;
@@ -138,7 +138,7 @@ int chunk_peek(int dir_fd, const char *path, struct scratch *s, struct bytes *bu
 		return err;
 	/* all of what does not parse was read */
 	out->foreign = out->reason != CR_REASON_NONE &&
-		       !was_chunk((uint8_t *)buf->p, out->chunk.file_bytes);
+		       !cr_chunk_resembles(buf->p, out->chunk.file_bytes);
 	out->meta = out->chunk.frames_bytes && chunk_json((uint8_t *)buf->p, &out->chunk, s) &&
 		    meta_read(&s->meta, s->json.p, s->json.n);
 	if (out->reason == CR_REASON_NONE)

@@ -9,6 +9,7 @@
  *	behind it, so the end of a block is where the checksum of what came so far is followed by
  *	itself. What also inflates and is made of whole entries is a block.
  */
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -19,7 +20,6 @@
 #include "cli.h"
 #include "lines.h"
 #include "out.h"
-#include "../../c/src/bytes.h"
 
 static const char help[] =
 "usage: chunkctl salvage FILE -o NEW [options]\n"
@@ -49,9 +49,7 @@ static const struct option options[] = {
 	{ NULL, 0, NULL, 0 },
 };
 
-#define TRIES_MAX    65536u /* places to look for a block at */
-#define MAGIC        0x012ee56au
-#define CRC_BYTES    4u
+#define TRIES_MAX 65536u /* places to look for a block at */
 
 struct salvage {
 	const char      *path, *new;
@@ -118,11 +116,9 @@ static void write_lines(struct salvage *v, uint64_t announced)
 static void take_labels(struct salvage *v)
 {
 	struct meta *m = &v->s->meta;
-	struct cr_chunk c;
 	struct key key;
 
-	cr_chunk_parse(start(v), v->file.n, &c);
-	if (!c.frames_bytes || !chunk_json(start(v), &c, v->s) ||
+	if (!v->chunk.frames_bytes || !chunk_json(start(v), &v->chunk, v->s) ||
 	    !meta_read(m, v->s->json.p, v->s->json.n)) {
 		meta_free(m);
 		complain("the metadata can't be read: the lines are without labels");
@@ -130,9 +126,9 @@ static void take_labels(struct salvage *v)
 	lines_labels(v->format, key_of_path(v->path, &key) ? key.tenant : NULL, m, &v->labels);
 }
 
-static void take_symbols(struct salvage *v, const uint8_t *file)
+static void take_symbols(struct salvage *v)
 {
-	const char *error = symbols_read(&v->symbols, v->s, file, &v->chunk);
+	const char *error = symbols_read(&v->symbols, v->s, start(v), &v->chunk);
 
 	if (!error)
 		return;
@@ -142,50 +138,27 @@ static void take_symbols(struct salvage *v, const uint8_t *file)
 
 /* ---- With block metas ---- */
 
-static void save_blocks(struct salvage *v, const uint8_t *file)
+static void save_blocks(struct salvage *v)
 {
 	struct block_list *blocks = &v->s->blocks;
+	const uint8_t *file = start(v);
 
-	take_symbols(v, file);
+	take_symbols(v);
 	blocks_find(file, &v->chunk, blocks);
 	for (uint32_t i = 0; i < blocks->n && !stopped(); i++) {
-		const struct block *b = &blocks->list[i];
+		const struct cr_block *b = &blocks->list[i];
 
-		if (b->state != BLOCK_BAD &&
+		if (b->state != CR_BLOCK_BAD &&
 		    block_inflate(v->s, file, &v->chunk, b, &v->s->raw) == CR_DECODE_OK) {
-			write_lines(v, b->meta.entries);
+			write_lines(v, b->entries);
 			continue;
 		}
-		complain("block %u (%llu lines) %s", i, (unsigned long long)b->meta.entries,
-			 b->state == BLOCK_BAD ? "has a wrong checksum" : "does not inflate");
+		complain("block %u (%llu lines) %s", i, (unsigned long long)b->entries,
+			 b->state == CR_BLOCK_BAD ? "has a wrong checksum" : "does not inflate");
 		v->lost_blocks++;
-		v->lost_lines += b->meta.entries;
+		v->lost_lines += b->entries;
 	}
 	v->unknown_loss |= blocks->cut;
-}
-
-/* ---- Without an envelope: the data with a new one in front ---- */
-
-/* Metadata that is a snappy stream of nothing: enough for cr_chunk_parse(). */
-static const char envelope[14] = "\0\0\0\x0e\xff\x06\0\0sNaPpY";
-
-static bool save_data(struct salvage *v, const uint8_t *data)
-{
-	uint64_t n = v->file.n - (uint64_t)(data - start(v));
-	struct bytes whole = { 0 };
-	uint8_t length[4] = { (uint8_t)(n >> 24), (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n };
-	bool ok;
-
-	bytes_add(&whole, envelope, sizeof(envelope));
-	bytes_add(&whole, length, sizeof(length));
-	bytes_add(&whole, data, n);
-	ok = cr_chunk_parse(whole.p, whole.n, &v->chunk) == CR_REASON_NONE;
-	if (ok) {
-		complain("the metadata is damaged; reading the data without it");
-		save_blocks(v, (const uint8_t *)whole.p);
-	}
-	bytes_free(&whole);
-	return ok;
 }
 
 /* ---- Without block metas ---- */
@@ -195,10 +168,13 @@ static bool save_data(struct salvage *v, const uint8_t *data)
 static const uint8_t *next_end(const uint8_t *p, const uint8_t *q, const uint8_t *end,
 			       uint32_t *crc)
 {
-	while (q < end && end - q > (ptrdiff_t)CRC_BYTES) {
+	uint32_t follows;
+
+	while (q < end && end - q > (ptrdiff_t)CR_CHUNK_CRC_BYTES) {
 		*crc = cr_crc32c(*crc, q, 1);
 		q++;
-		if (*crc == cr_be32(q) && q > p)
+		memcpy(&follows, q, CR_CHUNK_CRC_BYTES);
+		if (*crc == be32toh(follows) && q > p)
 			return q;
 	}
 	return NULL;
@@ -237,7 +213,7 @@ static const uint8_t *save_block_at(struct salvage *v, const uint8_t *p, const u
 		if (!is_block(v, p, (uint64_t)(q - p), 0))
 			continue; /* one in 2^32 by chance */
 		write_lines(v, 0);
-		return q + CRC_BYTES;
+		return q + CR_CHUNK_CRC_BYTES;
 	}
 	return NULL;
 }
@@ -267,27 +243,23 @@ static const uint8_t *scan_symbols(struct salvage *v, const uint8_t *p)
 		v->chunk.symbols_off = (uint64_t)(p - start(v));
 		v->chunk.symbols_bytes = (uint64_t)(q - p);
 		if (symbols_read(&v->symbols, v->s, start(v), &v->chunk) == NULL)
-			return q + CRC_BYTES;
+			return q + CR_CHUNK_CRC_BYTES;
 	}
 	complain("the structured metadata is damaged: the lines are without it");
 	v->symbols.n = 0;
 	return p;
 }
 
-static void save_scanned(struct salvage *v, const uint8_t *data)
+/* chunk is what cr_chunk_parse_data() left: of it the header is of use. */
+static void save_scanned(struct salvage *v)
 {
-	const uint8_t *end = start(v) + v->file.n;
+	const uint8_t *at = start(v) + v->chunk.body_off;
 
 	v->unknown_loss = true;
-	if (end - data < 6 || data[4] < 1 || data[4] > 4)
+	if (!v->chunk.body_off)
 		return;
-	v->chunk = (struct cr_chunk){ .version = data[4], .file_bytes = v->file.n,
-				      .codec = data[4] == 1 ? CR_CODEC_GZIP : data[5] };
 	complain("the block list can't be read; looking for blocks by their checksums");
-	data += data[4] == 1 ? 5 : 6;
-	if (v->chunk.version == 4)
-		data = scan_symbols(v, data);
-	scan_blocks(v, data);
+	scan_blocks(v, v->chunk.version < 4 ? at : scan_symbols(v, at));
 }
 
 /* ---- The command ---- */
@@ -295,22 +267,26 @@ static void save_scanned(struct salvage *v, const uint8_t *data)
 static void save(struct salvage *v)
 {
 	enum cr_chunk_reason reason = cr_chunk_parse(start(v), v->file.n, &v->chunk);
-	const uint8_t *data;
+	uint32_t data_off;
 
 	take_labels(v);
 	if (reason == CR_REASON_NONE) {
-		save_blocks(v, start(v));
+		save_blocks(v);
 		return;
 	}
 	complain("%s: %s", cr_chunk_reason_name(reason), cr_chunk_reason_text(reason));
-	data = find_magic(start(v), start(v) + v->file.n);
-	if (!data) {
+	if (!cr_chunk_find_data(start(v), v->file.n, &data_off)) {
 		complain("there is no chunk data in it: nothing can be saved");
 		v->unknown_loss = true;
 		return;
 	}
-	if (!save_data(v, data))
-		save_scanned(v, data);
+	reason = cr_chunk_parse_data(start(v), v->file.n, data_off, &v->chunk);
+	if (reason == CR_REASON_NONE) {
+		complain("the metadata is damaged; reading the data without it");
+		save_blocks(v);
+	} else {
+		save_scanned(v);
+	}
 }
 
 static bool open_output(struct salvage *v)
@@ -353,7 +329,7 @@ static int run(struct salvage *v)
 		complain_errno(err, "%s", v->path);
 		return EXIT_TROUBLE;
 	}
-	if (!was_chunk(start(v), v->file.n) && !key_of_path(v->path, &key)) {
+	if (!cr_chunk_resembles(start(v), v->file.n) && !key_of_path(v->path, &key)) {
 		complain("%s: it is no chunk: neither its name nor anything in it is a chunk's",
 			 v->path);
 		bytes_free(&v->file);

@@ -170,7 +170,7 @@ static void on_result(void *arg, const struct scan_result *r)
 
 	if (r->status == CR_CANCELED)
 		return;
-	if (unfinished && !f->key && (!r->file || !was_chunk(r->file, r->bytes))) {
+	if (unfinished && !f->key && (!r->file || !cr_chunk_resembles(r->file, r->bytes))) {
 		f->sums[SUM_OTHER]++; /* a list of files has an index in it, say */
 		return;
 	}

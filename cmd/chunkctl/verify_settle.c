@@ -100,7 +100,7 @@ static bool judge(struct verify *v, struct again *a, const struct key *key, int 
 		verify_unreadable(v, v->sums, a->root, a->file, key, err, error_text(err));
 		return true;
 	}
-	if (!err && !key && !was_chunk(p, file->n)) {
+	if (!err && !key && !cr_chunk_resembles(p, file->n)) {
 		v->sums[SUM_OTHER]++;
 		return true;
 	}

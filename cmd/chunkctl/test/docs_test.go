@@ -46,7 +46,7 @@ func TestManListsEveryFinding(t *testing.T) {
 	for _, m := range regexp.MustCompile(`\[FINDING_\w+\]\s*=\s*\{\s*"(\w+)"`).FindAllStringSubmatch(string(read(t, "../findings.c")), -1) {
 		known = append(known, m[1])
 	}
-	for _, m := range regexp.MustCompile(`\[CR_REASON_\w+\]\s*=\s*\{\s*"(\w+)"`).FindAllStringSubmatch(string(read(t, "../../../c/src/chunk_format.c")), -1) {
+	for _, m := range regexp.MustCompile(`\[CR_REASON_\w+\]\s*=\s*\{\s*"(\w+)"`).FindAllStringSubmatch(string(read(t, "../../../c/src/chunk_reason.c")), -1) {
 		if m[1] != "none" {
 			known = append(known, m[1])
 		}

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "bytes.h"
 #include "snappy_build.h"
 
 #define BLOCKS_MAX 8u
@@ -193,20 +194,54 @@ static void reseal(struct made *m)
 			 cr_crc32c(0, p + m->symbols_off, m->symbols_bytes), 4);
 }
 
-/* Walks what a parse left, sound or not, and inflates the JSON of a sound one. */
-static void use_parsed(const uint8_t *p, const struct cr_chunk *chunk, bool sound)
+/* Walks what a parse left, sound or not. */
+static void use_parsed(const uint8_t *p, const struct cr_chunk *chunk)
 {
+	struct cr_block_cursor cursor = { 0 };
 	struct cr_block block;
-	uint64_t cursor = 0, i = 0;
-	uint8_t *out;
+	uint64_t i = 0;
 	int rc;
 
-	while ((rc = cr_chunk_block_next(p, chunk, &cursor, &block)) == 1)
+	while ((rc = cr_chunk_meta_next(p + chunk->metas_off, chunk, &cursor, &block)) == 1) {
 		assert_true(++i <= chunk->blocks);
+		assert_int_equal(block.state, CR_BLOCK_UNKNOWN);
+		assert_true(block.found_off == block.off);
+	}
 	assert_true(rc == 0 ? i == chunk->blocks : rc == -EBADMSG);
-	if (!sound)
-		return;
-	out = malloc(chunk->json_bytes + !chunk->json_bytes);
+}
+
+/* Finds the blocks of a sound chunk, as many of each kind as a verdict says, and each where it is. */
+static void find_blocks(const uint8_t *p, const struct cr_chunk *chunk, const struct cr_verdict *v)
+{
+	struct cr_block_cursor cursor = { 0 };
+	uint64_t states[4] = { 0 };
+	struct cr_block block;
+	int rc;
+
+	while ((rc = cr_chunk_block_next(p, chunk, &cursor, &block)) == 1) {
+		assert_in_range(block.state, CR_BLOCK_RECORDED, CR_BLOCK_BAD);
+		states[block.state]++;
+		assert_true((block.found_off == block.off) == (block.state != CR_BLOCK_MOVED));
+		if (block.state == CR_BLOCK_BAD)
+			continue;
+		assert_true(block.found_off >= chunk->data_off && block.found_off <= chunk->file_bytes);
+		assert_true(block.bytes + CR_CHUNK_CRC_BYTES <= chunk->file_bytes - block.found_off);
+		assert_int_equal(cr_crc32c(0, p + block.found_off, block.bytes),
+				 cr_be32(p + block.found_off + block.bytes));
+	}
+	assert_int_equal(states[CR_BLOCK_RECORDED], v->blocks_good);
+	assert_int_equal(states[CR_BLOCK_MOVED], v->blocks_moved);
+	/* those that the metas announce and don't describe are bad ones to Loki */
+	if (rc == 0)
+		assert_int_equal(states[CR_BLOCK_BAD], v->blocks_bad);
+	else
+		assert_true(rc == -EBADMSG && states[CR_BLOCK_BAD] < v->blocks_bad);
+}
+
+static void use_json(const uint8_t *p, const struct cr_chunk *chunk)
+{
+	uint8_t *out = malloc(chunk->json_bytes + !chunk->json_bytes);
+
 	assert_non_null(out);
 	assert_int_equal(cr_chunk_json(p, chunk, out, chunk->json_bytes), 0);
 	if (chunk->json_bytes)
@@ -226,10 +261,14 @@ static struct cr_verdict verdict_of(const uint8_t *p, size_t n)
 	assert_true(v.reason < CR_REASON_COUNT);
 	assert_int_equal(cr_chunk_parse(copy, n, &chunk), v.reason);
 	assert_true(chunk.file_bytes == n);
-	if (v.reason == CR_REASON_NONE)
+	assert_true(chunk.reason_off <= n);
+	use_parsed(copy, &chunk);
+	if (v.reason == CR_REASON_NONE) {
 		assert_true(chunk.blocks == (uint64_t)v.blocks_good + v.blocks_moved +
 			    v.blocks_bad);
-	use_parsed(copy, &chunk, v.reason == CR_REASON_NONE);
+		find_blocks(copy, &chunk, &v);
+		use_json(copy, &chunk);
+	}
 	free(copy);
 	return v;
 }
@@ -266,8 +305,8 @@ static void expect_reason(const struct spec *s, enum cr_chunk_reason reason)
 static void check_fields(const struct made *m, const struct spec *s)
 {
 	struct cr_chunk chunk;
+	struct cr_block_cursor cursor = { 0 };
 	struct cr_block block;
-	uint64_t cursor = 0;
 	char text[sizeof(json)];
 	uint32_t i;
 
@@ -279,6 +318,9 @@ static void check_fields(const struct made *m, const struct spec *s)
 	assert_int_equal(chunk.data_bytes, m->b.n - m->data_off);
 	assert_int_equal(chunk.version, s->version);
 	assert_int_equal(chunk.codec, s->codec);
+	assert_int_equal(chunk.body_off, m->header_end);
+	assert_int_equal(chunk.footer_off, m->b.n - (s->version == 4 ? 32 : 8));
+	assert_int_equal(chunk.reason_off, 0);
 	assert_int_equal(chunk.symbols_off, m->symbols_off);
 	assert_int_equal(chunk.symbols_bytes, m->symbols_bytes);
 	assert_int_equal(chunk.symbols, s->symbols);
@@ -288,6 +330,8 @@ static void check_fields(const struct made *m, const struct spec *s)
 	for (i = 0; i < s->blocks; i++) {
 		assert_int_equal(cr_chunk_block_next(m->b.p, &chunk, &cursor, &block), 1);
 		assert_int_equal(block.off, m->block_off[i]);
+		assert_int_equal(block.found_off, m->block_off[i]);
+		assert_int_equal(block.state, CR_BLOCK_RECORDED);
 		assert_int_equal(block.bytes, s->block[i].bytes);
 		assert_int_equal(block.entries, 100 + i);
 		assert_int_equal(block.uncompressed_bytes, s->version >= 3 ? 1000 + i : 0);
@@ -496,6 +540,77 @@ static void header_fields(void **state)
 					 CR_REASON_VERSION);
 	}
 	free(m.b.p);
+}
+
+/* With value at off the file is refused, and the place is told. */
+static void expect_place(const struct spec *s, size_t off, uint64_t value, unsigned int bytes,
+			 uint64_t want)
+{
+	struct cr_chunk chunk;
+	struct made m;
+
+	make(&m, s);
+	write_be(m.b.p + off, value, bytes);
+	assert_int_not_equal(cr_chunk_parse(m.b.p, m.b.n, &chunk), CR_REASON_NONE);
+	assert_int_equal(chunk.reason_off, want);
+	free(m.b.p);
+}
+
+static void the_place_is_told(void **state)
+{
+	struct spec s = ordinary(4);
+	struct made m;
+	size_t end;
+
+	(void)state;
+	make(&m, &s);
+	end = m.b.n;
+	expect_place(&s, 0, UINT32_MAX, 4, end);             /* the metadata is cut */
+	expect_place(&s, 8, 0, 4, 4);                        /* the first frame */
+	expect_place(&s, m.data_off - 4, 1, 4, m.data_off - 4); /* the data length */
+	expect_place(&s, m.data_off, 0, 4, m.data_off);      /* the magic number */
+	expect_place(&s, m.data_off + 4, 9, 1, m.data_off + 4); /* the version */
+	expect_place(&s, m.data_off + 5, 2, 1, m.data_off + 5); /* the codec */
+	expect_place(&s, end - 8, UINT64_MAX, 8, end - 16);  /* where the metas are */
+	expect_place(&s, end - 24, UINT64_MAX, 8, end - 32); /* where the symbols are */
+	expect_place(&s, m.metas_off, 77, 1, m.metas_off);
+	expect_place(&s, m.symbols_off, 77, 1, m.symbols_off);
+	s.block[1].bytes_said = 1u << 20;
+	expect_place(&s, 4, 0xff, 1, m.metas_off); /* the byte that is there: only the block is wrong */
+	free(m.b.p);
+}
+
+/* What is in front of the data may be anything, or nothing. */
+static void data_alone(void **state)
+{
+	struct cr_chunk chunk, alone;
+	uint32_t data_off;
+	struct spec s;
+	struct made m;
+
+	(void)state;
+	for (uint8_t version = 1; version <= 4; version++) {
+		s = ordinary(version);
+		make(&m, &s);
+		assert_int_equal(cr_chunk_parse(m.b.p, m.b.n, &chunk), CR_REASON_NONE);
+		memset(m.b.p, 0xdb, m.data_off);
+		assert_true(cr_chunk_find_data(m.b.p, m.b.n, &data_off));
+		assert_int_equal(data_off, m.data_off);
+		assert_true(cr_chunk_resembles(m.b.p, m.b.n));
+		assert_int_equal(cr_chunk_parse_data(m.b.p, m.b.n, data_off, &alone), CR_REASON_NONE);
+		chunk.frames_off = chunk.frames_bytes = chunk.json_bytes = 0;
+		assert_memory_equal(&alone, &chunk, sizeof(chunk));
+		assert_int_equal(cr_chunk_parse_data(m.b.p, m.b.n - 1, data_off, &alone),
+				 version == 4 ? CR_REASON_METAS_RANGE : CR_REASON_METAS_RANGE);
+		assert_int_equal(cr_chunk_parse_data(m.b.p, 4, 5, &alone), CR_REASON_TRUNCATED);
+		m.b.p[m.data_off] ^= 1;
+		assert_false(cr_chunk_find_data(m.b.p, m.b.n, &data_off));
+		assert_false(cr_chunk_resembles(m.b.p, m.b.n));
+		free(m.b.p);
+	}
+	assert_false(cr_chunk_resembles(NULL, 0));
+	assert_true(cr_chunk_resembles("\0\0\0\x0e\xff\x06\0\0sNaPpY", 14));
+	assert_false(cr_chunk_resembles("\0\0\0\x0e\xff\x06\0\0sNaPp", 13));
 }
 
 /* Data of every length: the shortest is too short for something in every version. */
@@ -808,6 +923,31 @@ static void blocks_with_wrong_offset_are_found(void **state)
 	s.block[0].bytes = s.block[2].bytes = 900;
 	s.block[2].off_said = 3;
 	expect_verdict(&s, CR_REASON_NONE, 0, 2, 1);
+}
+
+/* Each block's place and state, not only how many there are of a kind. */
+static void blocks_are_where_they_are_found(void **state)
+{
+	static const uint32_t states[] = { CR_BLOCK_BAD, CR_BLOCK_MOVED, CR_BLOCK_RECORDED };
+	struct cr_block_cursor cursor = { 0 };
+	struct spec s = ordinary(4);
+	struct cr_block block;
+	struct cr_chunk chunk;
+	struct made m;
+
+	(void)state;
+	s.block[0].bad_crc = true;
+	s.block[1].off_said = 1u << 20;
+	make(&m, &s);
+	assert_int_equal(cr_chunk_parse(m.b.p, m.b.n, &chunk), CR_REASON_NONE);
+	for (uint32_t i = 0; i < 3; i++) {
+		assert_int_equal(cr_chunk_block_next(m.b.p, &chunk, &cursor, &block), 1);
+		assert_int_equal(block.state, states[i]);
+		assert_int_equal(block.found_off, m.block_off[i]);
+	}
+	assert_int_equal(block.found_off, block.off);
+	assert_int_equal(cr_chunk_block_next(m.b.p, &chunk, &cursor, &block), 0);
+	free(m.b.p);
 }
 
 static void blocks_outside_are_refused(void **state)
@@ -1169,6 +1309,8 @@ int main(void)
 		cmocka_unit_test(envelope_without_data),
 		cmocka_unit_test(envelope_inflates_to_4_mib),
 		cmocka_unit_test(header_fields),
+		cmocka_unit_test(the_place_is_told),
+		cmocka_unit_test(data_alone),
 		cmocka_unit_test(data_of_every_length),
 		cmocka_unit_test(footer_ranges),
 		cmocka_unit_test(footer_sums_wrap),
@@ -1179,6 +1321,7 @@ int main(void)
 		cmocka_unit_test(overlong_numbers),
 		cmocka_unit_test(blocks_with_bad_crc_are_dropped),
 		cmocka_unit_test(blocks_with_wrong_offset_are_found),
+		cmocka_unit_test(blocks_are_where_they_are_found),
 		cmocka_unit_test(blocks_outside_are_refused),
 		cmocka_unit_test(block_crc_beyond_the_end),
 		cmocka_unit_test(blocks_longer_than_the_data),
