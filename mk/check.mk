@@ -23,6 +23,7 @@ lint-rules: lib ## gofmt, and the rules that a shell line can check
 	@! grep -rln '^import "C"' go cmd bench | grep -v '^go/internal/core/cgo.go$$' || { echo 'only go/internal/core/cgo.go may import "C"'; exit 1; }
 	@! grep -ln 'liburing.h' c/src/*.[ch] | grep -v '/backend_uring.c$$' || { echo 'only backend_uring.c may include liburing.h'; exit 1; }
 	@! grep -lE '^#include <(zstd|zstd_errors|libdeflate|lz4|lz4frame).h>' c/src/*.[ch] | grep -vE '/block_(zstd|deflate|lz4).c$$' || { echo 'only the block_ files may include a codec'; exit 1; }
+	@! grep -rnE '#include .*c/src|-Ic/src' cmd || { echo 'cmd/ is C on the library alone: only chunkring.h of it'; exit 1; }
 	@! grep -rnE '(^|[^_a-z])(printf|fprintf|puts|exit|abort)\(' c/src || { echo 'the library never prints or exits'; exit 1; }
 	@sh .ci/version c/include/chunkring.h
 	@sh .ci/make-targets Makefile mk/*.mk

@@ -4,7 +4,7 @@
 
 FUZZ_CC    ?= $(or $(shell command -v clang-14),clang)
 FUZZ_DIR   := $(BUILD)/fuzz
-FUZZ_C     := chunk snappy batch path block_gzip block_flate block_zstd block_lz4 block_snappy
+FUZZ_C     := chunk entries meta key snappy batch path block_gzip block_flate block_zstd block_lz4 block_snappy
 FUZZ_FLAGS  = $(filter-out -O2 -D_FORTIFY_SOURCE=3,$(CFLAGS_ALL)) -O1 -DCR_DEBUG -fsanitize=address,undefined \
 	-fno-sanitize-recover=all -Ic/src
 SECONDS    ?= 60

@@ -22,6 +22,8 @@ SIM_CALLS     := open openat __openat_2 syscall close close_range fstat pread pr
 	pthread_cond_broadcast io_uring_queue_init_params io_uring_queue_exit io_uring_register_restrictions io_uring_register_iowq_max_workers io_uring_enable_rings \
 	io_uring_submit_and_wait io_uring_submit_and_wait_timeout io_uring_submit_and_get_events __io_uring_get_cqe _exit
 WRAP_test_sim := $(SIM_CALLS:%=-Wl,--wrap=%)
+WRAP_test_chunk_meta := -Wl,--wrap=realloc
+WRAP_test_chunk_entries := -Wl,--wrap=realloc
 
 $(BUILD)/test/test_sim: c/test/sim_kernel.c c/test/sim_watch.c
 $(BUILD)/test/%: c/test/%.c $(TEST_COMMON) $(PARTS) $(HEADERS)

@@ -76,6 +76,35 @@ static void walk_blocks(const uint8_t *data, const struct cr_chunk *chunk,
 	cr_decoder_close(decoder);
 }
 
+/* Of the two ends only as much as is asked for. What they say is what the whole file says. */
+static void check_ends(const uint8_t *data, size_t n)
+{
+	struct cr_ends ends = { .file_bytes = n };
+	struct cr_chunk chunk, whole;
+	uint32_t status = CR_ENDS_MORE;
+
+	for (int asks = 0; status == CR_ENDS_MORE; asks++) {
+		uint8_t *head = malloc(ends.head_bytes + 1), *tail = malloc(ends.tail_bytes + 1);
+
+		FUZZ_CHECK(asks <= 6 && head && tail);
+		memcpy(head, data, ends.head_bytes);
+		memcpy(tail, data + n - ends.tail_bytes, ends.tail_bytes);
+		ends.head = head;
+		ends.tail = tail;
+		status = cr_chunk_outline(&ends, &chunk);
+		free(head);
+		free(tail);
+	}
+	if (status != CR_ENDS_OK)
+		return;
+	FUZZ_CHECK(cr_chunk_parse(data, n, &whole) == CR_REASON_NONE);
+	FUZZ_CHECK(chunk.frames_bytes == whole.frames_bytes && chunk.json_bytes == whole.json_bytes &&
+		   chunk.data_off == whole.data_off && chunk.version == whole.version &&
+		   chunk.codec == whole.codec && chunk.symbols_off == whole.symbols_off &&
+		   chunk.symbols == whole.symbols && chunk.metas_off == whole.metas_off &&
+		   chunk.metas_bytes == whole.metas_bytes && chunk.blocks == whole.blocks);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	struct cr_verdict verdict;
@@ -86,6 +115,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	cr_chunk_verify(data, n, &verdict);
 	FUZZ_CHECK(verdict.reason == reason);
 	FUZZ_CHECK(verdict.crc == cr_crc32c(0, data, n)); /* though put together from parts */
+	if (n)
+		check_ends(data, n);
 	if (reason != CR_REASON_NONE)
 		return 0;
 	FUZZ_CHECK((uint64_t)verdict.blocks_good + verdict.blocks_moved + verdict.blocks_bad ==

@@ -432,6 +432,233 @@ CR_API uint32_t cr_block_decode(struct cr_decoder *decoder, struct cr_decode *d)
 /* The same for d[0 .. n), in this order, whatever becomes of each. Returns how many are OK. */
 CR_API uint32_t cr_block_decode_batch(struct cr_decoder *decoder, struct cr_decode *d, uint32_t n);
 
+/* ---- Memory that grows ---- */
+
+/*
+ * The caller's, as getline(3) has it: p is NULL or from malloc(3). The library makes it larger with
+ * realloc(3) where it must, never smaller, and keeps nothing of it: use it again for the next block, and
+ * free(3) p in the end. Zero it to begin.
+ */
+struct cr_buf {
+	void  *p;
+	size_t cap_bytes; /* room */
+	size_t bytes;     /* out: how many of them are valid */
+};
+
+#define CR_RAW_BYTES_MAX (64u << 20) /* one block or the structured metadata, inflated: Loki's blocks
+				      * are 256 KB unless a line is longer */
+
+/* cr_block_decode() of src into out, which grows up to CR_RAW_BYTES_MAX: ROOM is what inflates to more.
+ * guess_bytes is how large it may get, for instance cr_block.uncompressed_bytes, or 0. Returns enum
+ * cr_decode_status; unless it is OK, out->bytes is 0. */
+CR_API uint32_t cr_block_decode_grow(struct cr_decoder *decoder, uint32_t codec, const void *src,
+				     size_t src_bytes, uint64_t guess_bytes, struct cr_buf *out);
+
+/* ---- Entries: the log lines in a block ---- */
+
+#define CR_LINE_BYTES_MAX (1u << 30) /* Loki's own bound */
+
+/*
+ * The strings of a chunk's structured metadata (version 4), by number. Zero it to begin; it may be read
+ * again for the next chunk. One thread at a time uses it, cr_entries_next() included.
+ */
+struct cr_symbols {
+	uint32_t      n;            /* out: strings; 0 unless it was read */
+	uint64_t      unused_bytes; /* out: of the section, inflated, behind the last string */
+	const char   *error;        /* out: behind -EBADMSG, one sentence; a constant */
+	struct cr_buf text, names, list; /* the library's own */
+};
+
+/* Inflates and splits them. 0 (a chunk before version 4 has none), -EBADMSG or -ENOMEM: then there are
+ * none, and entries can still be read. chunk: as cr_chunk_parse() found it right, or one of which version,
+ * codec, symbols_off and symbols_bytes are set and lie within the file. */
+CR_API int cr_symbols_read(struct cr_symbols *symbols, struct cr_decoder *decoder, const void *file,
+			   const struct cr_chunk *chunk);
+CR_API void cr_symbols_free(struct cr_symbols *symbols);
+
+/* A name and a value of an entry's structured metadata. The name is as Loki shows it: what Prometheus
+ * would not take in a name is '_'. Any bytes, without a NUL behind them. */
+struct cr_pair {
+	const char *name, *value;
+	uint32_t    name_bytes, value_bytes;
+	uint32_t    order;        /* in the block, from 0 */
+	uint64_t    stored_bytes; /* of both strings, before names were changed */
+};
+
+struct cr_entry {
+	int64_t     ns;         /* since 1970 */
+	const char *line;       /* in the block; any bytes, without a NUL behind them */
+	size_t      line_bytes;
+	const struct cr_pair *pairs; /* by name, no name twice (the last counts): as Loki serves them */
+	uint32_t    pairs_n;
+	uint64_t    stored_pairs, stored_bytes; /* as they are in the block; the sum of theirs */
+};
+
+/* A walk over a block's entries. Zero it before the first cr_entries_begin(); the fields are the
+ * library's to write. */
+struct cr_entries {
+	const void        *raw;
+	size_t             raw_bytes;
+	size_t             off;      /* out: bytes read */
+	uint8_t            version;
+	struct cr_symbols *symbols;
+	const char        *error;    /* out: behind -EBADMSG, one sentence; a constant */
+	bool               bad_ref;  /* out: a pair refers to a string that does not exist (Loki: "") */
+	bool               nameless; /* out: a pair has a name of which Loki can't make one: it stops there */
+	struct cr_buf      pairs;    /* the library's own */
+};
+
+/* raw: a block, decompressed, of a chunk of that version; borrowed, as symbols are, until the last
+ * cr_entries_next(). symbols NULL: entries are without pairs. A walk may begin anew at any time. */
+CR_API void cr_entries_begin(struct cr_entries *r, const void *raw, size_t raw_bytes, uint8_t version,
+			     struct cr_symbols *symbols);
+/* The next entry: 1, *out valid until the next call; 0 at the end; -EBADMSG where it is malformed (now
+ * and from then on: Loki stops there, too); -ENOMEM. */
+CR_API int cr_entries_next(struct cr_entries *r, struct cr_entry *out);
+CR_API void cr_entries_free(struct cr_entries *r);
+
+/* ---- The two ends of a chunk file ---- */
+
+#define CR_ENDS_BYTES (16u << 10) /* of each end: enough of nearly all chunks */
+
+enum cr_ends_status {
+	CR_ENDS_PENDING = 0, /* never returned */
+	CR_ENDS_OK      = 1,
+	CR_ENDS_MORE    = 2, /* read more: head_bytes and tail_bytes say how much */
+	CR_ENDS_WHOLE   = 3, /* only cr_chunk_parse() of the whole file can tell: it is damaged, or no
+			      * writer of Loki's made it */
+};
+
+struct cr_ends {
+	const void *head, *tail; /* in: the first head_bytes and the last tail_bytes of the file */
+	uint64_t    file_bytes;  /* in */
+	uint64_t    head_bytes;  /* in; out with MORE: how many of each are needed, of one */
+	uint64_t    tail_bytes;  /* ... end more than there are, of none more than file_bytes */
+};
+
+/*
+ * cr_chunk_parse() from the two ends of a file, which may overlap: begin with CR_ENDS_BYTES of each, or
+ * with nothing, read what MORE asks for and call again. It asks at most 6 times. OK: *out is what
+ * cr_chunk_parse() makes of the whole file, which it calls right. So cr_chunk_json() works on head, and
+ * cr_chunk_meta_next() on tail + (tail_bytes - (file_bytes - out->metas_off)); nothing is known of the
+ * blocks' bytes. Unless it is OK, *out is undefined. Returns enum cr_ends_status. Thread-safe.
+ */
+CR_API uint32_t cr_chunk_outline(struct cr_ends *ends, struct cr_chunk *out);
+
+/* ---- Metadata: the JSON of a chunk ---- */
+
+#define CR_LABELS_MAX 4096u /* of one stream; Loki allows 15 unless told otherwise */
+
+struct cr_label { /* any bytes, without a NUL behind them */
+	const char *name, *value;
+	uint32_t    name_bytes, value_bytes;
+};
+
+/* What it says. Zero it to begin; it may be read again for the next chunk. */
+struct cr_meta {
+	const char *tenant;          /* no NUL behind it */
+	uint32_t    tenant_bytes;
+	uint64_t    fingerprint;     /* of the stream */
+	int64_t     from_ms, through_ms;
+	uint32_t    encoding;        /* 129: a chunk of logs (128: of an old Loki) */
+	bool        has_encoding;
+	const struct cr_label *labels; /* without __name__, in the order of the file (Loki sorts them) */
+	uint32_t    labels_n;
+	/* what Loki reads but never writes: a field twice, in another case, something behind the object */
+	bool        twice, other_case, trailing;
+	size_t      end_bytes;       /* of the JSON, up to the closing brace; behind -EBADMSG: to the error */
+	const char *error;           /* behind -EBADMSG, one sentence; a constant */
+	bool        no_memory;       /* the library's own, */
+	struct cr_buf text, list;    /* ... as these are */
+};
+
+/* Reads the object (cr_chunk_json()) as Loki does: unknown fields are skipped, of a repeated one the last
+ * counts. json is only read, and not needed any more afterwards. 0; -EBADMSG where Loki would fail, and
+ * beyond CR_META_BYTES_MAX and CR_LABELS_MAX (the fields in front of the error are set); -ENOMEM. */
+CR_API int cr_meta_read(struct cr_meta *m, const char *json, size_t json_bytes);
+CR_API void cr_meta_free(struct cr_meta *m);
+
+/* ---- Keys: the names of chunk files ---- */
+
+#define CR_TENANT_BYTES_MAX   255u /* a file name; Loki itself stops at 150 */
+#define CR_KEY_PATH_BYTES_MAX 512u /* with the NUL */
+
+/*
+ * What Loki asks for a chunk by. A path is
+ *
+ *	schema v12 and later  tenant/FP/base64("FROM:THROUGH:CRC")
+ *	up to v11 (flat)      base64("tenant/FP:FROM:THROUGH:CRC")
+ *
+ * with FP, CRC and the times in hexadecimal digits.
+ */
+struct cr_key {
+	uint64_t fingerprint;
+	int64_t  from_ms, through_ms;
+	uint32_t crc;   /* CRC32C of the whole file: cr_req.crc_want */
+	bool     flat;
+	uint8_t  tenant_bytes;
+	char     tenant[CR_TENANT_BYTES_MAX + 1]; /* with a NUL */
+};
+
+/* Whether a name is that of a chunk: exactly what Loki makes of the key that it tells. Else *out is
+ * undefined. Names are NUL-terminated. Thread-safe. */
+CR_API bool cr_key_of_flat(const char *name, struct cr_key *out);
+CR_API bool cr_key_of_nested(const char *tenant, const char *folder, const char *name,
+			     struct cr_key *out);
+/* By the last component of a path (flat) or its last three. */
+CR_API bool cr_key_of_path(const char *path, struct cr_key *out);
+/* Whether a name can be that of a stream's folder: 64 bits as Loki writes them. */
+CR_API bool cr_key_fingerprint(const char *folder, uint64_t *out);
+
+/* The path of a chunk in its store, cr_req.path, with a NUL behind it. Returns its length. */
+CR_API size_t cr_key_path(const struct cr_key *key, char out[CR_KEY_PATH_BYTES_MAX]);
+
+/* base64 of RFC 4648 section 4, as it is in names. Decodes to at most cap_bytes: how many, 0 where it is
+ * not base64 in its only form, or is empty, or more. Encodes n bytes to (n + 2) / 3 * 4, without a NUL. */
+CR_API size_t cr_base64_decode(const char *text, size_t text_bytes, void *out, size_t cap_bytes);
+CR_API size_t cr_base64_encode(const void *bytes, size_t n, char *out);
+
+/* ---- JSON: the reader behind cr_meta_read() ---- */
+
+/*
+ * Pulls values from front to back out of one text, which it borrows, and takes no memory. A function
+ * that returns bool says whether there is what was asked for; after the first false for which error is
+ * set all are false. (For reports of chunkctl, too.)
+ */
+struct cr_json {
+	const char *p, *end; /* where it is */
+	const char *error;   /* what is wrong at p, one phrase; a constant */
+	uint32_t    depth;
+	bool        first;   /* the library's own */
+};
+
+#define CR_JSON_DEPTH_MAX 64u
+
+struct cr_json_span { /* of the text */
+	const char *p;
+	size_t      bytes;
+};
+
+CR_API void cr_json_begin(struct cr_json *r, const char *p, size_t bytes);
+/* The next value's first character ('{', '[', '"', '-', a digit, 't', 'f', 'n'), or 0 at the end. */
+CR_API char cr_json_peek(struct cr_json *r);
+/* Into an object '{' or an array '[': while (cr_json_next()) read or skip one value. key is NULL in
+ * arrays, else what is between the quotes. */
+CR_API bool cr_json_enter(struct cr_json *r, char bracket);
+CR_API bool cr_json_next(struct cr_json *r, struct cr_json_span *key);
+CR_API bool cr_json_string(struct cr_json *r, struct cr_json_span *out); /* between the quotes */
+CR_API bool cr_json_number(struct cr_json *r, struct cr_json_span *out);
+CR_API bool cr_json_u64(struct cr_json *r, uint64_t *out);
+CR_API bool cr_json_i64(struct cr_json *r, int64_t *out);
+CR_API bool cr_json_bool(struct cr_json *r, bool *out);
+CR_API bool cr_json_skip(struct cr_json *r);
+CR_API bool cr_json_fail(struct cr_json *r, const char *error); /* the caller's own: false */
+
+/* Decodes what cr_json_string() or cr_json_next() gave. Writes at most s->bytes; returns how many. */
+CR_API size_t cr_json_unescape(const struct cr_json_span *s, char *out);
+/* A character as UTF-8, U+FFFD for what is none. Returns 1 to 4. */
+CR_API size_t cr_utf8(uint32_t c, char out[4]);
+
 /* ---- What this was built from ---- */
 
 /* Versions of the libraries that are linked statically, and the compiler's: "liburing 2.3, libzstd

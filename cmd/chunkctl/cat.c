@@ -168,7 +168,7 @@ static void collect(struct cat *c)
 
 /* ---- Which lines ---- */
 
-static bool line_wanted(const struct cat *c, const struct entry *e)
+static bool line_wanted(const struct cat *c, const struct cr_entry *e)
 {
 	regmatch_t whole = { .rm_so = 0, .rm_eo = (regoff_t)e->line_bytes };
 	bool found = true;
@@ -194,13 +194,12 @@ static uint64_t mix(uint64_t h, const void *bytes, size_t n)
 /* By a 64-bit hash of stream, line and structured metadata. */
 static bool seen_before(struct cat *c, const struct merged *m)
 {
-	const struct entry *e = m->entry;
+	const struct cr_entry *e = m->entry;
 	uint64_t h = mix(14695981039346656037u, e->line, e->line_bytes);
 
 	h = mix(mix(h, &m->chunk->meta.fingerprint, 8),
-		m->chunk->meta.text.p + m->chunk->meta.tenant,
-		m->chunk->meta.tenant_bytes);
-	for (uint32_t i = 0; i < e->n_pairs; i++)
+		m->chunk->meta.tenant, m->chunk->meta.tenant_bytes);
+	for (uint32_t i = 0; i < e->pairs_n; i++)
 		h = mix(mix(h, e->pairs[i].name, e->pairs[i].name_bytes), e->pairs[i].value,
 			e->pairs[i].value_bytes);
 	if (e->ns != c->seen_ns)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "check_inner.h"
+#include "check.h"
 
 #include <endian.h>
 #include <stdio.h>
@@ -153,28 +153,27 @@ static void check_structure(struct look *l)
 
 #define TENANT_SHOWN_MAX 50u /* bytes of each in the detail */
 
-static void tenants_differ(struct look *l, const struct meta *m)
+static void tenants_differ(struct look *l, const struct cr_meta *m)
 {
 	uint32_t has = m->tenant_bytes, said = l->key->tenant_bytes;
 	struct bytes text = { 0 };
 
 	bytes_adds(&text, "tenant ");
-	text_quote(&text, m->text.p ? m->text.p + m->tenant : "",
-		   has < TENANT_SHOWN_MAX ? has : TENANT_SHOWN_MAX);
+	text_quote(&text, m->tenant, has < TENANT_SHOWN_MAX ? has : TENANT_SHOWN_MAX);
 	bytes_adds(&text, ", the name says ");
 	text_quote(&text, l->key->tenant, said < TENANT_SHOWN_MAX ? said : TENANT_SHOWN_MAX);
 	finding_add(l->out, FINDING_WRONG_KEY, l->chunk.frames_off, -1, "%s", bytes_string(&text));
 	bytes_free(&text);
 }
 
-static void compare_key(struct look *l, const struct meta *m)
+static void compare_key(struct look *l, const struct cr_meta *m)
 {
-	const struct key *k = l->key;
+	const struct cr_key *k = l->key;
 	char a[TIME_TEXT_BYTES], b[TIME_TEXT_BYTES];
 	int64_t at = l->chunk.frames_off;
 
 	if (m->tenant_bytes != k->tenant_bytes ||
-	    memcmp(m->text.p ? m->text.p + m->tenant : "", k->tenant, k->tenant_bytes) != 0)
+	    memcmp(m->tenant, k->tenant, k->tenant_bytes) != 0)
 		tenants_differ(l, m);
 	if (m->fingerprint != k->fingerprint)
 		finding_add(l->out, FINDING_WRONG_KEY, at, -1, "stream %llx, the name says %llx",
@@ -192,22 +191,21 @@ static void compare_key(struct look *l, const struct meta *m)
 
 static void check_json(struct look *l)
 {
-	struct meta *m = &l->s->meta;
+	struct cr_meta *m = &l->s->meta;
 	int64_t at = l->chunk.frames_off;
 
 	if (!l->chunk.frames_bytes)
 		return; /* the envelope has a finding of its own */
-	if (!chunk_json(l->file, &l->chunk, l->s)) {
+	l->meta = chunk_meta(l->file, &l->chunk, l->s, m);
+	if (!l->meta && !m->error)
 		finding_add(l->out, FINDING_JSON, at, -1,
 			    "the frames of the metadata don't inflate");
-		return;
-	}
-	if (!meta_read(m, l->s->json.p, l->s->json.n)) {
+	else if (!l->meta)
 		finding_add(l->out, FINDING_JSON, at, -1, "at byte %zu of %zu (inflated): %s",
-			    m->error_at, l->s->json.n, m->error);
+			    m->end_bytes, l->s->json.n, m->error);
+	if (!l->meta)
 		return;
-	}
-	if (!cr_chunk_json_is_last(l->file, &l->chunk, m->end))
+	if (!cr_chunk_json_is_last(l->file, &l->chunk, m->end_bytes))
 		finding_add(l->out, FINDING_JSON, at, -1,
 			    "snappy frames behind the end of the object");
 	if (m->trailing || m->twice || m->other_case)
@@ -337,43 +335,36 @@ static void check_blocks(struct look *l)
 
 /* ---- All of it ---- */
 
-void check_sound_chunk(const struct key *key, const uint8_t *file, size_t n, uint32_t flags,
-		       struct scratch *s, struct findings *out)
+void check_sound_chunk(struct look *l)
 {
-	struct look l = { .key = key, .file = file, .n = n, .flags = flags, .s = s, .out = out };
-
-	l.reason = cr_chunk_parse(file, n, &l.chunk);
-	if (l.reason != CR_REASON_NONE) /* it was sound a moment ago */
+	l->reason = cr_chunk_parse(l->file, l->n, &l->chunk);
+	if (l->reason != CR_REASON_NONE) /* it was sound a moment ago */
 		die("a chunk in memory changed while it was looked at: bad memory?");
-	check_json(&l);
-	check_blocks(&l);
-	if (flags & CHECK_DEEP)
-		check_deep(&l);
+	check_json(l);
+	check_blocks(l);
+	if (l->flags & CHECK_DEEP)
+		check_deep(l);
 }
 
-void check_chunk(const struct key *key, const uint8_t *file, size_t n, uint32_t flags,
-		 struct scratch *s, struct findings *out)
+void check_chunk(struct look *l)
 {
-	struct look l = { .key = key, .file = file, .n = n, .flags = flags, .s = s, .out = out };
-	uint32_t crc;
-
-	if (n == 0) {
-		finding_add(out, FINDING_EMPTY, 0, -1, "0 bytes");
+	if (l->n == 0) {
+		l->reason = CR_REASON_TRUNCATED;
+		finding_add(l->out, FINDING_EMPTY, 0, -1, "0 bytes");
 		return;
 	}
-	crc = cr_crc32c(0, file, n);
-	if (key && crc != key->crc) {
-		finding_add(out, FINDING_BAD_CRC, 0, -1, "%08x over %zu bytes, the name says %08x",
-			    crc,
-			    n, key->crc);
-		check_zeros(&l);
+	l->crc = cr_crc32c(0, l->file, l->n);
+	if (l->key && l->crc != l->key->crc) {
+		finding_add(l->out, FINDING_BAD_CRC, 0, -1, "%08x over %zu bytes, the name says %08x",
+			    l->crc, l->n, l->key->crc);
+		check_zeros(l);
 	}
-	l.reason = cr_chunk_parse(file, n, &l.chunk);
-	check_structure(&l);
-	check_json(&l);
-	if (l.reason != CR_REASON_NONE)
+	l->reason = cr_chunk_parse(l->file, l->n, &l->chunk);
+	check_structure(l);
+	check_json(l);
+	if (l->reason != CR_REASON_NONE)
 		return;
-	check_blocks(&l);
-	if (flags & CHECK_DEEP)
-		check_deep(&l);
+	check_blocks(l);
+	if (l->flags & CHECK_DEEP)
+		check_deep(l);
 }

@@ -7,7 +7,6 @@
 #define CHUNKCTL_CHECK_H
 
 #include "chunk.h"
-#include "entries.h"
 #include "key.h"
 
 enum severity {
@@ -76,12 +75,29 @@ void finding_add(struct findings *f, enum finding_kind kind, int64_t off, int64_
 
 #define CHECK_DEEP 1u /* inflate every block and read every entry */
 
-/* Everything that can be told about n bytes. key: what the name says, or NULL. */
-void check_chunk(const struct key *key, const uint8_t *file, size_t n, uint32_t flags,
-		 struct scratch *s, struct findings *out);
+struct look { /* one check of one chunk */
+	/* in */
+	const struct cr_key *key;  /* what the name says, or NULL */
+	const uint8_t       *file;
+	size_t               n;
+	uint32_t             flags;
+	struct scratch      *s;    /* out: meta, and blocks where reason is CR_REASON_NONE */
+	struct findings     *out;
+	/* out */
+	uint32_t             crc;  /* of the file; only of check_chunk() */
+	struct cr_chunk      chunk;
+	enum cr_chunk_reason reason;
+	bool                 meta; /* the scratch's meta is this chunk's */
+};
+
+/* Everything that can be told about n bytes. */
+void check_chunk(struct look *l);
 
 /* The same for a file whose CRC and structure and whose blocks' CRCs are known to be right. */
-void check_sound_chunk(const struct key *key, const uint8_t *file, size_t n, uint32_t flags,
-		       struct scratch *s, struct findings *out);
+void check_sound_chunk(struct look *l);
+
+/* Inflates the structured metadata and every block of a chunk whose structure is right and whose
+ * blocks are in the scratch, and reads every entry. */
+void check_deep(struct look *l);
 
 #endif

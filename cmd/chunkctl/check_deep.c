@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "check_inner.h"
-#include "entries.h"
+#include "check.h"
 
 struct block_sum {
 	uint64_t entries, line_bytes, pairs, pair_bytes;
@@ -10,7 +9,7 @@ struct block_sum {
 
 /* Loki takes a block for new as long as it holds no text: of empty lines at its start only the last
  * counts for the first time that its meta gives. */
-static void sum_entry(struct block_sum *sum, const struct entry *e)
+static void sum_entry(struct block_sum *sum, const struct cr_entry *e)
 {
 	if (sum->entries && e->ns < sum->last_ns)
 		sum->disorder = true;
@@ -57,10 +56,10 @@ static void compare_sum(struct look *l, const struct cr_block *b, int64_t i,
 			    (unsigned long long)b->uncompressed_bytes);
 }
 
-static void check_entries(struct look *l, const struct cr_block *b, int64_t i, struct entry_reader *r)
+static void check_entries(struct look *l, const struct cr_block *b, int64_t i, struct cr_entries *r)
 {
 	struct block_sum sum = { 0 };
-	struct entry e;
+	struct cr_entry e;
 
 	while (entries_next(r, &e))
 		sum_entry(&sum, &e);
@@ -73,15 +72,15 @@ static void check_entries(struct look *l, const struct cr_block *b, int64_t i, s
 		finding_add(l->out, FINDING_ENTRY, (int64_t)b->found_off, i,
 			    "after %llu of %llu lines, at byte %zu of %zu (inflated): %s",
 			    (unsigned long long)sum.entries, (unsigned long long)b->entries,
-			    (size_t)(r->p - r->begin), l->s->raw.n, r->error);
+			    r->off, r->raw_bytes, r->error);
 	else
 		compare_sum(l, b, i, &sum);
 }
 
 void check_deep(struct look *l)
 {
-	struct symbols symbols = { 0 };
-	struct entry_reader r = { 0 };
+	struct cr_symbols symbols = { 0 };
+	struct cr_entries r = { 0 };
 	const char *error = symbols_read(&symbols, l->s, l->file, &l->chunk);
 
 	if (error)
@@ -107,9 +106,10 @@ void check_deep(struct look *l)
 				    "malformed");
 			continue;
 		}
-		entries_begin(&r, &l->s->raw, l->chunk.version, error ? NULL : &symbols);
+		cr_entries_begin(&r, l->s->raw.p, l->s->raw.bytes, l->chunk.version,
+				 error ? NULL : &symbols);
 		check_entries(l, b, i, &r);
 	}
-	entries_end(&r);
-	symbols_free(&symbols);
+	cr_entries_free(&r);
+	cr_symbols_free(&symbols);
 }

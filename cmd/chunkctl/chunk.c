@@ -51,7 +51,6 @@ struct scratch *scratch_get(void)
 	if (cr_decoder_open(&s->decoder) != 0)
 		die("out of memory");
 	s->json.max = CR_META_BYTES_MAX + 1;
-	s->raw.max = s->symbols_raw.max = RAW_BYTES_MAX + 1;
 	return s;
 }
 
@@ -59,61 +58,61 @@ struct scratch *scratch_get(void)
 
 void scratch_put(struct scratch *s)
 {
-	if (s->raw.cap > KEEP_BYTES)
-		bytes_free(&s->raw);
-	if (s->symbols_raw.cap > KEEP_BYTES)
-		bytes_free(&s->symbols_raw);
+	if (s->raw.cap_bytes > KEEP_BYTES) {
+		free(s->raw.p);
+		s->raw = (struct cr_buf){ 0 };
+	}
 	pthread_mutex_lock(&scratches.mu);
 	s->next = scratches.free;
 	scratches.free = s;
 	pthread_mutex_unlock(&scratches.mu);
 }
 
-bool chunk_json(const uint8_t *file, const struct cr_chunk *c, struct scratch *s)
+/* ---- The library's calls ---- */
+
+static int memory_or_die(int result)
 {
-	s->json.n = 0;
-	if (!bytes_room(&s->json, c->json_bytes + 1u))
-		return false;
-	if (cr_chunk_json(file, c, s->json.p, s->json.cap) != 0)
-		return false;
-	s->json.n = c->json_bytes;
-	return true;
+	if (result == -ENOMEM)
+		die("out of memory");
+	return result;
 }
 
-#define GUESS_BYTES_MIN (64u << 10)
+bool chunk_meta(const uint8_t *file, const struct cr_chunk *c, struct scratch *s, struct cr_meta *m)
+{
+	s->json.n = 0;
+	if (!c->frames_bytes || !bytes_room(&s->json, c->json_bytes + 1u) ||
+	    cr_chunk_json(file, c, s->json.p, s->json.cap) != 0) {
+		cr_meta_free(m);
+		return false;
+	}
+	s->json.n = c->json_bytes;
+	return memory_or_die(cr_meta_read(m, s->json.p, s->json.n)) == 0;
+}
+
+const char *symbols_read(struct cr_symbols *sy, struct scratch *s, const uint8_t *file,
+			 const struct cr_chunk *c)
+{
+	memory_or_die(cr_symbols_read(sy, s->decoder, file, c));
+	return sy->error;
+}
+
+bool entries_next(struct cr_entries *r, struct cr_entry *e)
+{
+	return memory_or_die(cr_entries_next(r, e)) > 0;
+}
 
 uint32_t inflate(struct scratch *s, uint32_t codec, const uint8_t *p, uint64_t n, uint64_t guess,
-		 struct bytes *out)
+		 struct cr_buf *out)
 {
-	uint64_t room = guess ? guess : n * 4;
-	struct cr_decode d = { .src = p, .src_bytes = n, .codec = codec };
+	uint32_t status = cr_block_decode_grow(s->decoder, codec, p, n, guess, out);
 
-	out->n = 0;
-	out->full = false;
-	/* The guess comes from the file. What memory it may ask for is in proportion to the block
-	 * until the decoder itself says more. */
-	if (room > n * 32 + GUESS_BYTES_MIN)
-		room = n * 32 + GUESS_BYTES_MIN;
-	for (;;) { /* ends: room grows up to RAW_BYTES_MAX */
-		if (room < GUESS_BYTES_MIN)
-			room = GUESS_BYTES_MIN;
-		if (room > RAW_BYTES_MAX)
-			room = RAW_BYTES_MAX;
-		if (!bytes_room(out, room))
-			return CR_DECODE_ROOM;
-		d.dst = out->p;
-		d.cap_bytes = out->cap < RAW_BYTES_MAX ? out->cap : RAW_BYTES_MAX;
-		cr_block_decode(s->decoder, &d);
-		if (d.status == CR_DECODE_OK)
-			out->n = d.raw_bytes;
-		if (d.status != CR_DECODE_ROOM || d.cap_bytes == RAW_BYTES_MAX)
-			return d.status;
-		room = d.raw_bytes > d.cap_bytes ? d.raw_bytes : 2 * d.cap_bytes;
-	}
+	if (status == CR_DECODE_NO_MEMORY)
+		die("out of memory");
+	return status;
 }
 
 uint32_t block_inflate(struct scratch *s, const uint8_t *file, const struct cr_chunk *c,
-		       const struct cr_block *b, struct bytes *out)
+		       const struct cr_block *b, struct cr_buf *out)
 {
 	return inflate(s, c->codec, file + b->found_off, b->bytes, b->uncompressed_bytes, out);
 }

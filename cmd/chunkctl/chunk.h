@@ -3,11 +3,7 @@
 #ifndef CHUNKCTL_CHUNK_H
 #define CHUNKCTL_CHUNK_H
 
-#include "meta.h"
 #include "util.h"
-
-#define RAW_BYTES_MAX       (64u << 20) /* one block or the structured metadata, inflated: Loki's
-					 * blocks are 256 KB unless a line is longer */
 
 /* ---- Blocks ---- */
 
@@ -24,8 +20,9 @@ void blocks_find(const uint8_t *file, const struct cr_chunk *c, struct block_lis
 /* What one thread needs to look into chunks; kept between them. */
 struct scratch {
 	struct cr_decoder *decoder;
-	struct bytes       json, raw, symbols_raw;
-	struct meta        meta;
+	struct bytes       json;
+	struct cr_buf      raw;
+	struct cr_meta     meta;
 	struct block_list  blocks;
 	struct scratch    *next;
 };
@@ -33,15 +30,24 @@ struct scratch {
 struct scratch *scratch_get(void); /* from those given back, or new; thread-safe */
 void scratch_put(struct scratch *s);
 
-/* The JSON of a parsed chunk into s->json. False where frames don't inflate. */
-bool chunk_json(const uint8_t *file, const struct cr_chunk *c, struct scratch *s);
+/* ---- The library's calls, which here end the program where memory is short ---- */
 
-/* Inflates n bytes into out (replacing). guess: how large, or 0. Returns enum cr_decode_status;
- * CR_DECODE_ROOM: beyond RAW_BYTES_MAX. */
+/* The JSON of a parsed chunk into s->json, what it says into m. False: m->error, or NULL where the
+ * frames don't inflate or the parse did not get to them. */
+bool chunk_meta(const uint8_t *file, const struct cr_chunk *c, struct scratch *s, struct cr_meta *m);
+
+/* NULL or what is wrong. */
+const char *symbols_read(struct cr_symbols *sy, struct scratch *s, const uint8_t *file,
+			 const struct cr_chunk *c);
+
+/* False: the end, or r->error. */
+bool entries_next(struct cr_entries *r, struct cr_entry *e);
+
+/* enum cr_decode_status. */
 uint32_t inflate(struct scratch *s, uint32_t codec, const uint8_t *p, uint64_t n, uint64_t guess,
-		 struct bytes *out);
+		 struct cr_buf *out);
 uint32_t block_inflate(struct scratch *s, const uint8_t *file, const struct cr_chunk *c,
-		       const struct cr_block *b, struct bytes *out);
+		       const struct cr_block *b, struct cr_buf *out);
 
 const char *codec_name(uint32_t codec); /* as Loki's configuration spells it */
 

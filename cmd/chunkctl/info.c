@@ -9,6 +9,8 @@
 
 #include "cli.h"
 #include "json.h"
+#include "key.h"
+#include "labels.h"
 #include "out.h"
 #include "quote.h"
 #include "report.h"
@@ -46,11 +48,10 @@ struct info { /* the command */
 struct file { /* one of them */
 	const char     *path;
 	struct bytes    bytes;
-	struct key      key;
+	struct cr_key      key;
 	bool            named;
-	struct cr_chunk chunk;
+	struct look     look;
 	struct findings findings;
-	bool            meta; /* scratch->meta is its own */
 };
 
 static const uint8_t *start(const struct file *f)
@@ -108,9 +109,9 @@ static void labels_line(struct info *in, const struct file *f)
 {
 	struct bytes text = { 0 };
 
-	if (!f->meta)
+	if (!f->look.meta)
 		return;
-	meta_labels_text(&in->scratch->meta, &text);
+	labels_text(&in->scratch->meta, &text);
 	out_printf(&in->out, "  %-12s ", "labels");
 	bytes_addc(&text, '\n');
 	out_bytes(&in->out, text.p, text.n);
@@ -119,7 +120,7 @@ static void labels_line(struct info *in, const struct file *f)
 
 static void part_lines(struct info *in, const struct file *f)
 {
-	const struct cr_chunk *c = &f->chunk;
+	const struct cr_chunk *c = &f->look.chunk;
 	char text[64];
 
 	if (c->frames_bytes) {
@@ -180,7 +181,7 @@ static void finding_lines(struct info *in, const struct file *f)
 	bytes_free(&text);
 }
 
-static void print_text(struct info *in, const struct file *f, bool blocks)
+static void print_text(struct info *in, const struct file *f)
 {
 	struct bytes name = { 0 };
 
@@ -189,13 +190,11 @@ static void print_text(struct info *in, const struct file *f, bool blocks)
 		   in->colours ? COLOUR_END : "");
 	bytes_free(&name);
 	line(in, "size", "%zu bytes, CRC32C %08x%s", f->bytes.n,
-	     cr_crc32c(0, f->bytes.p, f->bytes.n),
-	     !f->named ? "" : cr_crc32c(0, f->bytes.p, f->bytes.n) == f->key.crc ?
-	     " as in the name" : ", which is not the one in the name");
+	     f->look.crc, !f->named ? "" : f->look.crc == f->key.crc ? " as in the name" : ", which is not the one in the name");
 	key_lines(in, f);
 	labels_line(in, f);
 	part_lines(in, f);
-	if (blocks)
+	if (f->look.reason == CR_REASON_NONE)
 		block_lines(in);
 	finding_lines(in, f);
 }
@@ -252,16 +251,16 @@ static void findings_json(struct bytes *b, const struct findings *f)
 	json_close(b, ']');
 }
 
-static void print_json(struct info *in, const struct file *f, bool blocks)
+static void print_json(struct info *in, const struct file *f)
 {
-	const struct cr_chunk *c = &f->chunk;
+	const struct cr_chunk *c = &f->look.chunk;
 	struct bytes b = { 0 };
 
 	json_open(&b, NULL, '{');
 	json_string(&b, "type", "chunk");
 	json_string(&b, "path", f->path);
 	json_u64(&b, "size", f->bytes.n);
-	json_hex(&b, "crc32c", cr_crc32c(0, f->bytes.p, f->bytes.n));
+	json_hex(&b, "crc32c", f->look.crc);
 	if (f->named) {
 		json_string(&b, "tenant", f->key.tenant);
 		json_hex(&b, "fingerprint", f->key.fingerprint);
@@ -270,8 +269,8 @@ static void print_json(struct info *in, const struct file *f, bool blocks)
 		json_hex(&b, "checksum", f->key.crc);
 		json_string(&b, "layout", f->key.flat ? "flat" : "nested");
 	}
-	if (f->meta)
-		meta_labels_json(&in->scratch->meta, "labels", &b);
+	if (f->look.meta)
+		labels_json(&in->scratch->meta, "labels", &b);
 	if (c->version) {
 		json_u64(&b, "format", c->version);
 		json_string(&b, "codec", codec_name(c->codec));
@@ -284,7 +283,7 @@ static void print_json(struct info *in, const struct file *f, bool blocks)
 		part_json(&b, "symbols", c->symbols_off, c->symbols_bytes);
 	if (c->metas_off)
 		part_json(&b, "metas", c->metas_off, c->metas_bytes);
-	if (blocks)
+	if (f->look.reason == CR_REASON_NONE)
 		blocks_json(in, &b);
 	json_u64(&b, "entries", f->findings.entries);
 	findings_json(&b, &f->findings);
@@ -299,7 +298,6 @@ static void print_json(struct info *in, const struct file *f, bool blocks)
 static void do_file(struct info *in, const char *path)
 {
 	struct file f = { .path = path, .bytes.max = FILE_BYTES_MAX + 1 };
-	enum cr_chunk_reason reason;
 	int err = file_read(AT_FDCWD, path, true, &f.bytes, NULL);
 
 	if (err) {
@@ -308,18 +306,14 @@ static void do_file(struct info *in, const char *path)
 		bytes_free(&f.bytes);
 		return;
 	}
-	f.named = key_of_path(path, &f.key);
-	check_chunk(f.named ? &f.key : NULL, start(&f), f.bytes.n, CHECK_DEEP, in->scratch,
-		    &f.findings);
-	reason = cr_chunk_parse(start(&f), f.bytes.n, &f.chunk);
-	f.meta = f.chunk.frames_bytes && chunk_json(start(&f), &f.chunk, in->scratch) &&
-		 meta_read(&in->scratch->meta, in->scratch->json.p, in->scratch->json.n);
-	if (reason == CR_REASON_NONE)
-		blocks_find(start(&f), &f.chunk, &in->scratch->blocks);
+	f.named = cr_key_of_path(path, &f.key);
+	f.look = (struct look){ .key = f.named ? &f.key : NULL, .file = start(&f), .n = f.bytes.n,
+				.flags = CHECK_DEEP, .s = in->scratch, .out = &f.findings };
+	check_chunk(&f.look);
 	if (in->json)
-		print_json(in, &f, reason == CR_REASON_NONE);
+		print_json(in, &f);
 	else
-		print_text(in, &f, reason == CR_REASON_NONE);
+		print_text(in, &f);
 	if (f.findings.n && in->code == EXIT_SOUND)
 		in->code = EXIT_FINDINGS;
 	bytes_free(&f.bytes);

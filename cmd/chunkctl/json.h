@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* JSON: objects written field by field into a buffer, and a bounded reader that pulls. */
+/* JSON: objects written field by field into a buffer, and flat ones read. */
 #ifndef CHUNKCTL_JSON_H
 #define CHUNKCTL_JSON_H
 
@@ -34,32 +34,12 @@ void json_quote(struct bytes *b, const char *s, size_t n); /* just the string wi
 
 /* ---- Reading ---- */
 
-#define JSON_DEPTH_MAX 64u
-
-struct json_reader {
-	const char *begin, *p, *end;
-	const char *error; /* the first thing that is wrong; nothing is read from then on */
-	uint32_t    depth;
+struct json_field { /* whose value is a string */
+	const char   *name; /* of ASCII */
+	struct bytes *to;   /* replaced; empty if it is not there */
 };
 
-struct json_span { /* of the source */
-	const char *p;
-	size_t      n;
-};
-
-void json_begin(struct json_reader *r, const char *p, size_t n);
-/* The next value's first character ('{', '[', '"', '-', a digit, 't', 'f', 'n') or 0. */
-char json_peek(struct json_reader *r);
-/* Into an object or an array: while (json_next(...)) read or skip one value. key is NULL in arrays,
- * else decoded into it. */
-bool json_enter(struct json_reader *r, char bracket);
-bool json_next(struct json_reader *r, struct bytes *key);
-bool json_read_string(struct json_reader *r, struct bytes *out); /* replaces what is in out */
-bool json_read_number(struct json_reader *r, struct json_span *out);
-bool json_read_u64(struct json_reader *r, uint64_t *out);
-bool json_read_i64(struct json_reader *r, int64_t *out);
-bool json_read_bool(struct json_reader *r, bool *out);
-bool json_skip(struct json_reader *r);
-bool json_fail(struct json_reader *r, const char *error); /* false */
+/* Reads those fields of the object that is next and skips the others. False: r->error. */
+bool json_read_fields(struct cr_json *r, const struct json_field *fields, size_t n);
 
 #endif

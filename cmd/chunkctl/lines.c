@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "json.h"
+#include "labels.h"
 #include "quote.h"
 
 bool parse_line_format(const char *value, enum line_format *out)
@@ -50,37 +51,37 @@ static void logfmt_add(struct bytes *out, const char *name, size_t n, const char
 		json_quote(out, value, m);
 }
 
-void lines_labels(enum line_format format, const char *tenant, const struct meta *m,
+void lines_labels(enum line_format format, const char *tenant, const struct cr_meta *m,
 		  struct bytes *out)
 {
 	if (format == LINES_JSON) {
 		bytes_adds(out, "{");
 		if (tenant)
 			json_string(out, "tenant", tenant);
-		meta_labels_json(m, "labels", out);
+		labels_json(m, "labels", out);
 	}
-	for (uint32_t i = 0; format == LINES_LOGFMT && i < m->n_labels; i++)
-		logfmt_add(out, m->text.p + m->labels[i].name, m->labels[i].name_bytes,
-			   m->text.p + m->labels[i].value, m->labels[i].value_bytes);
+	for (uint32_t i = 0; format == LINES_LOGFMT && i < m->labels_n; i++)
+		logfmt_add(out, m->labels[i].name, m->labels[i].name_bytes, m->labels[i].value,
+			   m->labels[i].value_bytes);
 }
 
 static struct json_pair pair_at(const void *entry, uint32_t i)
 {
-	const struct pair *p = &((const struct entry *)entry)->pairs[i];
+	const struct cr_pair *p = &((const struct cr_entry *)entry)->pairs[i];
 
 	return (struct json_pair){ p->name, p->value, p->name_bytes, p->value_bytes };
 }
 
-static void add_json(const struct bytes *labels, const struct entry *e, struct bytes *out)
+static void add_json(const struct bytes *labels, const struct cr_entry *e, struct bytes *out)
 {
 	bytes_add(out, labels->p, labels->n);
 	bytes_printf(out, ",\"ts\":\"%lld\"", (long long)e->ns);
 	json_text(out, "line", e->line, e->line_bytes);
-	json_pairs(out, "metadata", pair_at, e, e->n_pairs);
+	json_pairs(out, "metadata", pair_at, e, e->pairs_n);
 	json_close(out, '}');
 }
 
-static void add_logfmt(const struct bytes *labels, const struct entry *e, struct bytes *out)
+static void add_logfmt(const struct bytes *labels, const struct cr_entry *e, struct bytes *out)
 {
 	char time[TIME_TEXT_BYTES];
 
@@ -89,14 +90,14 @@ static void add_logfmt(const struct bytes *labels, const struct entry *e, struct
 		bytes_addc(out, ' ');
 		bytes_add(out, labels->p, labels->n);
 	}
-	for (uint32_t i = 0; i < e->n_pairs; i++)
+	for (uint32_t i = 0; i < e->pairs_n; i++)
 		logfmt_add(out, e->pairs[i].name, e->pairs[i].name_bytes, e->pairs[i].value,
 			   e->pairs[i].value_bytes);
 	logfmt_add(out, "line", 4, e->line, e->line_bytes);
 }
 
 void lines_add(enum line_format format, bool timestamp, const struct bytes *labels,
-	       const struct entry *e, struct bytes *out)
+	       const struct cr_entry *e, struct bytes *out)
 {
 	char time[TIME_TEXT_BYTES];
 

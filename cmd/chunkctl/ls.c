@@ -9,6 +9,7 @@
 
 #include "cli.h"
 #include "json.h"
+#include "labels.h"
 #include "matcher.h"
 #include "out.h"
 #include "peek.h"
@@ -91,7 +92,7 @@ struct job {
 /* ---- Rows ---- */
 
 static void row_json(struct bytes *b, const struct found *f, const struct peek *p,
-		     const struct meta *m)
+		     const struct cr_meta *m)
 {
 	struct bytes path = { 0 };
 
@@ -117,14 +118,14 @@ static void row_json(struct bytes *b, const struct found *f, const struct peek *
 		json_string(b, "damaged", cr_chunk_reason_name(p->reason));
 	}
 	if (p->meta)
-		meta_labels_json(m, "labels", b);
+		labels_json(m, "labels", b);
 	json_close(b, '}');
 	bytes_addc(b, '\n');
 	bytes_free(&path);
 }
 
 static void row_text(struct bytes *b, const struct found *f, const struct peek *p,
-		     const struct meta *m)
+		     const struct cr_meta *m)
 {
 	char from[TIME_TEXT_BYTES] = "-", through[TIME_TEXT_BYTES] = "-", size[SIZE_TEXT_BYTES],
 	     raw[SIZE_TEXT_BYTES] = "-", entries[SIZE_TEXT_BYTES];
@@ -149,7 +150,7 @@ static void row_text(struct bytes *b, const struct found *f, const struct peek *
 		bytes_printf(b, "damaged: %-20s  %8s %8s  ", cr_chunk_reason_name(p->reason),
 			     size_text(p->chunk.file_bytes, size), "-");
 	if (p->meta)
-		meta_labels_text(m, b);
+		labels_text(m, b);
 	bytes_adds(b, "  ");
 	text_show(b, bytes_string(&path));
 	bytes_addc(b, '\n');
@@ -160,8 +161,8 @@ static void row_keep(struct ls *ls, const struct found *f, const struct peek *p,
 		     const struct bytes *text)
 {
 	struct row r = { .size = p->chunk.file_bytes, .entries = p->entries };
-	struct key none = { 0 };
-	const struct key *k = f->key ? f->key : &none;
+	struct cr_key none = { 0 };
+	const struct cr_key *k = f->key ? f->key : &none;
 	char *at = mem_get(text->n + 1 + k->tenant_bytes + 1);
 
 	memcpy(at, text->p, text->n);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "labels.h"
 #include "quote.h"
 
 static void skip_space(const char **p)
@@ -148,17 +149,17 @@ static bool regex_takes(const struct matcher *m, const char *value, size_t n)
 	return same;
 }
 
-static bool takes(const struct matcher *m, const struct meta *meta)
+static bool takes(const struct matcher *m, const struct cr_meta *meta)
 {
 	size_t n = 0;
-	const char *found = meta_label(meta, m->name.p, m->name.n, &n), *value = found ? found : "";
+	const char *found = labels_find(meta, m->name.p, m->name.n, &n), *value = found ? found : "";
 	bool same = m->is_regex ? regex_takes(m, value, n) :
 				  m->value.n == n && memcmp(m->value.p, value, n) == 0;
 
 	return same != m->negative;
 }
 
-bool matchers_take(const struct matchers *m, const struct meta *meta)
+bool matchers_take(const struct matchers *m, const struct cr_meta *meta)
 {
 	for (uint32_t i = 0; i < m->n; i++)
 		if (!takes(&m->list[i], meta))

@@ -24,7 +24,7 @@ struct matchers {
  * that says where, if it is malformed. */
 bool matchers_parse(struct matchers *m, const char *text);
 /* A label that a stream does not have is "". */
-bool matchers_take(const struct matchers *m, const struct meta *meta);
+bool matchers_take(const struct matchers *m, const struct cr_meta *meta);
 void matchers_free(struct matchers *m);
 
 #endif

@@ -15,9 +15,9 @@ struct run {
 	struct chunk_open  *chunk;
 	uint32_t            next_block, end_block;
 	uint32_t            order;  /* in its chunk */
-	struct bytes        raw;
-	struct entry_reader reader;
-	struct entry        entry;
+	struct cr_buf       raw;
+	struct cr_entries reader;
+	struct cr_entry        entry;
 };
 
 struct merge {
@@ -42,10 +42,10 @@ static int compare_text(const char *a, size_t n, const char *b, size_t m)
 }
 
 /* As Loki does for entries of one stream and time. */
-static int compare_pairs(const struct entry *a, const struct entry *b)
+static int compare_pairs(const struct cr_entry *a, const struct cr_entry *b)
 {
-	for (uint32_t i = 0; i < a->n_pairs && i < b->n_pairs; i++) {
-		const struct pair *x = &a->pairs[i], *y = &b->pairs[i];
+	for (uint32_t i = 0; i < a->pairs_n && i < b->pairs_n; i++) {
+		const struct cr_pair *x = &a->pairs[i], *y = &b->pairs[i];
 		int diff = compare_text(x->name, x->name_bytes, y->name, y->name_bytes);
 
 		if (!diff)
@@ -53,7 +53,7 @@ static int compare_pairs(const struct entry *a, const struct entry *b)
 		if (diff)
 			return diff;
 	}
-	return a->n_pairs < b->n_pairs ? -1 : a->n_pairs > b->n_pairs;
+	return a->pairs_n < b->pairs_n ? -1 : a->pairs_n > b->pairs_n;
 }
 
 static bool before(const struct run *a, const struct run *b)
@@ -111,16 +111,16 @@ static void chunk_release(struct merge *m, struct chunk_open *c)
 	m->bytes -= c->file.n;
 	bytes_free(&c->file);
 	bytes_free(&c->labels);
-	symbols_free(&c->symbols);
-	meta_free(&c->meta);
+	cr_symbols_free(&c->symbols);
+	cr_meta_free(&c->meta);
 	free(c->blocks.list);
 	free(c);
 }
 
 static void run_free(struct run *r)
 {
-	entries_end(&r->reader);
-	bytes_free(&r->raw);
+	cr_entries_free(&r->reader);
+	free(r->raw.p);
 	free(r);
 }
 
@@ -157,7 +157,7 @@ static bool next_block(struct merge *m, struct run *r)
 			m->damaged++;
 			continue;
 		}
-		entries_begin(&r->reader, &r->raw, c->chunk.version, &c->symbols);
+		cr_entries_begin(&r->reader, r->raw.p, r->raw.bytes, c->chunk.version, &c->symbols);
 		return true;
 	}
 	return false;
@@ -189,7 +189,6 @@ static void run_start(struct merge *m, struct chunk_open *c, uint32_t from, uint
 	r->next_block = from;
 	r->end_block = to;
 	r->order = from;
-	r->raw.max = RAW_BYTES_MAX + 1;
 	if (next_block(m, r) && advance(m, r)) {
 		c->runs++;
 		push(m, r);
@@ -229,7 +228,7 @@ static bool chunk_load(struct merge *m, struct chunk_open *c)
 	}
 	m->bytes += c->file.n;
 	file = (const uint8_t *)c->file.p;
-	c->named = key_of_path(c->path, &c->key);
+	c->named = cr_key_of_path(c->path, &c->key);
 	if (c->named && cr_crc32c(0, file, c->file.n) != c->key.crc) {
 		complain("%s: its CRC32C is not the one in its name; showing what blocks are whole",
 			 c->path);
@@ -247,8 +246,7 @@ static bool chunk_load(struct merge *m, struct chunk_open *c)
 		complain("%s: structured metadata: %s: showing lines without it", c->path, error);
 		m->damaged++;
 	}
-	if (chunk_json(file, &c->chunk, m->scratch))
-		meta_read(&c->meta, m->scratch->json.p, m->scratch->json.n);
+	chunk_meta(file, &c->chunk, m->scratch, &c->meta); /* without it: lines without labels */
 	blocks_find(file, &c->chunk, &c->blocks);
 	return true;
 }

@@ -7,7 +7,6 @@
 #define CHUNKCTL_MERGE_H
 
 #include "chunk.h"
-#include "entries.h"
 #include "key.h"
 
 #define MERGE_BYTES_MAX (2ull << 30) /* of chunk files that are open at once */
@@ -19,19 +18,19 @@ struct merge_chunk { /* one to come */
 
 struct chunk_open { /* one that is being read */
 	const char       *path;
-	struct key        key;
+	struct cr_key        key;
 	bool              named;
 	struct bytes      file;
 	struct cr_chunk   chunk;
 	struct block_list blocks;
-	struct symbols    symbols;
-	struct meta       meta;
+	struct cr_symbols    symbols;
+	struct cr_meta       meta;
 	struct bytes      labels; /* what the output has rendered of meta, or empty */
 	uint32_t          order, runs;
 };
 
 struct merged {
-	const struct entry *entry;
+	const struct cr_entry *entry;
 	struct chunk_open  *chunk; /* its labels may be written */
 };
 

@@ -1,82 +1,54 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The metadata is at the start of the file, the footer at its end, and that says where the rest is.
- * The parts are read to where they belong in a buffer of the file's size, whose other pages stay
- * untouched, and cr_chunk_parse() does the rest: it looks at blocks only when they are misplaced, and
- * then everything is read.
+ * The ends are read to where they belong in a buffer of the file's size, whose other pages stay
+ * untouched, so that a file that only as a whole tells what is in it is read around them.
  */
 #include "peek.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../../c/src/bytes.h"
-
 #define WHOLE_BYTES (128u << 10) /* up to here one read is cheaper than several */
-#define HEAD_BYTES  (16u << 10)
-#define TAIL_BYTES  (16u << 10)
-#define MAGIC       0x012ee56au
 
-static int read_part(int fd, struct bytes *buf, size_t off, size_t n)
+static int read_part(int fd, struct bytes *buf, size_t off, size_t end)
 {
-	while (n) {
-		ssize_t got = pread(fd, buf->p + off, n, (off_t)off);
+	while (off < end) {
+		ssize_t got = pread(fd, buf->p + off, end - off, (off_t)off);
 
 		if (got < 0 && errno != EINTR)
 			return errno;
 		if (got == 0)
 			return EIO; /* it shrank */
-		if (got > 0) {
+		if (got > 0)
 			off += (size_t)got;
-			n -= (size_t)got;
-		}
 	}
 	return 0;
 }
 
-/* Reads a section and the CRC behind it, if it can be one and is not there yet. */
-static int read_section(int fd, struct bytes *buf, size_t size, uint64_t data_off, uint64_t off,
-			uint64_t n)
+/* What the file's ends say, as far as they say it all: *told. */
+static int read_ends(int fd, struct bytes *buf, size_t size, struct peek *out, bool *told)
 {
-	if (off > size || n > size || data_off + off + n + 4 > size)
-		return 0; /* cr_chunk_parse() will say so */
-	off += data_off;
-	n += 4;
-	if (off + n <= HEAD_BYTES || off >= size - TAIL_BYTES)
-		return 0;
-	return read_part(fd, buf, off, n);
-}
+	struct cr_ends ends = { .head = buf->p, .file_bytes = size, .head_bytes = CR_ENDS_BYTES,
+				.tail_bytes = CR_ENDS_BYTES };
+	uint64_t head = 0, tail = 0; /* bytes that are there */
+	uint32_t status;
+	int err;
 
-/* 0, an errno, or -1: read all of it. */
-static int read_ends(int fd, struct bytes *buf, size_t size)
-{
-	const uint8_t *p = (const uint8_t *)buf->p, *end = p + size;
-	uint64_t data_off;
-	uint32_t meta;
-	int err = read_part(fd, buf, 0, HEAD_BYTES);
-
-	if (!err)
-		err = read_part(fd, buf, size - TAIL_BYTES, TAIL_BYTES);
-	if (err)
-		return err;
-	meta = cr_be32(p);
-	if (meta > HEAD_BYTES - 16)
-		return -1;
-	data_off = cr_be32(p + meta + 4) == MAGIC ? meta + 4u : meta + 8u;
-	if (cr_be32(p + data_off) != MAGIC)
-		return -1;
-	if (p[data_off + 4] != 4) {
-		uint64_t off = cr_be64(end - 8);
-
-		return off > size - data_off - 12 ? -1 :
-		       read_section(fd, buf, size, data_off, off, size - data_off - 12 - off);
-	}
-	err = read_section(fd, buf, size, data_off, cr_be64(end - 8), cr_be64(end - 16));
-	return err ? err : read_section(fd, buf, size, data_off, cr_be64(end - 24),
-					cr_be64(end - 32));
+	do { /* ends: an end that is asked for gets longer */
+		err = read_part(fd, buf, head, ends.head_bytes);
+		if (!err)
+			err = read_part(fd, buf, size - ends.tail_bytes, size - tail);
+		if (err)
+			return err;
+		head = ends.head_bytes;
+		tail = ends.tail_bytes;
+		ends.tail = buf->p + (size - tail);
+		status = cr_chunk_outline(&ends, &out->chunk);
+	} while (status == CR_ENDS_MORE);
+	*told = status == CR_ENDS_OK;
+	return 0;
 }
 
 static void sum_blocks(const struct bytes *buf, struct peek *out)
@@ -96,20 +68,15 @@ static void sum_blocks(const struct bytes *buf, struct peek *out)
 
 static int read_file(int fd, struct bytes *buf, size_t size, struct peek *out)
 {
-	bool whole = size <= WHOLE_BYTES;
-	int err = whole ? read_part(fd, buf, 0, size) : read_ends(fd, buf, size);
+	bool told = false;
+	int err = size > WHOLE_BYTES ? read_ends(fd, buf, size, out, &told) : 0;
 
-	if (err > 0)
+	if (err || told)
 		return err;
-	if (err == 0)
+	err = read_part(fd, buf, 0, size);
+	if (!err)
 		out->reason = cr_chunk_parse(buf->p, size, &out->chunk);
-	if (err < 0 || (!whole && out->reason != CR_REASON_NONE)) {
-		err = read_part(fd, buf, 0, size);
-		if (err)
-			return err;
-		out->reason = cr_chunk_parse(buf->p, size, &out->chunk);
-	}
-	return 0;
+	return err;
 }
 
 int chunk_peek(int dir_fd, const char *path, struct scratch *s, struct bytes *buf, struct peek *out)
@@ -139,8 +106,7 @@ int chunk_peek(int dir_fd, const char *path, struct scratch *s, struct bytes *bu
 	/* all of what does not parse was read */
 	out->foreign = out->reason != CR_REASON_NONE &&
 		       !cr_chunk_resembles(buf->p, out->chunk.file_bytes);
-	out->meta = out->chunk.frames_bytes && chunk_json((uint8_t *)buf->p, &out->chunk, s) &&
-		    meta_read(&s->meta, s->json.p, s->json.n);
+	out->meta = chunk_meta((uint8_t *)buf->p, &out->chunk, s, &s->meta);
 	if (out->reason == CR_REASON_NONE)
 		sum_blocks(buf, out);
 	return 0;

@@ -268,14 +268,17 @@ static bool still_damaged(struct quarantine *q, const char *file, const struct b
 			  struct findings *f, struct bytes *why)
 {
 	struct scratch *s = scratch_get();
+	struct look look;
 	struct bytes path = { 0 };
-	struct key key;
+	struct cr_key key;
 	bool named, found = false;
 
 	path_join(q->real, file, &path);
-	named = key_of_path(bytes_string(&path), &key);
+	named = cr_key_of_path(bytes_string(&path), &key);
 	bytes_free(&path);
-	check_chunk(named ? &key : NULL, (const uint8_t *)content->p, content->n, CHECK_DEEP, s, f);
+	look = (struct look){ .key = named ? &key : NULL, .file = (const uint8_t *)content->p,
+			      .n = content->n, .flags = CHECK_DEEP, .s = s, .out = f };
+	check_chunk(&look);
 	scratch_put(s);
 	if (!named)
 		finding_add(f, FINDING_NAME, NOWHERE, -1, "no chunk's name");
@@ -293,11 +296,11 @@ static bool still_damaged(struct quarantine *q, const char *file, const struct b
 static bool is_named(const struct quarantine *q, const char *file)
 {
 	struct bytes path = { 0 };
-	struct key key;
+	struct cr_key key;
 	bool named;
 
 	path_join(q->real, file, &path);
-	named = key_of_path(bytes_string(&path), &key);
+	named = cr_key_of_path(bytes_string(&path), &key);
 	bytes_free(&path);
 	return named;
 }
@@ -372,23 +375,13 @@ static void restore_file(struct quarantine *q, const char *file)
 /* The file that a line of a manifest names. NULL, or what is wrong with the line. */
 static const char *manifest_file(const char *line, size_t n, struct bytes *file)
 {
-	struct bytes key = { 0 }, exact = { 0 };
-	struct json_reader r;
+	struct bytes exact = { 0 };
+	const struct json_field fields[] = { { "file", file }, { "file_base64", &exact } };
+	struct cr_json r;
 	bool ok;
 
-	file->n = 0;
-	json_begin(&r, line, n);
-	json_enter(&r, '{');
-	while (json_next(&r, &key)) {
-		const char *name = bytes_string(&key);
-		struct bytes *to = strcmp(name, "file") == 0 ? file :
-				   strcmp(name, "file_base64") == 0 ? &exact : NULL;
-
-		if (to ? !json_read_string(&r, to) : !json_skip(&r))
-			break;
-	}
-	ok = file->n && base64_name(file, &exact);
-	bytes_free(&key);
+	cr_json_begin(&r, line, n);
+	ok = json_read_fields(&r, fields, LEN(fields)) && file->n && base64_name(file, &exact);
 	bytes_free(&exact);
 	return r.error ? r.error : ok ? NULL : "no file";
 }

@@ -16,7 +16,7 @@ void path_join(const char *root, const char *path, struct bytes *out)
 	bytes_adds(out, path);
 }
 
-static void where_json(struct bytes *out, const char *root, const char *path, const struct key *key)
+static void where_json(struct bytes *out, const char *root, const char *path, const struct cr_key *key)
 {
 	struct bytes whole = { 0 };
 
@@ -34,7 +34,7 @@ static void where_json(struct bytes *out, const char *root, const char *path, co
 	bytes_free(&whole);
 }
 
-void report_json(struct bytes *out, const char *root, const char *path, const struct key *key,
+void report_json(struct bytes *out, const char *root, const char *path, const struct cr_key *key,
 		 uint64_t size, const struct finding *f)
 {
 	json_open(out, NULL, '{');
@@ -54,7 +54,7 @@ void report_json(struct bytes *out, const char *root, const char *path, const st
 }
 
 void report_unreadable_json(struct bytes *out, const char *root, const char *path,
-			    const struct key *key, int err, const char *why)
+			    const struct cr_key *key, int err, const char *why)
 {
 	json_open(out, NULL, '{');
 	json_string(out, "type", "unreadable");

@@ -10,12 +10,12 @@
 void path_join(const char *root, const char *path, struct bytes *out);
 
 /* One JSON object in one line. size may be 0 where it is not known. */
-void report_json(struct bytes *out, const char *root, const char *path, const struct key *key,
+void report_json(struct bytes *out, const char *root, const char *path, const struct cr_key *key,
 		 uint64_t size, const struct finding *f);
 
 /* The same for what could not be read: no finding. err: an errno, or 0. */
 void report_unreadable_json(struct bytes *out, const char *root, const char *path,
-			    const struct key *key, int err, const char *why);
+			    const struct cr_key *key, int err, const char *why);
 
 /* PATH: unreadable: why */
 void report_unreadable_text(struct bytes *out, const char *root, const char *path, const char *why,

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "chunk.h"
 #include "cli.h"
 #include "lines.h"
 #include "out.h"
@@ -58,7 +59,7 @@ struct salvage {
 	bool             timestamps;
 	struct bytes     file, labels, text;
 	struct scratch  *s;
-	struct symbols   symbols;
+	struct cr_symbols   symbols;
 	struct cr_chunk  chunk;
 	uint64_t         lines, blocks, lost_blocks, lost_lines;
 	bool             unknown_loss;
@@ -74,26 +75,26 @@ static const uint8_t *start(const struct salvage *v)
 /* Whether a block inflates to whole entries. */
 static bool is_block(struct salvage *v, const uint8_t *p, uint64_t n, uint64_t guess)
 {
-	struct entry_reader r = { 0 };
-	struct entry e;
+	struct cr_entries r = { 0 };
+	struct cr_entry e;
 
 	if (inflate(v->s, v->chunk.codec, p, n, guess, &v->s->raw) != CR_DECODE_OK)
 		return false;
-	entries_begin(&r, &v->s->raw, v->chunk.version, NULL);
+	cr_entries_begin(&r, v->s->raw.p, v->s->raw.bytes, v->chunk.version, NULL);
 	while (entries_next(&r, &e))
 		;
-	entries_end(&r);
+	cr_entries_free(&r);
 	return !r.error;
 }
 
 /* Of what is in v->s->raw; those before a malformed entry. */
 static void write_lines(struct salvage *v, uint64_t announced)
 {
-	struct entry_reader r = { 0 };
-	struct entry e;
+	struct cr_entries r = { 0 };
+	struct cr_entry e;
 	uint64_t n = 0;
 
-	entries_begin(&r, &v->s->raw, v->chunk.version, &v->symbols);
+	cr_entries_begin(&r, v->s->raw.p, v->s->raw.bytes, v->chunk.version, &v->symbols);
 	while (entries_next(&r, &e) && !stopped()) {
 		v->text.n = 0;
 		lines_add(v->format, v->timestamps, &v->labels, &e, &v->text);
@@ -107,7 +108,7 @@ static void write_lines(struct salvage *v, uint64_t announced)
 		v->lost_blocks++;
 		v->lost_lines += announced > n ? announced - n : 0;
 	}
-	entries_end(&r);
+	cr_entries_free(&r);
 	v->lines += n;
 	v->blocks++;
 }
@@ -115,15 +116,14 @@ static void write_lines(struct salvage *v, uint64_t announced)
 /* Labels from the metadata, where it can be read. */
 static void take_labels(struct salvage *v)
 {
-	struct meta *m = &v->s->meta;
-	struct key key;
+	struct cr_meta *m = &v->s->meta;
+	struct cr_key key;
 
-	if (!v->chunk.frames_bytes || !chunk_json(start(v), &v->chunk, v->s) ||
-	    !meta_read(m, v->s->json.p, v->s->json.n)) {
-		meta_free(m);
+	if (!chunk_meta(start(v), &v->chunk, v->s, m)) {
+		cr_meta_free(m);
 		complain("the metadata can't be read: the lines are without labels");
 	}
-	lines_labels(v->format, key_of_path(v->path, &key) ? key.tenant : NULL, m, &v->labels);
+	lines_labels(v->format, cr_key_of_path(v->path, &key) ? key.tenant : NULL, m, &v->labels);
 }
 
 static void take_symbols(struct salvage *v)
@@ -322,14 +322,14 @@ static int close_output(struct salvage *v, int code)
 static int run(struct salvage *v)
 {
 	int err = file_read(AT_FDCWD, v->path, true, &v->file, NULL), code;
-	struct key key;
+	struct cr_key key;
 	bool lost;
 
 	if (err) {
 		complain_errno(err, "%s", v->path);
 		return EXIT_TROUBLE;
 	}
-	if (!cr_chunk_resembles(start(v), v->file.n) && !key_of_path(v->path, &key)) {
+	if (!cr_chunk_resembles(start(v), v->file.n) && !cr_key_of_path(v->path, &key)) {
 		complain("%s: it is no chunk: neither its name nor anything in it is a chunk's",
 			 v->path);
 		bytes_free(&v->file);
@@ -351,7 +351,7 @@ static int run(struct salvage *v)
 	if (v->unknown_loss)
 		complain("how much is lost besides can't be told: the block list is damaged");
 	scratch_put(v->s);
-	symbols_free(&v->symbols);
+	cr_symbols_free(&v->symbols);
 	bytes_free(&v->file);
 	bytes_free(&v->labels);
 	bytes_free(&v->text);

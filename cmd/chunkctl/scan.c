@@ -15,7 +15,7 @@
 
 struct item {
 	struct found     found;
-	struct key       key;
+	struct cr_key       key;
 	size_t           path;     /* in paths */
 	uint64_t         entries;
 	struct findings *findings;
@@ -148,19 +148,22 @@ static void look_into(void *arg, const uint32_t *index, uint32_t n)
 	struct scratch *scratch = scratch_get();
 	struct scan *s = arg;
 	struct findings f;
+	struct look look;
 
 	for (uint32_t i = 0; i < n; i++) {
 		struct item *it = &s->items[index[i]];
 		const struct cr_req *r = &s->reqs[index[i]];
-		const struct key *key = it->found.key;
+		const struct cr_key *key = it->found.key;
 
 		f.n = f.dropped = 0;
 		f.entries = 0;
 		/* without the fast pass's word on the blocks, or a key to compare: all over again */
+		look = (struct look){ .key = key, .file = r->buf, .n = r->size_bytes,
+				      .flags = s->sh->flags, .s = scratch, .out = &f };
 		if (r->flags & CR_REQ_BLOCKS_OK && key)
-			check_sound_chunk(key, r->buf, r->size_bytes, s->sh->flags, scratch, &f);
+			check_sound_chunk(&look);
 		else
-			check_chunk(key, r->buf, r->size_bytes, s->sh->flags, scratch, &f);
+			check_chunk(&look);
 		keep_findings(it, &f);
 	}
 	scratch_put(scratch);
@@ -170,10 +173,11 @@ static void look_into_bad(struct scan *s, uint32_t i)
 {
 	struct scratch *scratch = scratch_get();
 	struct findings f = { 0 };
+	struct look look = { .key = s->items[i].found.key, .file = s->reqs[i].buf,
+			     .n = s->reqs[i].size_bytes, .flags = s->sh->flags, .s = scratch,
+			     .out = &f };
 
-	check_chunk(s->items[i].found.key, s->reqs[i].buf, s->reqs[i].size_bytes, s->sh->flags,
-		    scratch,
-		    &f);
+	check_chunk(&look);
 	keep_findings(&s->items[i], &f);
 	scratch_put(scratch);
 }

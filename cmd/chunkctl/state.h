@@ -16,7 +16,7 @@
 
 struct state_at {
 	uint32_t root;
-	char     tenant[TENANT_BYTES_MAX + 1]; /* "": the root's own files */
+	char     tenant[CR_TENANT_BYTES_MAX + 1]; /* "": the root's own files */
 	int64_t  off;                          /* in that folder: what comes before it is finished */
 };
 

@@ -46,31 +46,16 @@ struct line { /* of a report */
 
 static bool read_line(const char *text, size_t n, struct line *l)
 {
-	struct bytes key = { 0 };
-	struct json_reader r;
-
-	const struct { const char *name; struct bytes *to; } fields[] = {
+	const struct json_field fields[] = {
 		{ "type", &l->type }, { "kind", &l->kind }, { "root", &l->root },
 		{ "file", &l->file }, { "root_base64", &l->root_base64 },
 		{ "file_base64", &l->file_base64 },
 	};
+	struct cr_json r;
 
-	for (size_t i = 0; i < LEN(fields); i++)
-		fields[i].to->n = 0;
-	json_begin(&r, text, n);
-	json_enter(&r, '{');
-	while (json_next(&r, &key)) {
-		struct bytes *to = NULL;
-
-		for (size_t i = 0; i < LEN(fields); i++)
-			if (strcmp(bytes_string(&key), fields[i].name) == 0)
-				to = fields[i].to;
-		if (to ? !json_read_string(&r, to) : !json_skip(&r))
-			break;
-	}
-	bytes_free(&key);
-	return !r.error && !json_peek(&r) && base64_name(&l->root, &l->root_base64) &&
-	       base64_name(&l->file, &l->file_base64);
+	cr_json_begin(&r, text, n);
+	return json_read_fields(&r, fields, LEN(fields)) && !cr_json_peek(&r) &&
+	       base64_name(&l->root, &l->root_base64) && base64_name(&l->file, &l->file_base64);
 }
 
 /* The file's path below s->dir, or NULL where it is in another store. */

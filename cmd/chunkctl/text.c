@@ -162,29 +162,7 @@ bool is_utf8(const void *bytes, size_t n)
 
 bool utf8_add(struct bytes *out, uint32_t c)
 {
-	char s[4];
-	size_t n;
+	char s[UTF8_BYTES_MAX];
 
-	if ((c >= 0xd800 && c < 0xe000) || c > 0x10ffff)
-		c = 0xfffd;
-	if (c < 0x80) {
-		s[0] = (char)c;
-		n = 1;
-	} else if (c < 0x800) {
-		s[0] = (char)(0xc0 | c >> 6);
-		s[1] = (char)(0x80 | (c & 63));
-		n = 2;
-	} else if (c < 0x10000) {
-		s[0] = (char)(0xe0 | c >> 12);
-		s[1] = (char)(0x80 | (c >> 6 & 63));
-		s[2] = (char)(0x80 | (c & 63));
-		n = 3;
-	} else {
-		s[0] = (char)(0xf0 | c >> 18);
-		s[1] = (char)(0x80 | (c >> 12 & 63));
-		s[2] = (char)(0x80 | (c >> 6 & 63));
-		s[3] = (char)(0x80 | (c & 63));
-		n = 4;
-	}
-	return bytes_add(out, s, n);
+	return bytes_add(out, s, cr_utf8(c, s));
 }

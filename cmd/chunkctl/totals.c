@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "json.h"
+#include "labels.h"
 #include "quote.h"
 #include "report.h"
 
@@ -57,7 +58,7 @@ static struct group *group_get(struct totals *t, const char *name)
 	return &t->groups[t->n_groups - 1];
 }
 
-static void group_add(struct group *g, const struct key *k, const struct peek *p)
+static void group_add(struct group *g, const struct cr_key *k, const struct peek *p)
 {
 	g->chunks++;
 	g->bytes += p->chunk.file_bytes;
@@ -70,7 +71,7 @@ static void group_add(struct group *g, const struct key *k, const struct peek *p
 		g->through_ms = k->through_ms;
 }
 
-void totals_add(struct totals *t, const struct found *f, const struct peek *p, const struct meta *m,
+void totals_add(struct totals *t, const struct found *f, const struct peek *p, const struct cr_meta *m,
 		struct bytes *text)
 {
 	char day[TIME_TEXT_BYTES];
@@ -82,7 +83,7 @@ void totals_add(struct totals *t, const struct found *f, const struct peek *p, c
 		text_show(text, f->key ? f->key->tenant : "-");
 		bytes_printf(text, "/%llx ", f->key ? (unsigned long long)f->key->fingerprint : 0);
 		if (p->meta)
-			meta_labels_text(m, text);
+			labels_text(m, text);
 		break;
 	case TOTALS_CODEC:
 		bytes_adds(text, p->reason ? "damaged" : codec_name(p->chunk.codec));

@@ -31,7 +31,7 @@ struct totals {
 
 void totals_open(struct totals *t);
 /* Thread-safe. m: the chunk's metadata, if p->meta; text is scratch. */
-void totals_add(struct totals *t, const struct found *f, const struct peek *p, const struct meta *m,
+void totals_add(struct totals *t, const struct found *f, const struct peek *p, const struct cr_meta *m,
 		struct bytes *text);
 void totals_print(struct totals *t, struct out *o, bool json); /* once */
 void totals_free(struct totals *t);

@@ -82,7 +82,7 @@ static void count(struct verify *v, uint64_t *sums, const struct findings *f)
 }
 
 void verify_publish(struct verify *v, uint64_t *sums, const char *root, const char *path,
-		    const struct key *key, uint64_t size, const struct findings *f)
+		    const struct cr_key *key, uint64_t size, const struct findings *f)
 {
 	struct bytes text = { 0 };
 
@@ -100,7 +100,7 @@ void verify_publish(struct verify *v, uint64_t *sums, const char *root, const ch
 }
 
 void verify_unreadable(struct verify *v, uint64_t *sums, const char *root, const char *path,
-		       const struct key *key, int err, const char *why)
+		       const struct cr_key *key, int err, const char *why)
 {
 	struct bytes text = { 0 };
 

@@ -56,11 +56,11 @@ struct verify {
 
 /* Counts and prints what is wrong with a file; nothing where f is NULL or empty. */
 void verify_publish(struct verify *v, uint64_t *sums, const char *root, const char *path,
-		    const struct key *key, uint64_t size, const struct findings *f);
+		    const struct cr_key *key, uint64_t size, const struct findings *f);
 
 /* The same for what could not be read, so that nothing is known about it. err: an errno, or 0. */
 void verify_unreadable(struct verify *v, uint64_t *sums, const char *root, const char *path,
-		       const struct key *key, int err, const char *why);
+		       const struct cr_key *key, int err, const char *why);
 
 /* Whether a file that does not check out deserves another look, which settle() gives it: it was
  * written just now, or another program held a lease on it. *gone: it is not there any more and

@@ -83,7 +83,7 @@ static bool later(struct verify *v, struct again *a)
 }
 
 /* What is known of it now. key: what its name says, or NULL. False: later more is. */
-static bool judge(struct verify *v, struct again *a, const struct key *key, int err,
+static bool judge(struct verify *v, struct again *a, const struct cr_key *key, int err,
 		  const struct bytes *file, int64_t mtime_ns)
 {
 	const uint8_t *p = (const uint8_t *)file->p;
@@ -106,8 +106,10 @@ static bool judge(struct verify *v, struct again *a, const struct key *key, int 
 	}
 	if (!err) {
 		struct scratch *s = scratch_get();
+		struct look look = { .key = key, .file = p, .n = file->n,
+				     .flags = v->scan.flags, .s = s, .out = &f };
 
-		check_chunk(key, p, file->n, v->scan.flags, s, &f);
+		check_chunk(&look);
 		scratch_put(s);
 	}
 	if (f.n && changed && later(v, a)) {
@@ -131,12 +133,12 @@ static bool look_again(struct verify *v, struct again *a)
 {
 	struct bytes file = { .max = FILE_BYTES_MAX + 1 }, path = { 0 };
 	int64_t mtime_ns = 0;
-	struct key key;
+	struct cr_key key;
 	bool named, done;
 	int err;
 
 	path_join(a->root, a->file, &path);
-	named = key_of_path(bytes_string(&path), &key);
+	named = cr_key_of_path(bytes_string(&path), &key);
 	err = file_read(AT_FDCWD, path.p, false, &file, &mtime_ns);
 	done = judge(v, a, named ? &key : NULL, err, &file, mtime_ns);
 	bytes_free(&path);

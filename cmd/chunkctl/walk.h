@@ -19,8 +19,8 @@ struct root {
 	const char *path;   /* as given; "/" for single files */
 	int         fd;
 	uint32_t    no;     /* ROOTS_MAX: of single files */
-	char        tenant[TENANT_BYTES_MAX + 1]; /* its own last two components, in case it is a */
-	char        fp[TENANT_BYTES_MAX + 1];     /* tenant's or a stream's folder itself */
+	char        tenant[CR_TENANT_BYTES_MAX + 1]; /* its own last two components, in case it is a */
+	char        fp[CR_TENANT_BYTES_MAX + 1];     /* tenant's or a stream's folder itself */
 };
 
 enum found_kind {
@@ -38,7 +38,7 @@ struct found {
 	enum found_kind    kind;
 	const struct root *root;
 	const char        *path; /* relative to the root; valid during the call */
-	const struct key  *key;  /* or NULL */
+	const struct cr_key  *key;  /* or NULL */
 	int                err;
 	uint64_t          *sums; /* SUMS_MAX counters of this unit, see walk_sums() */
 };
@@ -50,7 +50,7 @@ struct filter {
 	bool         timed;
 };
 
-bool filter_takes(const struct filter *f, const struct key *key);
+bool filter_takes(const struct filter *f, const struct cr_key *key);
 
 struct state; /* state.h */
 

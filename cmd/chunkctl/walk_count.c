@@ -24,7 +24,7 @@ static uint64_t count_names(const struct walk *w, int at, const char *path, stru
 			if (names.list[i].type != DT_DIR)
 				n++;
 			else if (!tenants)
-				n += key_is_fingerprint(name, &fp);
+				n += cr_key_fingerprint(name, &fp);
 			else if (strcmp(name, QUARANTINE_DIR) != 0)
 				names_add(tenants, name, 0, DT_DIR);
 		}

@@ -43,13 +43,13 @@ static bool first_names(struct probe *p, int at, const char *path, struct names 
 static bool stream_has_chunk(struct probe *p, int at, const char *tenant, const char *fp)
 {
 	struct names names = { 0 };
-	struct key key;
+	struct cr_key key;
 	bool found = false;
 	int fd;
 
 	if (first_names(p, at, fp, &names, &fd)) {
 		for (uint32_t i = 0; i < names.n && !found; i++)
-			found = key_of_nested(tenant, fp, name_of(&names, i), &key);
+			found = cr_key_of_nested(tenant, fp, name_of(&names, i), &key);
 		close(fd);
 	}
 	names_free(&names);
@@ -65,7 +65,7 @@ static bool tenant_has_chunk(struct probe *p, int at, const char *tenant)
 
 	if (first_names(p, at, tenant, &names, &fd)) {
 		for (uint32_t i = 0; i < names.n && !found; i++)
-			found = key_is_fingerprint(name_of(&names, i), &fp) &&
+			found = cr_key_fingerprint(name_of(&names, i), &fp) &&
 				stream_has_chunk(p, fd, tenant, name_of(&names, i));
 		close(fd);
 	}
@@ -76,7 +76,7 @@ static bool tenant_has_chunk(struct probe *p, int at, const char *tenant)
 static bool is_store(struct probe *p, int at, const char *path)
 {
 	struct names names = { 0 };
-	struct key key;
+	struct cr_key key;
 	bool found = false;
 	int fd;
 
@@ -84,7 +84,7 @@ static bool is_store(struct probe *p, int at, const char *path)
 		for (uint32_t i = 0; i < names.n && !found; i++) {
 			const char *name = name_of(&names, i);
 
-			found = key_of_flat(name, &key) ||
+			found = cr_key_of_flat(name, &key) ||
 				(name_type(fd, name, names.list[i].type, NULL) == DT_DIR &&
 				 tenant_has_chunk(p, fd, name));
 		}

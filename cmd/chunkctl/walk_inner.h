@@ -40,7 +40,7 @@ struct window {
 
 struct unit {
 	const struct root *root;
-	char               prefix[TENANT_BYTES_MAX + 1]; /* "" or a tenant */
+	char               prefix[CR_TENANT_BYTES_MAX + 1]; /* "" or a tenant */
 	bool               folders;                      /* of streams; else files */
 	struct names       names;
 	struct window     *window;                       /* NULL: single files */

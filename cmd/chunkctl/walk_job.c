@@ -8,7 +8,7 @@
 
 #include "walk_inner.h"
 
-bool filter_takes(const struct filter *f, const struct key *key)
+bool filter_takes(const struct filter *f, const struct cr_key *key)
 {
 	bool mine = f->n_tenants == 0;
 
@@ -17,7 +17,7 @@ bool filter_takes(const struct filter *f, const struct key *key)
 	return mine && (!f->timed || (key->through_ms >= f->since_ms && key->from_ms < f->until_ms));
 }
 
-static void tell(struct walk_job *j, struct unit *u, enum found_kind kind, const struct key *key,
+static void tell(struct walk_job *j, struct unit *u, enum found_kind kind, const struct cr_key *key,
 		 int err)
 {
 	struct found f = { .kind = kind, .root = u->root, .path = bytes_string(&j->path),
@@ -66,8 +66,8 @@ static void stream_file(struct walk_job *j, struct unit *u, int fd, const char *
 	const char *tenant = u->prefix, *name = name_of(&j->names, i);
 	int err = 0;
 	uint8_t type = name_type(fd, name, j->names.list[i].type, &err);
-	struct key key;
-	bool chunk = key_of_nested(tenant, fp, name, &key);
+	struct cr_key key;
+	bool chunk = cr_key_of_nested(tenant, fp, name, &key);
 
 	if (is_untold(j, u, type, err))
 		return;
@@ -84,7 +84,7 @@ static void stream_file(struct walk_job *j, struct unit *u, int fd, const char *
 }
 
 /* A symbolic link matters if Loki would find chunks behind it. */
-static bool link_matters(const struct unit *u, const char *path, const struct key *key)
+static bool link_matters(const struct unit *u, const char *path, const struct cr_key *key)
 {
 	struct stat st;
 
@@ -94,7 +94,7 @@ static bool link_matters(const struct unit *u, const char *path, const struct ke
 /* A file in the store directory or in a tenant's folder. */
 static void outer_file(struct walk_job *j, struct unit *u, const char *name, uint8_t type)
 {
-	struct key key;
+	struct cr_key key;
 	bool chunk, stray = false;
 	int err = 0;
 
@@ -103,12 +103,12 @@ static void outer_file(struct walk_job *j, struct unit *u, const char *name, uin
 		return;
 	if (u->prefix[0]) {
 		/* the root may be a tenant's folder itself; else no chunk belongs here */
-		chunk = key_of_nested(u->root->fp, u->prefix, name, &key);
-		stray = !chunk && (key_of_flat(name, &key) || key_of_nested("x", "1", name, &key));
+		chunk = cr_key_of_nested(u->root->fp, u->prefix, name, &key);
+		stray = !chunk && (cr_key_of_flat(name, &key) || cr_key_of_nested("x", "1", name, &key));
 	} else {
-		chunk = key_of_flat(name, &key) ||
-			key_of_nested(u->root->tenant, u->root->fp, name, &key);
-		stray = !chunk && key_of_nested("x", "1", name, &key);
+		chunk = cr_key_of_flat(name, &key) ||
+			cr_key_of_nested(u->root->tenant, u->root->fp, name, &key);
+		stray = !chunk && cr_key_of_nested("x", "1", name, &key);
 	}
 	if (type == DT_LNK)
 		tell(j, u, link_matters(u, bytes_string(&j->path), chunk ? &key : NULL) ?
@@ -157,9 +157,9 @@ static void stream_folder(struct walk_job *j, struct unit *u, const char *fp)
 
 static void single_file(struct walk_job *j, struct unit *u, const char *path)
 {
-	struct key key;
+	struct cr_key key;
 
-	tell(j, u, FOUND_CHUNK, key_of_path(path, &key) ? &key : NULL, 0);
+	tell(j, u, FOUND_CHUNK, cr_key_of_path(path, &key) ? &key : NULL, 0);
 }
 
 void walk_do_unit(struct walk_job *j, struct unit *u)

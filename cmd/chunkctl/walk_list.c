@@ -64,7 +64,7 @@ static void sort_out(struct listing *l, int fd)
 		if (type != DT_DIR) {
 			names_add(&l->files, name, l->all.list[i].ino, type);
 		} else if (l->prefix[0]) {
-			if (key_is_fingerprint(name, &fp))
+			if (cr_key_fingerprint(name, &fp))
 				names_add(&l->folders, name, l->all.list[i].ino, type);
 		} else if (strcmp(name, QUARANTINE_DIR) != 0 && l->tenants) {
 			if (l->tenants->n == TENANTS_MAX)
