@@ -100,7 +100,10 @@ $(LIB_ID): $(LIB) c/include/chunkring.h
 
 # ---- chunkctl: C on the library alone; man page and completions beside it ----
 
-CHUNKCTL_OBJ := $(patsubst cmd/chunkctl/%.c,$(BUILD)/chunkctl-obj/%.o,$(wildcard cmd/chunkctl/*.c))
+CHUNKCTL_ROOMS := base chunk store commands # from the lowest up: none includes one behind it
+CHUNKCTL_DIRS  := cmd/chunkctl $(CHUNKCTL_ROOMS:%=cmd/chunkctl/%)
+CHUNKCTL_SRC   := $(wildcard $(CHUNKCTL_DIRS:%=%/*.c))
+CHUNKCTL_OBJ   := $(CHUNKCTL_SRC:cmd/chunkctl/%.c=$(BUILD)/chunkctl-obj/%.o)
 
 .PHONY: chunkctl
 chunkctl: deps $(BUILD)/chunkctl ## build/chunkctl, the operator's tool for chunk stores
@@ -110,10 +113,10 @@ REVISION = $(shell git describe --always --dirty --exclude='*' 2>/dev/null)
 $(BUILD)/chunkctl-obj/main.o: VERSION
 $(BUILD)/chunkctl-obj/main.o: CFLAGS_ALL += -DCHUNKCTL_VERSION='"$(VERSION)$(if $(filter %-dev,$(VERSION)),$(REVISION:%=+%))"'
 
-$(BUILD)/chunkctl-obj/%.o: cmd/chunkctl/%.c $(wildcard cmd/chunkctl/*.h) $(HEADERS) Makefile
+$(BUILD)/chunkctl-obj/%.o: cmd/chunkctl/%.c $(wildcard $(CHUNKCTL_DIRS:%=%/*.h)) $(HEADERS) Makefile
 	@mkdir -p $(@D)
 	@echo "  CC $@"
-	$(Q)$(CC) $(CFLAGS_ALL) -c $< -o $@
+	$(Q)$(CC) $(CFLAGS_ALL) -Icmd/chunkctl -c $< -o $@
 
 $(BUILD)/chunkctl: $(CHUNKCTL_OBJ) $(LIB)
 	@echo "  LD $@"

@@ -27,6 +27,8 @@ lint-rules: lib ## gofmt, and the rules that a shell line can check
 	@! grep -rnE '(^|[^_a-z])(printf|fprintf|puts|exit|abort)\(' c/src || { echo 'the library never prints or exits'; exit 1; }
 	@sh .ci/version c/include/chunkring.h
 	@sh .ci/make-targets Makefile mk/*.mk
+	@! { grep -nE '#include "(chunk|store|commands)/' cmd/chunkctl/base/*; grep -nE '#include "(store|commands)/' cmd/chunkctl/chunk/*; \
+		grep -nE '#include "commands/' cmd/chunkctl/store/*; } || { echo 'a room of chunkctl includes none above it: base, chunk, store, commands'; exit 1; }
 	@sh .ci/named-tests SECURITY.md RELIABILITY.md
 	@! nm -g --defined-only $(LIB) | awk 'NF == 3 && $$3 !~ /^cr_/ {print $$3; bad = 1} END {exit !bad}' || { echo 'global symbols without cr_ prefix'; exit 1; }
 
@@ -43,17 +45,17 @@ valgrind: ## C tests under valgrind (slow; threads and fault back-ends where it 
 	CR_TEST_BACKENDS=threads,fault CR_SIM_SEEDS=100 $(MAKE) test-c BUILD=build/valgrind DEBUG=1 \
 		TEST_WRAPPER="valgrind -q --error-exitcode=9 --leak-check=full"
 
-ANALYZE_C = $(LIB_SRC) $(wildcard cmd/chunkctl/*.c)
+ANALYZE_C = $(LIB_SRC) $(CHUNKCTL_SRC)
 ANALYZE_D = -DCR_LIBRARIES='""' -DCHUNKCTL_VERSION='""'
 .PHONY: analyze
 analyze: deps ## gcc -fanalyzer, clang --analyze and cppcheck over the library and chunkctl
 	@$(DEPS) cppcheck=cppcheck $(FUZZ_CC)=clang
 	@for f in $(ANALYZE_C); do echo "  ANALYZE $$f"; \
-		$(CC) $(CFLAGS_ALL) $(ANALYZE_D) -fanalyzer -c $$f -o /dev/null || exit 1; \
-		$(FUZZ_CC) $(filter-out -D_FORTIFY_SOURCE=3,$(CFLAGS_ALL)) $(ANALYZE_D) --analyze -Xclang -analyzer-werror \
+		$(CC) $(CFLAGS_ALL) -Icmd/chunkctl $(ANALYZE_D) -fanalyzer -c $$f -o /dev/null || exit 1; \
+		$(FUZZ_CC) $(filter-out -D_FORTIFY_SOURCE=3,$(CFLAGS_ALL)) -Icmd/chunkctl $(ANALYZE_D) --analyze -Xclang -analyzer-werror \
 			$$f -o /dev/null || exit 1; done
 	cppcheck -q --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
-		--suppress=missingIncludeSystem -D__x86_64__ -Ic/include -Ic/src $(ANALYZE_D) $(ANALYZE_C)
+		--suppress=missingIncludeSystem -D__x86_64__ -Ic/include -Ic/src -Icmd/chunkctl $(ANALYZE_D) $(ANALYZE_C)
 
 .PHONY: test-clang
 test-clang: deps ## C tests of a library built by clang

@@ -1,11 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* chunkctl: the operator's tool for Loki chunk stores on local disks. util.h has the map. */
+/*
+ * chunkctl: the operator's tool for Loki chunk stores on local disks, C on libchunkring alone. Its rooms; none
+ * includes one above it:
+ *
+ *	commands/  cli.c: what command lines have in common; one file for each command: verify.c (with
+ *	           verify_publish.c, verify_settle.c, verify_summary.c), ls.c (totals.c), cat.c, info.c,
+ *	           salvage.c, quarantine.c (suspects.c), bench.c, doctor.c
+ *	store/     a store's files: walk.c (walk_queue.c, walk_list.c, walk_job.c, walk_count.c,
+ *	           walk_foreign.c, walk_empty.c, names.c): folders into chunks; scan.c: batches of chunks
+ *	           through cr_batch_read(); state.c: what a walk was at; key.c: names that are no chunk's
+ *	chunk/     one chunk: contents.c, blocks.c, labels.c, codec.c: what is in it; peek.c: from its two
+ *	           ends; check.c, check_deep.c, findings.c: what is wrong with it; merge.c: lines of many in
+ *	           time order; matcher.c, lines.c, report.c: what is asked for, and shown; scratch.c
+ *	base/      memory (mem.c, bytes.c, file.c), text (text.c, utf8.c, quote.c, base64.c, json_in.c,
+ *	           json_out.c), the terminal (stderr.c, progress.c, out.c), die.c, stop.c, clock.c
+ *
+ * Conventions: a command returns an exit code (common.h). Memory that can't be had ends the program with a
+ * message: there is nothing to go on with. What comes from files, names included, is hostile.
+ */
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "cli.h"
-#include "out.h"
+#include "base/common.h"
+#include "base/die.h"
+#include "base/out.h"
+#include "base/stderr.h"
+#include "base/stop.h"
+#include "commands/cli.h"
 
 #ifndef CHUNKCTL_VERSION
 #define CHUNKCTL_VERSION "unversioned"

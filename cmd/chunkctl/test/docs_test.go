@@ -43,7 +43,7 @@ func TestManListsEveryFinding(t *testing.T) {
 		listed = append(listed, m[1])
 	}
 	var known []string
-	for _, m := range regexp.MustCompile(`\[FINDING_\w+\]\s*=\s*\{\s*"(\w+)"`).FindAllStringSubmatch(string(read(t, "../findings.c")), -1) {
+	for _, m := range regexp.MustCompile(`\[FINDING_\w+\]\s*=\s*\{\s*"(\w+)"`).FindAllStringSubmatch(string(read(t, "../chunk/findings.c")), -1) {
 		known = append(known, m[1])
 	}
 	for _, m := range regexp.MustCompile(`\[CR_REASON_\w+\]\s*=\s*\{\s*"(\w+)"`).FindAllStringSubmatch(string(read(t, "../../../c/src/chunk_reason.c")), -1) {

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "blocks.h"
+
+#include "base/mem.h"
+
+void blocks_find(const uint8_t *file, const struct cr_chunk *c, struct block_list *out)
+{
+	struct cr_block_cursor cursor = { 0 };
+	struct cr_block b;
+	int more;
+
+	out->n = 0;
+	while ((more = cr_chunk_block_next(file, c, &cursor, &b)) > 0) {
+		if (out->n == out->cap) {
+			out->cap = out->cap ? 2 * out->cap : 64;
+			out->list = mem_resize(out->list, out->cap * sizeof(*out->list));
+		}
+		out->list[out->n++] = b;
+	}
+	out->metas_bytes = cursor.metas_bytes;
+	out->cut = more < 0;
+}
