@@ -41,8 +41,20 @@ $(BUILD)/test/test_symbols: c/test/test_symbols.c $(LIB)
 RUN_C_TEST = echo "== $$t"; CR_TESTDATA=testdata $(TEST_WRAPPER) $$t >$$t.log 2>&1 || { cat $$t.log; echo "FAILED: $$t"; exit 1; }; \
 	grep -E 'PASSED|FAILED|SKIPPED|skipped|left out|no io_uring' $$t.log
 
+EXAMPLES := $(patsubst c/examples/%.c,$(BUILD)/examples/%,$(wildcard c/examples/*.c))
+$(BUILD)/examples/%: c/examples/%.c $(LIB) c/include/chunkring.h
+	@mkdir -p $(@D)
+	@echo "  CC $@"
+	$(Q)$(CC) $(CFLAGS_ALL) $< -o $@ $(LIB) -pthread
+
+# As a user builds them: the header, the archive and no other library.
+.PHONY: test-examples
+test-examples: deps $(EXAMPLES) ## c/examples, built as a user does, and run
+	@echo "== $(BUILD)/examples"
+	@TEST_WRAPPER='$(TEST_WRAPPER)' c/examples/run $(BUILD)/examples
+
 .PHONY: test-c
-test-c: deps $(C_TESTS) test-fuzz-saved ## C tests on every back-end, fuzz targets over saved inputs
+test-c: deps $(C_TESTS) test-fuzz-saved test-examples ## C tests on every back-end, fuzz targets over saved inputs
 	@for t in $(C_TESTS); do $(RUN_C_TEST); done
 
 # The same, but a program that has passed and was not linked anew since is not run again.

@@ -6,7 +6,7 @@ package core
 
 /*
 #cgo CFLAGS: -I${SRCDIR}/../../../c/include
-#cgo LDFLAGS: ${SRCDIR}/../../../build/libchunkring.a -l:liburing.a -l:libzstd.a -l:libdeflate.a -l:liblz4.a -lpthread
+#cgo LDFLAGS: ${SRCDIR}/../../../build/libchunkring.a -pthread
 #if !__has_include("libchunkring_id.h")
 #error "libchunkring.a is not built: run 'make lib' in the chunkring checkout first"
 #endif
