@@ -46,8 +46,11 @@ static void write_files(const struct fx *fx)
 static void drop_from_cache(const struct fx *fx, const struct fx_batch *b)
 {
 	for (uint32_t i = 0; i < b->n; i++) {
-		int fd = open(fx_path(fx, b->reqs[i].path), O_RDONLY | O_CLOEXEC);
+		char path[128]; /* fx_path() is the main thread's */
+		int fd;
 
+		snprintf(path, sizeof(path), "%s/%s", fx->dir, b->reqs[i].path);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
 		FX_CHECK(fd >= 0);
 		fsync(fd);
 		posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
