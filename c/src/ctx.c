@@ -82,6 +82,7 @@ static void sync_init(struct cr_ctx *ctx)
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC); /* they are waited on with a time */
 	pthread_cond_init(&ctx->fds_free, &monotonic);
+	pthread_cond_init(&ctx->started, &monotonic);
 	for (uint32_t i = 0; i < CR_WORKERS_MAX; i++)
 		pthread_cond_init(&ctx->workers[i].wake, &monotonic);
 	pthread_condattr_destroy(&monotonic);
@@ -91,6 +92,7 @@ static void sync_destroy(struct cr_ctx *ctx)
 {
 	for (uint32_t i = 0; i < CR_WORKERS_MAX; i++)
 		pthread_cond_destroy(&ctx->workers[i].wake);
+	pthread_cond_destroy(&ctx->started);
 	pthread_cond_destroy(&ctx->fds_free);
 	pthread_mutex_destroy(&ctx->mu);
 }

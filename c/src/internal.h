@@ -199,6 +199,8 @@ struct cr_ctx {
 	uint32_t                     threads[LANES]; /* mu: that run, the same */
 	uint32_t                     waking;         /* mu: LANE_BLOCK threads that were woken or started and
 						      * have not looked yet */
+	uint32_t                     starting;       /* mu: of threads[LANE_BLOCK], which may not come to be */
+	pthread_cond_t               started;        /* starting went down */
 	uint64_t                     block_ns;       /* mu: how long calls that block take here */
 	uint64_t                     window_ns;      /* mu: when the present CR_BLOCK_WINDOW_NS began, */
 	uint64_t                     shortest_ns;    /* ... the shortest call in it, */

@@ -42,13 +42,19 @@ static bool wake_one(struct cr_ctx *ctx, enum cr_lane lane)
 	return true;
 }
 
+static struct timespec idle_until(void)
+{
+	uint64_t until = cr_now_ns() + CR_IDLE_MS * 1000000ull;
+
+	return (struct timespec){ (time_t)(until / 1000000000u), (long)(until % 1000000000u) };
+}
+
 /* Until it is woken. False: nobody did for long, and it is not the last of its kind. */
 static bool sleep_idle(struct cr_worker *w)
 {
 	struct cr_ctx *ctx = w->ctx;
 	struct cr_idle *idle = &ctx->idle[w->lane];
-	uint64_t until = cr_now_ns() + CR_IDLE_MS * 1000000ull;
-	struct timespec ts = { (time_t)(until / 1000000000u), (long)(until % 1000000000u) };
+	struct timespec ts = idle_until();
 
 	w->woken = false;
 	w->next_idle = idle->first;
@@ -62,11 +68,15 @@ static bool sleep_idle(struct cr_worker *w)
 			continue;
 		}
 		long_ago = pthread_cond_timedwait(&w->wake, &ctx->mu, &ts) == ETIMEDOUT;
-		if (!w->woken && long_ago && ctx->threads[LANE_BLOCK] > 1) {
+		if (w->woken || !long_ago)
+			continue;
+		if (ctx->threads[LANE_BLOCK] > 1 + ctx->starting) {
 			idle_remove(idle, w);
 			return false;
 		}
-		if (!w->woken && long_ago) /* the last one */
+		if (ctx->starting) /* in vain, perhaps: then this is the last one */
+			ts = idle_until();
+		else
 			pthread_cond_wait(&w->wake, &ctx->mu);
 	}
 	ctx->waking -= w->lane == LANE_BLOCK;
@@ -139,20 +149,28 @@ static void *block_main(void *arg);
 /* mu is held, and let go of meanwhile: a thread takes longer to start than anything else done under it. */
 static int block_start(struct cr_ctx *ctx)
 {
-	struct cr_worker *w = place_take(ctx, LANE_BLOCK);
+	struct cr_worker *w;
 	int err;
 
-	if (!w)
+	ctx->starting++; /* before mu is let go of for the first time */
+	w = place_take(ctx, LANE_BLOCK);
+	if (!w) {
+		ctx->starting--;
 		return -EAGAIN;
+	}
 	ctx->waking++;
 	pthread_mutex_unlock(&ctx->mu);
 	err = thread_create(w, block_main, w);
 	pthread_mutex_lock(&ctx->mu);
+	ctx->starting--;
 	if (err) {
 		ctx->waking--;
 		place_give_back(w);
 		ctx->no_thread_until_ns = cr_now_ns() + CR_NO_THREAD_MS * 1000000ull;
+		if (ctx->queued[LANE_BLOCK] > ctx->waking) /* who came meanwhile counted on it */
+			wake_one(ctx, LANE_BLOCK);
 	}
+	pthread_cond_broadcast(&ctx->started);
 	return err;
 }
 
@@ -495,6 +513,8 @@ void cr_workers_stop(struct cr_ctx *ctx)
 {
 	pthread_mutex_lock(&ctx->mu);
 	ctx->stopping = true;
+	while (ctx->starting) /* for files that are read by now */
+		pthread_cond_wait(&ctx->started, &ctx->mu);
 	while (wake_one(ctx, LANE_RING) || wake_one(ctx, LANE_BLOCK))
 		;
 	for (uint32_t i = 0; i < CR_WORKERS_MAX; i++) {

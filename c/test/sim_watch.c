@@ -35,9 +35,8 @@ void sim_watch_call(void)
 	WATCH(ctx->threads[LANE_RING] <= ctx->rings_max, "more threads with a ring than allowed");
 	WATCH(ctx->open_files <= ctx->open_files_max, "more descriptors are promised than allowed");
 	WATCH(!ctx->ring_off || !ctx->queued[LANE_RING], "reads wait for rings that were left");
-	/* When a thread could not be started, who counted on it is served at the caller's next look. */
 	for (enum cr_lane lane = LANE_BLOCK; lane < LANES; lane++)
-		WATCH(!ctx->queued[lane] || ctx->threads[lane] > ctx->idle[lane].n || ctx->no_thread_until_ns,
+		WATCH(!ctx->queued[lane] || ctx->threads[lane] > ctx->idle[lane].n,
 		      "files wait while every thread that could take them sleeps");
 	pthread_mutex_unlock(&ctx->mu);
 }
