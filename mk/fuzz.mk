@@ -45,7 +45,7 @@ fuzz-c: deps $(BUILD)/fuzz-seeds ## libFuzzer on every target of c/fuzz, SECONDS
 	@$(DEPS) $(FUZZ_CC)=clang
 	@$(MAKE) --no-print-directory $(FUZZ_C:%=$(FUZZ_DIR)/%)
 	@mkdir -p $(FUZZ_DIR)/corpus
-	@$(BUILD)/fuzz-seeds $(FUZZ_DIR)/corpus testdata/good/*.chunk testdata/bad/*.chunk
+	@$(BUILD)/fuzz-seeds $(FUZZ_DIR)/corpus testdata/good/*.chunk testdata/bad/*/*.chunk
 	@c/fuzz/run $(FUZZ_DIR) $(SECONDS) $(FUZZ_C)
 
 # Where they are and what they are called; two more are in the patched Loki.
@@ -65,7 +65,7 @@ fuzz-go: loki-src ## Go's fuzz targets, which compare with Loki's own code, SECO
 .PHONY: test-fuzz-saved
 test-fuzz-saved: $(FUZZ_C:%=$(BUILD)/replay/%) $(BUILD)/fuzz-seeds ## the C targets over saved inputs, without libFuzzer
 	@rm -rf $(BUILD)/replay/seeds && mkdir -p $(BUILD)/replay/seeds
-	@$(TEST_WRAPPER) $(BUILD)/fuzz-seeds $(BUILD)/replay/seeds testdata/good/*.chunk testdata/bad/*.chunk
+	@$(TEST_WRAPPER) $(BUILD)/fuzz-seeds $(BUILD)/replay/seeds testdata/good/*.chunk testdata/bad/*/*.chunk
 	@for t in $(FUZZ_C); do t=$(BUILD)/replay/$$t; echo "== $$t"; \
 		$(TEST_WRAPPER) $$t $$(ls -d $(BUILD)/replay/seeds/$${t##*/} $(BUILD)/replay/seeds/snappy \
 			testdata/fuzz/$${t##*/} 2>/dev/null) >$$t.log 2>&1 || { cat $$t.log; echo "FAILED: $$t"; exit 1; }; \

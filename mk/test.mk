@@ -61,7 +61,7 @@ test-c: deps $(C_TESTS) test-fuzz-saved test-examples ## C tests on every back-e
 C_PASSED := $(C_TESTS:%=%.passed)
 .PHONY: check-c
 check-c: deps $(C_PASSED) ## C tests whose program, library or chunk files have changed, with few seeds
-$(C_PASSED): %.passed: % $(wildcard testdata/good/* testdata/bad/*)
+$(C_PASSED): %.passed: % $(wildcard testdata/good/* testdata/bad/*/*)
 	@export CR_SIM_SEEDS=300; t=$<; $(RUN_C_TEST)
 	@touch $@
 

@@ -1276,8 +1276,8 @@ static void good_files_of_loki(void **state)
 /* Damage inside the compressed symbols is seen only by who inflates them. */
 static bool in_the_symbols(const char *path)
 {
-	return strncmp(path, "inner-symbols-len-", 18) == 0 ||
-	       strcmp(path, "inner-symbols-garbage-none.chunk") == 0;
+	return strncmp(path, "symbols/inner-symbols-len-", 26) == 0 ||
+	       strcmp(path, "symbols/inner-symbols-garbage-none.chunk") == 0;
 }
 
 static void see_bad(const struct entry *e, const struct cr_verdict *v)

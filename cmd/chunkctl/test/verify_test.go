@@ -261,7 +261,7 @@ func findingsOfBadCorpus(t *testing.T) map[string]*badFile {
 	all := map[string]*badFile{}
 	var roots []string
 	for _, ref := range badCorpus(t) {
-		name := strings.TrimSuffix(ref.Path, ".chunk")
+		name := strings.TrimSuffix(filepath.Base(ref.Path), ".chunk")
 		root := filepath.Join(dir, name)
 		write(t, filepath.Join(root, fileName(ref.Ref)), corpusFile(t, "bad", ref.Ref))
 		all[root] = &badFile{ref: ref}

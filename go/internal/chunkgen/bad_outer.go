@@ -58,7 +58,16 @@ func badSamples() ([]defect, error) {
 		return nil, err
 	}
 	inner, err := badInner(good)
-	return append(outer, inner...), err
+	if err != nil {
+		return nil, err
+	}
+	all := append(outer, inner...)
+	for i := range all {
+		if err := inPart(&all[i].sample); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
 }
 
 // badOuter are files whose checksum is not their key's: what torn writes, bad disks and mixed-up

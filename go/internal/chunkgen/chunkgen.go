@@ -13,6 +13,7 @@
 //	good.go      what is in testdata/good
 //	bad_outer.go what is in testdata/bad and is caught by the file's checksum
 //	bad_inner.go what is in testdata/bad and has the right checksum
+//	bad_part.go  the folders of testdata/bad
 //	stock.go     what Loki itself does with a file, found out in a child process
 package chunkgen
 

@@ -6,7 +6,9 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -15,7 +17,7 @@ import (
 )
 
 // The corpus is what lies in testdata: good/ holds chunk files that a reader must accept, bad/ one
-// file per defect, each named after what it shows. All are small, all are made again byte for byte
+// file per defect, each named after what it shows, in a folder for each part of a file. All are small, all are made again byte for byte
 // by `go run ./testdata/make`.
 const (
 	corpusSuffix = ".chunk"
@@ -49,7 +51,7 @@ type Bad struct {
 }
 
 // Name is the defect's, and its file's without the suffix.
-func (f Bad) Name() string { return strings.TrimSuffix(f.Ref.Path, corpusSuffix) }
+func (f Bad) Name() string { return strings.TrimSuffix(path.Base(f.Ref.Path), corpusSuffix) }
 
 // BadIndex lists testdata/bad.
 type BadIndex struct {
@@ -161,14 +163,14 @@ func writeSamples(dir string, samples []sample) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	old, err := filepath.Glob(filepath.Join(dir, "*"+corpusSuffix))
-	if err != nil {
-		return err
-	}
-	for _, name := range old {
-		if err := os.Remove(name); err != nil {
+	err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() || filepath.Ext(name) != corpusSuffix {
 			return err
 		}
+		return os.Remove(name)
+	})
+	if err != nil {
+		return err
 	}
 	seen := map[string]bool{}
 	for _, s := range samples {
@@ -176,6 +178,9 @@ func writeSamples(dir string, samples []sample) error {
 			return fmt.Errorf("chunkgen: two files are called %s", s.ref.Path)
 		}
 		seen[s.ref.Path] = true
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, s.ref.Path)), 0o755); err != nil {
+			return err
+		}
 		if err := os.WriteFile(filepath.Join(dir, s.ref.Path), s.bytes, 0o644); err != nil {
 			return err
 		}
