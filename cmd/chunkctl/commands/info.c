@@ -201,8 +201,9 @@ static void print_text(struct info *in, const struct file *f)
 	out_printf(&in->out, "%s%s%s\n", in->colours ? COLOUR_BOLD : "", bytes_string(&name),
 		   in->colours ? COLOUR_END : "");
 	bytes_free(&name);
-	line(in, "size", "%zu bytes, CRC32C %08x%s", f->bytes.n,
-	     f->look.crc, !f->named ? "" : f->look.crc == f->key.crc ? " as in the name" : ", which is not the one in the name");
+	line(in, "size", "%zu bytes, CRC32C %08x%s", f->bytes.n, f->look.crc,
+	     !f->named ? "" : f->look.crc == f->key.crc ? " as in the name" :
+	     ", which is not the one in the name");
 	key_lines(in, f);
 	labels_line(in, f);
 	part_lines(in, f);
