@@ -143,7 +143,7 @@ run: deps loki-src ## make stores, read them with Loki's client and with chunkri
 
 PREFIX ?= /usr/local
 
-# Only an archive, no shared object: it holds the libraries that it uses, and Go programs link it whole.
+# There is no shared object: the archive holds the libraries that it uses, and a program needs nothing but libc.
 .PHONY: install
 install: lib install-chunkctl ## header, archive, chunkring.pc and chunkctl below PREFIX (/usr/local); DESTDIR for packagers
 	install -D -m 644 c/include/chunkring.h $(DESTDIR)$(PREFIX)/include/chunkring.h

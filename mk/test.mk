@@ -4,7 +4,7 @@
 
 TEST_PARTS := test-c test-install test-go test-tools test-nocgo test-loki-src
 .PHONY: test
-test: deps ## all of the next six; each says how long it took
+test: deps ## all tests: C, install, Go with -race and without cgo, the patched Loki; how long each part took
 	@for part in $(TEST_PARTS); do .ci/timed "make $$part" $(MAKE) --no-print-directory $$part || exit 1; done
 	@echo "make test: everything passed"
 
@@ -19,7 +19,8 @@ WRAP_test_uring := $(patsubst %,-Wl$(comma)--wrap=%,preadv2 io_uring_submit_and_
 # All that the core asks of the kernel: test_sim has one of its own.
 SIM_CALLS     := open openat __openat_2 syscall close close_range fstat pread preadv2 posix_fadvise readlinkat \
 	clock_gettime nanosleep malloc pthread_create pthread_join pthread_cond_timedwait pthread_cond_signal \
-	pthread_cond_broadcast io_uring_queue_init_params io_uring_queue_exit io_uring_register_restrictions io_uring_register_iowq_max_workers io_uring_enable_rings \
+	pthread_cond_broadcast io_uring_queue_init_params io_uring_queue_exit io_uring_register_restrictions \
+	io_uring_register_iowq_max_workers io_uring_enable_rings \
 	io_uring_submit_and_wait io_uring_submit_and_wait_timeout io_uring_submit_and_get_events __io_uring_get_cqe _exit
 WRAP_test_sim := $(SIM_CALLS:%=-Wl,--wrap=%)
 WRAP_test_chunk_meta := -Wl,--wrap=realloc
@@ -82,7 +83,7 @@ test-nocgo: deps ## Go tests of the product without cgo
 .PHONY: test-loki-src
 test-loki-src: loki-src ## the client over the patched Loki, and tests of what lokifork puts into it
 	$(GO) test $(NETGO) -modfile build/patched.mod ./go/chunkring
-	$(GO) test $(NETGO) -C build/loki-src -modfile ../loki.mod \
+	$(GO) test -C build/loki-src $(NETGO) -modfile ../loki.mod \
 		-run 'Chunkring|SetReaderPool|DecodeVerified|VerifiedBlock|LeanSymbolizer|ParseMetadata|LabelCache' \
 		./pkg/compression ./pkg/chunkenc ./pkg/logql/log ./pkg/storage/chunk ./pkg/storage ./pkg/compactor
 
