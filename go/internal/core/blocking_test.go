@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/chunkring/chunkring/go/test/slowfs"
 	"github.com/chunkring/chunkring/go/internal/core"
+	"github.com/chunkring/chunkring/go/test/slowfs"
 )
 
 // What blocks, how much of it at a time, and what ends it. These tests run on both twins, too.

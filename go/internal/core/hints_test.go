@@ -14,8 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/chunkring/chunkring/go/test/slowfs"
 	"github.com/chunkring/chunkring/go/internal/core"
+	"github.com/chunkring/chunkring/go/test/slowfs"
 )
 
 // The size that fstat(2) gives is a hint. These tests run on both twins, too.
