@@ -6,6 +6,10 @@
  *
  *	cr_ctx_open() once -> cr_batch_read() from any number of threads -> cr_ctx_close() once
  *
+ * and through the bytes of one chunk file, with no context:
+ *
+ *	cr_chunk_parse() -> cr_chunk_block_next() -> cr_block_decode_grow() -> cr_entries_next()
+ *
  * Conventions. Sizes, offsets and capacities are bytes and end in _bytes or _off; counts are plain
  * nouns. A function that can fail returns 0 or a negative errno value, never by errno. The
  * library never prints, never exits and has no global mutable state besides the CRC32C kernel
@@ -24,6 +28,12 @@ extern "C" {
 
 /* The library is built with hidden visibility; only what is declared here is exported. */
 #define CR_API __attribute__((visibility("default")))
+
+/* What this header describes; a version between releases is that of the next one. Before 1.0 a minor version
+ * may change what is here. */
+#define CR_VERSION_MAJOR 0
+#define CR_VERSION_MINOR 1
+#define CR_VERSION_PATCH 0
 
 /* ---- Limits. Every queue, buffer and loop in the library ends at one of these or limits.h. ---- */
 
@@ -661,8 +671,8 @@ CR_API size_t cr_utf8(uint32_t c, char out[4]);
 
 /* ---- What this was built from ---- */
 
-/* Versions of the libraries that are linked statically, and the compiler's: "liburing 2.3, libzstd
- * 1.5.4, libdeflate 1.14, liblz4 1.9.4, 12.2.0". For people and bug reports; the form may change. */
+/* The version of this library, of those that are linked statically, and the compiler's: "0.1.0, liburing 2.3,
+ * libzstd 1.5.4, libdeflate 1.14, liblz4 1.9.4, 12.2.0". For people and bug reports; the form may change. */
 CR_API const char *cr_version(void);
 
 #ifdef __cplusplus

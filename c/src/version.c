@@ -12,7 +12,11 @@
 #define BUILD ""
 #endif
 
+#define TEXT(x)   #x
+#define NUMBER(x) TEXT(x)
+
 const char *cr_version(void)
 {
-	return BUILD CR_LIBRARIES ", " __VERSION__;
+	return BUILD NUMBER(CR_VERSION_MAJOR) "." NUMBER(CR_VERSION_MINOR) "." NUMBER(CR_VERSION_PATCH) ", " CR_LIBRARIES
+		", " __VERSION__;
 }
