@@ -137,11 +137,12 @@ func (o *options) contenders() []lokiproc.Build {
 	with := func(more ...string) []string { return append(slices.Clone(args), more...) }
 	all := []lokiproc.Build{
 		{Name: "stock", Bin: o.stock, Args: args},
-		{Name: "ours", Bin: o.ours, Backend: o.backend,
+		{Name: "ours", Bin: o.ours, Patched: true, Backend: o.backend,
 			Args: append(with("-local.chunkring.backend="+o.backend), strings.Fields(o.oursArgs)...)},
 	}
 	if o.disabled {
-		all = append(all, lokiproc.Build{Name: "disabled", Bin: o.ours, Args: with("-local.chunkring.enabled=false")})
+		all = append(all, lokiproc.Build{Name: "disabled", Bin: o.ours, Patched: true,
+			Args: with("-local.chunkring.enabled=false", "-store.chunkring.block-path=off")})
 	}
 	return all
 }

@@ -25,6 +25,39 @@ const (
 // edits is everything that is changed in Loki's own files. The code behind it is in files/, which
 // mirrors Loki's tree.
 var edits = []edit{
+	// The block path: for all chunks, from before the first store of a process is open. A compactor on
+	// its own opens none, and keeps Loki's own readers for what it rewrites.
+	{
+		file: "pkg/storage/factory.go",
+		why:  "storage_config.chunkring: what holds for every store",
+		in:   "type Config",
+		at:   "UseThanosObjstore bool `yaml:\"use_thanos_objstore\"`",
+		put:  before,
+		text: "// chunkring: what holds for every store.\n" +
+			"Chunkring chunkringConfig `yaml:\"chunkring\" doc:\"description=Configures what chunkring does with the chunks of every store.\"`\n\n",
+	},
+	{
+		file: "pkg/storage/factory.go",
+		why:  "-store.chunkring.* flags",
+		in:   "func Config.RegisterFlags",
+		at:   `cfg.CongestionControl.RegisterFlagsWithPrefix("store.", f)`,
+		put:  after,
+		text: `cfg.Chunkring.RegisterFlagsWithPrefix("store.", f) // chunkring:`,
+	},
+	{
+		file: "pkg/storage/store.go",
+		why:  "the block path is on before anything reads a chunk",
+		in:   "func NewStore",
+		at:   "indexReadCache, err := cache.New(cfg.IndexQueriesCacheConfig, registerer, logger, stats.IndexCache, metricsNamespace)",
+		put:  before,
+		text: `// chunkring: the process's; queriers, rulers, ingesters and bloom builders come here.
+	if err := setBlockPath(cfg.Chunkring); err != nil {
+		return nil, err
+	}
+
+`,
+	},
+
 	// Storage: the chunks of filesystem stores go to chunkring, and nothing else does.
 	{
 		file: "pkg/storage/chunk/client/local/fs_object_client.go",
@@ -60,12 +93,15 @@ var edits = []edit{
 	},
 	{
 		file: "pkg/storage/factory.go",
-		why:  "a wrong filesystem configuration is reported at start",
+		why:  "wrong configurations of the process and of the filesystem are reported at start",
 		in:   "func Config.Validate",
 		at:   "return cfg.NamedStores.Validate()",
 		put:  before,
 		text: `
-	// chunkring: the filesystem has a configuration that can be wrong.
+	// chunkring: it and the filesystem have configurations that can be wrong.
+	if err := cfg.Chunkring.Validate(); err != nil {
+		return errors.Wrap(err, "invalid chunkring config")
+	}
 	if err := cfg.FSConfig.Validate(); err != nil {
 		return errors.Wrap(err, "invalid filesystem config")
 	}

@@ -7,8 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"math"
-
-	"github.com/chunkring/chunkring/go/internal/blockread"
 )
 
 // The values of Config.Backend.
@@ -47,21 +45,15 @@ type Config struct {
 	// PooledBytes bounds what GetChunksPooled keeps for reuse. Default 256 MiB.
 	PooledBytes int `yaml:"pooled_bytes"`
 
-	// DecodeBlocks has Loki's iterators read blocks that were decompressed in one call into C, in a Loki
-	// that lokifork patched. On unless it is set to Off. Loki's pools are the process's: it is on
-	// while any client wants it.
-	DecodeBlocks Switch `yaml:"decode_blocks"`
-
-	// FlatIteration has iterators cut their entries from such blocks instead of reading and copying them.
-	// PushDownFilters has them drop lines without the bytes that a query's first filter requires, before
-	// the query's pipeline sees them. Both are on, for the process, unless they or what they need are Off.
-	FlatIteration   Switch `yaml:"flat_iteration"`
-	PushDownFilters Switch `yaml:"push_down_filters"`
+	// BlockPath says how much of reading chunks' blocks is done here, in a Loki that lokifork patched.
+	// Loki's pools of readers are the process's, so it is, too, for chunks of every store: the most that any
+	// client wants. Default BlockPathFilter.
+	BlockPath string `yaml:"block_path,omitempty"`
 
 	// BlockBufferBytes bounds the decompressed blocks that iterators have open at a time, in the whole
 	// process: beyond it Loki's own readers take over. The largest of all clients' counts. Default 256
 	// MiB, or an eighth of GOMEMLIMIT or of the cgroup's memory limit if that is less.
-	BlockBufferBytes int `yaml:"block_buffer_bytes"`
+	BlockBufferBytes int `yaml:"block_buffer_bytes,omitempty"`
 
 	// RingEntries (a power of two) exists for experiments.
 	RingEntries int `yaml:"ring_entries"`
@@ -81,17 +73,7 @@ func (cfg *Config) RegisterFlagsWithPrefix(prefix string, f *flag.FlagSet) {
 		"Chunk files that all reads together may have open. 0 means a quarter of the file descriptor limit, at most 2048.")
 	f.IntVar(&cfg.PooledBytes, prefix+"pooled-bytes", 0,
 		"Bytes of explicitly released buffers that are kept for reuse. 0 means 256 MiB.")
-	cfg.DecodeBlocks = Switch{}
-	f.Var(&cfg.DecodeBlocks, prefix+"decode-blocks",
-		"Decompress the blocks of chunks with chunkring instead of with Loki's own readers. In the whole process it is on while any store wants it.")
-	cfg.FlatIteration = Switch{}
-	f.Var(&cfg.FlatIteration, prefix+"flat-iteration",
-		"Cut log lines from the blocks that chunkring decompressed, instead of reading and copying them. Needs decode-blocks.")
-	cfg.PushDownFilters = Switch{}
-	f.Var(&cfg.PushDownFilters, prefix+"push-down-filters",
-		"Drop lines without the text of a query's first line filter (|=) before the query's pipeline sees them. Needs flat-iteration.")
-	f.IntVar(&cfg.BlockBufferBytes, prefix+"block-buffer-bytes", 0,
-		"Bytes of decompressed blocks that all queries of the process may have open; beyond it Loki's own readers take over. 0 means 256 MiB, or an eighth of GOMEMLIMIT or the cgroup's memory limit if that is less.")
+	registerBlockFlags(prefix, f, &cfg.BlockPath, &cfg.BlockBufferBytes)
 	f.IntVar(&cfg.RingEntries, prefix+"ring-entries", 0,
 		"Submission entries of each io_uring, a power of two. 0 means the default of 64.")
 }
@@ -105,6 +87,9 @@ func (cfg *Config) Validate() error {
 	case "", BackendAuto, BackendURing, BackendThreads:
 	default:
 		return fmt.Errorf("chunkring: unknown backend %q: use auto, uring or threads", cfg.Backend)
+	}
+	if err := validateBlockPath(cfg.BlockPath); err != nil {
+		return err
 	}
 	if cfg.RingEntries&(cfg.RingEntries-1) != 0 {
 		return fmt.Errorf("chunkring: ring_entries %d is not a power of two", cfg.RingEntries)
@@ -125,14 +110,4 @@ func (cfg *Config) Validate() error {
 		}
 	}
 	return nil
-}
-
-// blockParts is what of blockread the configuration wants.
-func (cfg *Config) blockParts() blockread.Parts {
-	return blockread.Parts{
-		Decode:    cfg.DecodeBlocks.On(),
-		InPlace:   cfg.FlatIteration.On(),
-		PushDown:  cfg.PushDownFilters.On(),
-		HeldBytes: int64(cfg.BlockBufferBytes),
-	}
 }

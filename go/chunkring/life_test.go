@@ -38,6 +38,7 @@ func TestNewRefuses(t *testing.T) {
 		"max_chunk_bytes is -1":     {Directory: dir, MaxChunkBytes: -1},
 		"max_chunk_bytes is 107374": {Directory: dir, MaxChunkBytes: 1<<30 + 1},
 		"max_open_files is -1":      {Directory: dir, MaxOpenFiles: -1},
+		"unknown block_path":        {Directory: dir, BlockPath: "on"},
 		"block_buffer_bytes is -1":  {Directory: dir, BlockBufferBytes: -1},
 		"pooled_bytes is -1":        {Directory: dir, PooledBytes: -1},
 		"ring_entries is 8192":      {Directory: dir, RingEntries: 8192},
@@ -59,13 +60,14 @@ func TestConfigFlags(t *testing.T) {
 	cfg.RegisterFlagsWithPrefix("store.", fs)
 	require.NoError(t, fs.Parse([]string{"-store.chunkring.directory=/x", "-store.chunkring.backend=threads", "-store.chunkring.workers=3",
 		"-store.chunkring.max-chunk-bytes=4", "-store.chunkring.max-open-files=5", "-store.chunkring.pooled-bytes=6",
-		"-store.chunkring.block-buffer-bytes=7", "-store.chunkring.ring-entries=64"}))
+		"-store.chunkring.block-path=in_place", "-store.chunkring.block-buffer-bytes=7", "-store.chunkring.ring-entries=64"}))
 	require.Equal(t, chunkring.Config{Directory: "/x", Backend: "threads", Workers: 3, MaxChunkBytes: 4, MaxOpenFiles: 5,
-		PooledBytes: 6, BlockBufferBytes: 7, RingEntries: 64}, cfg)
+		PooledBytes: 6, BlockPath: "in_place", BlockBufferBytes: 7, RingEntries: 64}, cfg)
 	require.NoError(t, cfg.Validate())
 	cfg = chunkring.Config{}
 	cfg.RegisterFlagsWithPrefix("", flag.NewFlagSet("", flag.ContinueOnError))
 	require.Equal(t, chunkring.BackendAuto, cfg.Backend)
+	require.Equal(t, chunkring.BlockPathFilter, cfg.BlockPath)
 	require.Error(t, cfg.Validate())
 }
 

@@ -6,19 +6,81 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"path/filepath"
+	"strings"
+	"sync"
 
 	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/grafana/loki/v3/pkg/storage/chunk/client"
 	"github.com/grafana/loki/v3/pkg/storage/config"
+
+	"github.com/chunkring/chunkring/go/internal/blockread"
 )
 
 // This file is what a Loki patched by cmd/lokifork calls; New does not need it.
 
+// LokiProcessConfig is the block storage_config.chunkring of a patched Loki: what holds for the whole
+// process, whatever stores and caches its chunks come from.
+type LokiProcessConfig struct {
+	BlockPath        string `yaml:"block_path"`         // as Config.BlockPath
+	BlockBufferBytes int    `yaml:"block_buffer_bytes"` // as Config.BlockBufferBytes
+}
+
+// RegisterFlagsWithPrefix registers prefix+"chunkring.block-path" and so on, and sets the defaults.
+func (cfg *LokiProcessConfig) RegisterFlagsWithPrefix(prefix string, f *flag.FlagSet) {
+	registerBlockFlags(prefix+"chunkring.", f, &cfg.BlockPath, &cfg.BlockBufferBytes)
+}
+
+// Validate says what is wrong with the configuration, if anything.
+func (cfg *LokiProcessConfig) Validate() error {
+	if err := validateBlockPath(cfg.BlockPath); err != nil {
+		return err
+	}
+	if cfg.BlockBufferBytes < 0 {
+		return fmt.Errorf("chunkring: block_buffer_bytes is %d: must be between 0 (default) and %d", cfg.BlockBufferBytes, math.MaxInt)
+	}
+	return nil
+}
+
+// lokiProcess is what SetBlockPath set.
+var lokiProcess struct {
+	mu   sync.Mutex
+	set  bool
+	want blockread.Want
+}
+
+// SetBlockPath sets the process's block path, from now on and until it is set again, logs what is in use
+// if that changed, and registers its metrics.
+func SetBlockPath(cfg LokiProcessConfig, logger log.Logger, reg prometheus.Registerer) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	var errs []error
+	if register(reg, &errs, blockread.Collector); len(errs) > 0 {
+		return fmt.Errorf("chunkring: register metrics: %w", errors.Join(errs...))
+	}
+	want := blockWant(cfg.BlockPath, cfg.BlockBufferBytes)
+	lokiProcess.mu.Lock()
+	defer lokiProcess.mu.Unlock()
+	if lokiProcess.set && want == lokiProcess.want {
+		return nil
+	}
+	blockread.Enable(want)
+	blockread.Disable(lokiProcess.want)
+	lokiProcess.set, lokiProcess.want = true, want
+	inUse, heldBytes := blockread.InUse()
+	level.Info(logger).Log("msg", "block path of all chunks, whatever store they come from", "component", "chunkring",
+		"block_path", inUse, "block_buffer_bytes", heldBytes)
+	return nil
+}
+
 // LokiConfig is the block storage_config.filesystem.chunkring of a patched Loki. The directory is that
-// of the filesystem store, so it has neither a flag nor a meaning here.
+// of the filesystem store, and the block path that of the process, so they have neither a flag nor a meaning
+// here.
 type LokiConfig struct {
 	Enabled bool `yaml:"enabled"`
 	Config  `yaml:",inline"`
@@ -31,10 +93,38 @@ func (cfg *LokiConfig) RegisterFlagsWithPrefix(prefix string, f *flag.FlagSet) {
 	var all flag.FlagSet
 	cfg.Config.RegisterFlagsWithPrefix(prefix, &all)
 	all.VisitAll(func(own *flag.Flag) {
-		if own.Name != prefix+"chunkring.directory" {
+		switch strings.TrimPrefix(own.Name, prefix+"chunkring.") {
+		case "directory", "block-path", "block-buffer-bytes":
+		default:
 			f.Var(own.Value, own.Name, own.Usage)
 		}
 	})
+	cfg.BlockPath = ""
+}
+
+// processKeys are those of storage_config.chunkring that somebody may look for in
+// storage_config.filesystem.chunkring, with the names that they once had there.
+var processKeys = []struct{ here, there string }{
+	{"block_path", "block_path"},
+	{"block_buffer_bytes", "block_buffer_bytes"},
+	{"decode_blocks", "block_path"},
+	{"flat_iteration", "block_path"},
+	{"push_down_filters", "block_path"},
+}
+
+// UnmarshalYAML implements the interface of yaml.v2. A key that is the process's is an error that says where it is.
+func (cfg *LokiConfig) UnmarshalYAML(unmarshal func(any) error) error {
+	var keys map[string]any
+	if err := unmarshal(&keys); err != nil {
+		return err
+	}
+	for _, k := range processKeys {
+		if _, ok := keys[k.here]; ok {
+			return fmt.Errorf("storage_config.filesystem.chunkring: %s is not a store's: use storage_config.chunkring.%s, which holds for all stores", k.here, k.there)
+		}
+	}
+	type plain LokiConfig
+	return unmarshal((*plain)(cfg))
 }
 
 // Validate says what is wrong with the configuration, if anything.
@@ -86,6 +176,7 @@ func FromObjectClient(c client.ObjectClient, schema config.SchemaConfig, logger 
 		return nil, nil
 	}
 	cfg.Directory = filepath.Join(cfg.Directory, filepath.FromSlash(prefix))
+	cfg.BlockPath = BlockPathOff // wants nothing of its own: SetBlockPath did
 	own, err := New(cfg.Config, schema, logger, reg)
 	if err != nil {
 		return nil, fmt.Errorf("filesystem store (chunkring; -local.chunkring.enabled=false means Loki's own client): %w", err)

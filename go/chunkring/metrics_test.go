@@ -3,6 +3,7 @@
 package chunkring_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -125,25 +126,40 @@ func TestMetricsStartAtZero(t *testing.T) {
 	}
 }
 
-// What is on and what it did is in Loki's registry, for every codec; in an unmodified Loki nothing is on.
-func TestBlockMetrics(t *testing.T) {
-	_, patched := any(compression.GZIP).(interface {
+// blockPathPatched tells whether Loki's pools of readers can be replaced.
+func blockPathPatched() bool {
+	_, ok := any(compression.GZIP).(interface {
 		SetReaderPool(p compression.ReaderPool)
 	})
-	on := func(yes bool) float64 {
-		if yes && patched {
-			return 1
+	return ok
+}
+
+// blockPathInUse is the level that a registry's metrics name.
+func blockPathInUse(t *testing.T, reg prometheus.Gatherer) string {
+	families, err := reg.Gather()
+	require.NoError(t, err)
+	for _, f := range families {
+		if f.GetName() == "chunkring_block_path_info" {
+			require.Len(t, f.Metric, 1)
+			require.Equal(t, 1.0, f.Metric[0].GetGauge().GetValue())
+			require.Equal(t, "level", f.Metric[0].Label[0].GetName())
+			return f.Metric[0].Label[0].GetValue()
 		}
-		return 0
 	}
-	value := func(reg prometheus.Gatherer, metric, label string) (v float64) {
+	require.Fail(t, "no chunkring_block_path_info")
+	return ""
+}
+
+// What is in use and what it did is in Loki's registry; in an unmodified Loki nothing is.
+func TestBlockMetrics(t *testing.T) {
+	value := func(reg prometheus.Gatherer, metric string) (v float64) {
 		families, err := reg.Gather()
 		require.NoError(t, err)
 		for _, f := range families {
 			for _, m := range f.Metric {
 				for _, l := range m.Label {
-					if f.GetName() == metric && l.GetValue() == label {
-						v += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+					if f.GetName() == metric && l.GetValue() == "gzip" {
+						v += m.GetCounter().GetValue()
 					}
 				}
 			}
@@ -153,38 +169,48 @@ func TestBlockMetrics(t *testing.T) {
 	dir := t.TempDir()
 	s := sampleNamed(t, "v4-gzip")
 	place(t, dir, v13, s.ref, s.bytes)
-	for _, flat := range []bool{true, false} {
-		cfg, reg := chunkring.Config{Directory: dir}, prometheus.NewRegistry()
-		if !flat {
-			require.NoError(t, cfg.FlatIteration.Set("false"))
-		}
-		c, err := chunkring.New(cfg, v13, nil, reg)
+	for path, want := range map[string]struct{ decompress, inPlace bool }{
+		chunkring.BlockPathOff:        {},
+		chunkring.BlockPathDecompress: {decompress: true},
+		chunkring.BlockPathInPlace:    {decompress: true, inPlace: true},
+		chunkring.BlockPathFilter:     {decompress: true, inPlace: true},
+		"":                            {decompress: true, inPlace: true},
+	} {
+		reg := prometheus.NewRegistry()
+		c, err := chunkring.New(chunkring.Config{Directory: dir, BlockPath: path}, v13, nil, reg)
 		require.NoError(t, err)
-		for _, codec := range []string{"gzip", "snappy", "zstd", "lz4-64k", "none"} {
-			require.Equal(t, on(true), value(reg, "chunkring_block_decoder_enabled", codec), codec)
+		inUse := chunkring.BlockPathOff
+		if blockPathPatched() {
+			inUse = cmp.Or(path, chunkring.BlockPathFilter)
 		}
-		require.Equal(t, on(flat), value(reg, "chunkring_block_iteration_enabled", "in_place"))
-		require.Equal(t, on(flat), value(reg, "chunkring_block_iteration_enabled", "push_down"))
+		require.Equal(t, inUse, blockPathInUse(t, reg), path)
 
-		decoded, lines := value(reg, "chunkring_blocks_decoded_total", "gzip"), value(reg, "chunkring_block_lines_total", "gzip")
+		decoded, lines := value(reg, "chunkring_blocks_decoded_total"), value(reg, "chunkring_block_lines_total")
 		out, err := c.GetChunks(context.Background(), []chunk.Chunk{s.ref})
 		require.NoError(t, err)
-		facade := out[0].Data.(*chunkenc.Facade)
-		it, err := facade.LokiChunk().Iterator(context.Background(), time.Unix(0, 0), time.Unix(1<<33, 0), logproto.FORWARD,
-			log.NewNoopPipeline().ForStream(labels.EmptyLabels()))
-		require.NoError(t, err)
-		n := 0
-		for it.Next() {
-			n++
-		}
-		require.NoError(t, it.Err())
-		require.NoError(t, it.Close())
+		n := linesOf(t, out[0])
 		require.Positive(t, n)
-		require.Equal(t, patched, value(reg, "chunkring_blocks_decoded_total", "gzip") > decoded)
-		require.Equal(t, on(flat)*float64(n), value(reg, "chunkring_block_lines_total", "gzip")-lines)
+		require.Equal(t, want.decompress && blockPathPatched(), value(reg, "chunkring_blocks_decoded_total") > decoded, path)
+		if !want.inPlace || !blockPathPatched() {
+			n = 0
+		}
+		require.EqualValues(t, n, value(reg, "chunkring_block_lines_total")-lines, path)
 		c.Stop()
-		require.Zero(t, value(reg, "chunkring_block_decoder_enabled", "gzip"), "as Loki has it")
+		require.Equal(t, chunkring.BlockPathOff, blockPathInUse(t, reg), "as Loki has it")
 	}
+}
+
+// linesOf reads all entries of a chunk as a query does.
+func linesOf(t *testing.T, chk chunk.Chunk) (n int) {
+	it, err := chk.Data.(*chunkenc.Facade).LokiChunk().Iterator(context.Background(), time.Unix(0, 0), time.Unix(1<<33, 0), logproto.FORWARD,
+		log.NewNoopPipeline().ForStream(labels.EmptyLabels()))
+	require.NoError(t, err)
+	for it.Next() {
+		n++
+	}
+	require.NoError(t, it.Err())
+	require.NoError(t, it.Close())
+	return n
 }
 
 func TestMetrics(t *testing.T) {

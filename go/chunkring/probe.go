@@ -10,6 +10,7 @@ import (
 	"github.com/go-kit/log/level"
 	"golang.org/x/sys/unix"
 
+	"github.com/chunkring/chunkring/go/internal/blockread"
 	"github.com/chunkring/chunkring/go/internal/core"
 )
 
@@ -34,8 +35,9 @@ func (s *store) announce() {
 		level.Warn(s.logger).Log("msg", "the chunk directory can't be written: chunks can be read, but not stored or deleted",
 			"directory", s.key.cfg.Directory, "file_system", fsType, "uid", os.Getuid(), "err", err)
 	}
+	blocks, _ := blockread.InUse()
 	level.Info(s.logger).Log("msg", "chunk store open", "directory", s.key.cfg.Directory, "file_system", fsType,
-		"backend", backend.backend, "workers", s.reader.Workers(), "crc32c", core.CRC32CKernel(), "verified_decode", decodesVerified)
+		"backend", backend.backend, "workers", s.reader.Workers(), "crc32c", core.CRC32CKernel(), "verified_decode", decodesVerified, "block_path", blocks)
 }
 
 // backendInUse is what runs, and why it is not io_uring if that was wanted.

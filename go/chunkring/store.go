@@ -74,6 +74,9 @@ func openStore(cfg Config, logger log.Logger, reg prometheus.Registerer) (*store
 	if cfg.Backend == "" {
 		cfg.Backend = BackendAuto
 	}
+	if cfg.BlockPath == "" {
+		cfg.BlockPath = BlockPathFilter
+	}
 	if cfg.MaxChunkBytes == 0 {
 		cfg.MaxChunkBytes = chunkBytesDefault
 	}
@@ -172,7 +175,7 @@ func (s *store) start() error {
 	}
 	s.failures = newFailureLog(s.logger, s.metrics.linesDropped)
 	s.dir.NotSynced = s.notSynced
-	blockread.Enable(s.key.cfg.blockParts())
+	blockread.Enable(s.blockWant())
 	labels := s.backendInUse()
 	s.backend.Store(&labels)
 	s.metrics.backend.add(labels, 1)
@@ -218,7 +221,7 @@ func (s *store) close() {
 	s.sweep.Wait()
 	s.failures.sayLeftOut()
 	s.metrics.backend.add(*s.backend.Load(), -1)
-	blockread.Disable(s.key.cfg.blockParts())
+	blockread.Disable(s.blockWant())
 	if err := s.closeDirectory(); err != nil {
 		level.Warn(s.logger).Log("msg", "closing the chunk directory failed", "err", err)
 	}
@@ -231,6 +234,10 @@ func (s *store) notSynced(folder string, reason error) {
 		level.Warn(s.logger).Log("msg", "folders can't be synced on this file system: chunks are stored, but the last ones before a power cut may be lost",
 			"folder", s.pathOf(folder), "file_system", fileSystem(s.key.cfg.Directory), "reason", reason)
 	})
+}
+
+func (s *store) blockWant() blockread.Want {
+	return blockWant(s.key.cfg.BlockPath, s.key.cfg.BlockBufferBytes)
 }
 
 // pathOf is the path of a chunk's file as errors and the log name it.

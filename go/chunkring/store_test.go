@@ -179,6 +179,7 @@ func TestSharedOnlyIfEqual(t *testing.T) {
 		"the same":           open(Config{Directory: dir}, logger, reg),
 		"a longer path":      open(Config{Directory: dir + "/./"}, logger, reg),
 		"the default's name": open(Config{Directory: dir, Backend: BackendAuto}, logger, reg),
+		"the default's path": open(Config{Directory: dir, BlockPath: BlockPathFilter}, logger, reg),
 		"the default's size": open(Config{Directory: dir, MaxChunkBytes: 64 << 20}, logger, reg),
 	} {
 		require.Same(t, first.store, c.store, name)
@@ -192,9 +193,7 @@ func TestSharedOnlyIfEqual(t *testing.T) {
 		"largest chunk":           open(Config{Directory: dir, MaxChunkBytes: 1000}, logger, reg),
 		"open files":              open(Config{Directory: dir, MaxOpenFiles: 100}, logger, reg),
 		"pooled bytes":            open(Config{Directory: dir, PooledBytes: 1000}, logger, reg),
-		"decoded blocks":          open(Config{Directory: dir, DecodeBlocks: Off}, logger, reg),
-		"flat iteration":          open(Config{Directory: dir, FlatIteration: Off}, logger, reg),
-		"filters pushed down":     open(Config{Directory: dir, PushDownFilters: Off}, logger, reg),
+		"block path":              open(Config{Directory: dir, BlockPath: BlockPathInPlace}, logger, reg),
 		"buffers of blocks":       open(Config{Directory: dir, BlockBufferBytes: 1 << 20}, logger, reg),
 		"ring entries":            open(Config{Directory: dir, RingEntries: 64}, logger, reg),
 		"logger":                  open(Config{Directory: dir}, &keptLines{}, reg),

@@ -33,9 +33,8 @@ const poison = 0xDB
 // back and used again is its buffer, so that whoever still has a reader that was put back, or puts it
 // back again, has an empty one, and never somebody else's block.
 type reader struct {
-	pool     *pool
-	inPlace  bool // what was switched on when the block was opened
-	pushDown bool
+	pool  *pool
+	level Level // in use when the block was opened
 
 	flat []byte // the block
 	off  int
@@ -54,14 +53,14 @@ func (r *reader) Read(p []byte) (int, error) {
 
 // Flat is all of the block, until PutReader, for an iterator that works in place; nil if it is to read.
 func (r *reader) Flat() []byte {
-	if !r.inPlace {
+	if r.level < InPlace {
 		return nil
 	}
 	return r.flat
 }
 
 // PushDown tells an iterator that works in place that it may filter lines itself.
-func (r *reader) PushDown() bool { return r.pushDown }
+func (r *reader) PushDown() bool { return r.level >= Filter }
 
 // Iterated counts what an iterator did in place.
 func (r *reader) Iterated(lines, dropped int64, left bool) {

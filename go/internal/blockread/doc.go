@@ -4,7 +4,8 @@
 //
 // A Loki that lokifork patched asks its reader pools for a reader each time an iterator comes to a
 // block, and passes the whole block; Enable puts pools of this package in their place. Such a reader
-// has the block decompressed, in a buffer that is reused after PutReader.
+// has the block decompressed, in a buffer that is reused after PutReader. Where a chunk came from does not
+// matter: a local file, an object store, a cache, or the ingester's memory.
 //
 //	hook.go     Enable and Disable, for the whole process
 //	pool.go     the pools: decompress, or leave it to Loki's own reader

@@ -3,6 +3,7 @@
 package blockread
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -19,31 +20,52 @@ type hooked interface {
 var process = newState()
 
 type state struct {
-	buffers           buffers
-	decoders          decoders
-	inPlace, pushDown atomic.Bool
-	pools             []*pool // one a codec
+	buffers  buffers
+	decoders decoders
+	level    atomic.Int32 // a Level: the highest that anybody wants, also where Loki's pools can't be replaced
+	pools    []*pool      // one a codec
 
-	mu      sync.Mutex
-	users   users
-	enabled bool
+	mu       sync.Mutex
+	users    users
+	replaced bool // Loki's pools, by this package's
 }
 
-// Parts is what somebody wants of this package. The later ones do nothing without those before.
-type Parts struct {
-	Decode   bool // blocks are decompressed here
-	InPlace  bool // and iterators cut their entries from them instead of reading
-	PushDown bool // and drop lines that a pipeline would drop, without asking it
+// Level says how much of the way from a block to its entries is this package's. Each level includes
+// those before it.
+type Level int32
+
+const (
+	Off        Level = iota // Loki's own readers
+	Decompress              // blocks are decompressed here
+	InPlace                 // and iterators cut their entries from them instead of reading
+	Filter                  // and drop lines that a pipeline would drop, without asking it
+	levels
+)
+
+var levelNames = [levels]string{"off", "decompress", "in_place", "filter"}
+
+// String is the level's name in configurations, metrics and log lines.
+func (l Level) String() string { return levelNames[l] }
+
+// ParseLevel is the level of a name.
+func ParseLevel(name string) (Level, bool) {
+	i := slices.Index(levelNames[:], name)
+	return Level(max(i, 0)), i >= 0
+}
+
+// Want is what somebody wants of this package.
+type Want struct {
+	Level Level
 
 	// HeldBytes bounds the decompressed blocks that readers have at a time, in the whole process: the
-	// largest of those that want Decode counts. 0 is the default.
+	// largest of those who want any level but Off counts. 0 is the default.
 	HeldBytes int64
 }
 
-// users counts who wants what.
+// users counts who wants what; those who want Off don't count.
 type users struct {
-	decode, inPlace, pushDown int
-	heldBytes                 map[int64]int // by what they want
+	level     [levels]int
+	heldBytes map[int64]int // by what they want
 }
 
 func newState() *state {
@@ -52,42 +74,52 @@ func newState() *state {
 	for i := range 256 {
 		if c := compression.Codec(i); c.IsSupported() {
 			s.pools = append(s.pools, &pool{codec: c, stock: compression.GetPool(c), buffers: &s.buffers,
-				decoders: &s.decoders, inPlace: &s.inPlace, pushDown: &s.pushDown})
+				decoders: &s.decoders, level: &s.level})
 		}
 	}
 	return s
 }
 
 // Enable makes Loki's iterators read blocks through this package, in the whole process and until as
-// many Disable as Enable were called: a part is on while anybody wants it. An unmodified Loki can't; then
-// nothing happens.
-func Enable(p Parts) { process.change(p, 1) }
+// many Disable as Enable were called, at the highest level that anybody wants. An unmodified Loki can't;
+// then nothing happens.
+func Enable(w Want) { process.change(w, 1) }
 
-// Disable ends one Enable with the same parts. After the last one Loki's own readers are back, and no
-// memory is kept; the readers that iterators have now remain valid until they are put back.
-func Disable(p Parts) { process.change(p, -1) }
+// Disable ends one Enable of the same. After the last one Loki's own readers are back, and no memory is
+// kept; the readers that iterators have now remain valid until they are put back.
+func Disable(w Want) { process.change(w, -1) }
 
-func (s *state) change(p Parts, by int) {
+// InUse is the level that is in use now, and the bound of the decompressed blocks that readers have.
+func InUse() (l Level, heldBytes int64) { return process.inUse(), process.buffers.heldMax.Load() }
+
+func (s *state) change(w Want, by int) {
+	if w.Level == Off {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p.Decode {
-		s.users.decode += by
-		if s.users.heldBytes[p.HeldBytes] += by; s.users.heldBytes[p.HeldBytes] == 0 {
-			delete(s.users.heldBytes, p.HeldBytes)
-		}
-		s.boundHeld()
+	s.users.level[w.Level] += by
+	if s.users.heldBytes[w.HeldBytes] += by; s.users.heldBytes[w.HeldBytes] == 0 {
+		delete(s.users.heldBytes, w.HeldBytes)
 	}
-	if p.Decode && p.InPlace {
-		s.users.inPlace += by
+	s.boundHeld()
+	highest := levels - 1
+	for highest > Off && s.users.level[highest] == 0 {
+		highest--
 	}
-	if p.Decode && p.InPlace && p.PushDown {
-		s.users.pushDown += by
-	}
-	s.inPlace.Store(s.users.inPlace > 0)
-	s.pushDown.Store(s.users.pushDown > 0)
-	if on := s.users.decode > 0; on != s.enabled {
+	s.level.Store(int32(highest))
+	if on := highest > Off; on != s.replaced {
 		s.replacePools(on)
 	}
+}
+
+func (s *state) inUse() Level {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.replaced {
+		return Off
+	}
+	return Level(s.level.Load())
 }
 
 // boundHeld sets the bound of buffers in use: what is beyond it already stays until it is put back.
@@ -107,13 +139,13 @@ func (s *state) boundHeld() {
 
 // replacePools puts this package's pools in the place of Loki's, or takes them out.
 func (s *state) replacePools(on bool) {
-	s.enabled = false
+	s.replaced = false
 	for _, p := range s.pools {
 		codec, ok := any(p.codec).(hooked)
 		switch {
 		case ok && on:
 			codec.SetReaderPool(p)
-			s.enabled = true
+			s.replaced = true
 		case ok:
 			codec.SetReaderPool(nil)
 		}

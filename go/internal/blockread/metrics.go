@@ -12,16 +12,14 @@ var Collector prometheus.Collector = collector{process}
 type collector struct{ s *state }
 
 var (
-	enabledDesc = prometheus.NewDesc("chunkring_block_decoder_enabled",
-		"1 if blocks of a codec are decompressed by chunkring, 0 if by Loki's own readers.", []string{"codec"}, nil)
+	levelDesc = prometheus.NewDesc("chunkring_block_path_info",
+		"1, with the level of the block path that is in use: off (Loki's own readers), decompress (chunkring decompresses blocks), in_place (and entries are cut from them), filter (and lines that a pipeline would drop are dropped before it sees them).", []string{"level"}, nil)
 	blocksDesc = prometheus.NewDesc("chunkring_blocks_decoded_total",
 		"Blocks that chunkring decompressed.", []string{"codec"}, nil)
 	bytesDesc = prometheus.NewDesc("chunkring_block_bytes_decoded_total",
 		"Bytes that they decompressed to.", []string{"codec"}, nil)
 	fallbacksDesc = prometheus.NewDesc("chunkring_block_fallbacks_total",
 		"Blocks that were left to Loki's own readers, by reason: damaged, unsure (a form that Loki does not write), too_large (16 MiB), memory (as much as chunkring_block_buffer_limit_bytes allows is in use).", []string{"codec", "reason"}, nil)
-	partsDesc = prometheus.NewDesc("chunkring_block_iteration_enabled",
-		"1 if a part of iterating blocks in place is on: in_place (entries are cut from the block that chunkring decompressed), push_down (lines that a pipeline would drop are dropped before it sees them).", []string{"part"}, nil)
 	iteratedDesc = prometheus.NewDesc("chunkring_blocks_iterated_total",
 		"Blocks that were iterated in place.", []string{"codec"}, nil)
 	leftDesc = prometheus.NewDesc("chunkring_blocks_left_total",
@@ -38,11 +36,10 @@ var (
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	out <- enabledDesc
+	out <- levelDesc
 	out <- blocksDesc
 	out <- bytesDesc
 	out <- fallbacksDesc
-	out <- partsDesc
 	out <- iteratedDesc
 	out <- leftDesc
 	out <- linesDesc
@@ -53,18 +50,15 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c collector) Collect(out chan<- prometheus.Metric) {
-	c.s.mu.Lock()
-	enabled := c.s.enabled
-	c.s.mu.Unlock()
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 	}
+	gauge(levelDesc, 1, c.s.inUse().String())
 	for _, p := range c.s.pools {
 		codec := p.codec.String()
-		gauge(enabledDesc, number(enabled), codec)
 		counter(blocksDesc, p.blocks.Load(), codec)
 		counter(bytesDesc, p.bytes.Load(), codec)
 		for i := range p.fallbacks {
@@ -75,16 +69,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		counter(linesDesc, p.lines.Load(), codec)
 		counter(droppedDesc, p.dropped.Load(), codec)
 	}
-	gauge(partsDesc, number(enabled && c.s.inPlace.Load()), "in_place")
-	gauge(partsDesc, number(enabled && c.s.pushDown.Load()), "push_down")
 	gauge(buffersDesc, float64(c.s.buffers.held.Load()), "in_use")
 	gauge(buffersDesc, float64(c.s.buffers.keptBytes()), "kept")
 	gauge(bufferLimitDesc, float64(c.s.buffers.heldMax.Load()))
-}
-
-func number(yes bool) float64 {
-	if yes {
-		return 1
-	}
-	return 0
 }

@@ -22,8 +22,7 @@ type pool struct {
 	stock    compression.ReaderPool
 	buffers  *buffers
 	decoders *decoders
-	inPlace  *atomic.Bool // how the readers from now on are iterated
-	pushDown *atomic.Bool
+	level    *atomic.Int32 // a Level: how the readers from now on are iterated
 
 	blocks, bytes atomic.Uint64 // decompressed here
 	fallbacks     [reasons]atomic.Uint64
@@ -59,7 +58,7 @@ func (p *pool) GetReaderSize(src io.Reader, uncompressedSize int) (io.Reader, er
 	if r != nil {
 		p.blocks.Add(1)
 		p.bytes.Add(uint64(len(r.flat)))
-		r.pool, r.inPlace, r.pushDown = p, p.inPlace.Load(), p.pushDown.Load()
+		r.pool, r.level = p, Level(p.level.Load())
 		return r, nil
 	}
 	p.fallbacks[why].Add(1)

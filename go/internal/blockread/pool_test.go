@@ -283,7 +283,7 @@ func TestHeldBound(t *testing.T) {
 		t.Helper()
 		require.Equal(t, want, s.buffers.heldMax.Load())
 	}
-	small, large := Parts{Decode: true, HeldBytes: 100 << 10}, Parts{Decode: true, HeldBytes: 1 << 40}
+	small, large := Want{Decompress, 100 << 10}, Want{Filter, 1 << 40}
 	bound(usual)
 	s.change(small, 1)
 	bound(100 << 10)
@@ -293,13 +293,13 @@ func TestHeldBound(t *testing.T) {
 	s.buffers.put(r)
 	s.change(large, 1)
 	bound(1 << 40)
-	s.change(Parts{HeldBytes: 1 << 50}, 1) // wants nothing of this package
+	s.change(Want{Off, 1 << 50}, 1) // wants nothing of this package
 	s.change(small, 1)
 	s.change(large, -1)
 	bound(100 << 10)
-	s.change(Parts{Decode: true}, 1)
+	s.change(Want{Level: Decompress}, 1)
 	bound(usual)
-	s.change(Parts{Decode: true}, -1)
+	s.change(Want{Level: Decompress}, -1)
 	s.change(small, -1)
 	bound(100 << 10)
 	s.change(small, -1)
@@ -437,9 +437,9 @@ func TestClass(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	s := newState()
-	s.inPlace.Store(true)
+	s.level.Store(int32(InPlace))
 	c := collector{s}
-	require.Equal(t, 9*11+5, testutil.CollectAndCount(c), "all series are there from the start")
+	require.Equal(t, 9*10+4, testutil.CollectAndCount(c), "all series are there from the start")
 	for _, p := range s.pools {
 		if p.codec == compression.GZIP {
 			read(p, compressed(t, p.codec, make([]byte, 1000)))
@@ -473,8 +473,8 @@ chunkring_block_buffer_bytes{state="kept"} 4096
 	require.Contains(t, string(counts), "chunkring_block_fallbacks_total{codec=\"zstd\",reason=\"damaged\"} 0\n")
 }
 
-// TestParts: a part is on while anybody wants it and what it needs, and readers keep what they began with.
-func TestParts(t *testing.T) {
+// TestLevels: the highest level that anybody wants is in use, and readers keep what they began with.
+func TestLevels(t *testing.T) {
 	s := newState()
 	var p *pool
 	for _, p = range s.pools {
@@ -483,28 +483,43 @@ func TestParts(t *testing.T) {
 		}
 	}
 	block := compressed(t, compression.Snappy, entries("logs", 300))
-	now := func() [2]bool {
+	iterates := func(inPlace, pushDown bool) {
+		t.Helper()
 		r := open(t, p, block).(*reader)
 		defer p.PutReader(r)
-		return [2]bool{r.Flat() != nil, r.PushDown()}
+		require.Equal(t, inPlace, r.Flat() != nil)
+		require.Equal(t, pushDown, r.PushDown())
 	}
-	all := Parts{Decode: true, InPlace: true, PushDown: true}
-	noPushDown := Parts{Decode: true, InPlace: true}
-	require.Equal(t, [2]bool{false, false}, now())
-	s.change(Parts{Decode: true}, 1)
-	s.change(Parts{Decode: true, PushDown: true}, 1)
-	s.change(Parts{InPlace: true, PushDown: true}, 1)
-	require.Equal(t, [2]bool{false, false}, now())
-	s.change(noPushDown, 1)
-	require.Equal(t, [2]bool{true, false}, now())
-	s.change(all, 1)
-	require.Equal(t, [2]bool{true, true}, now())
+	iterates(false, false)
+	s.change(Want{Level: Decompress}, 1)
+	s.change(Want{Level: Off}, 1)
+	iterates(false, false)
+	s.change(Want{Level: InPlace}, 1)
+	iterates(true, false)
+	s.change(Want{Level: Filter}, 1)
+	iterates(true, true)
 	begun := open(t, p, block).(*reader)
-	s.change(noPushDown, -1)
-	require.Equal(t, [2]bool{true, true}, now())
-	s.change(all, -1)
-	require.Equal(t, [2]bool{false, false}, now())
+	s.change(Want{Level: InPlace}, -1)
+	s.change(Want{Level: Off}, -1)
+	iterates(true, true)
+	s.change(Want{Level: Filter}, -1)
+	iterates(false, false)
 	require.True(t, begun.Flat() != nil && begun.PushDown())
 	p.PutReader(begun)
-	require.Equal(t, users{decode: 2, heldBytes: map[int64]int{0: 2}}, s.users)
+	require.Equal(t, users{level: [levels]int{Decompress: 1}, heldBytes: map[int64]int{0: 1}}, s.users)
+	s.change(Want{Level: Decompress}, -1)
+	require.Equal(t, users{heldBytes: map[int64]int{}}, s.users)
+	require.Equal(t, Off, Level(s.level.Load()))
+}
+
+func TestLevelNames(t *testing.T) {
+	for l := range levels {
+		got, ok := ParseLevel(l.String())
+		require.True(t, ok)
+		require.Equal(t, l, got)
+	}
+	for _, name := range []string{"", "on", "Filter"} {
+		_, ok := ParseLevel(name)
+		require.False(t, ok, name)
+	}
 }

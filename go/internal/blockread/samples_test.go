@@ -100,7 +100,7 @@ func read(pool compression.ReaderPool, block []byte) (got outcome, opened io.Rea
 func testPool(codec compression.Codec) *pool {
 	s := newState()
 	s.buffers.heldMax.Store(heldBytesUsual) // however little memory this machine has
-	s.inPlace.Store(true)
+	s.level.Store(int32(InPlace))
 	for _, p := range s.pools {
 		if p.codec == codec {
 			p.stock = unused{p.stock}

@@ -131,10 +131,11 @@ func (t *test) setBuilds() {
 		t.oursLoki.Name, t.threadsLoki.Name, t.offLoki.Name = "self1", "self2", "self3"
 		return
 	}
-	t.oursLoki = lokiproc.Build{Name: "ours", Bin: t.ours, Backend: "any", Args: strings.Fields(t.lokiArgs)}
-	t.threadsLoki = lokiproc.Build{Name: "threads", Bin: t.ours, Backend: "threads",
-		Args: []string{"-local.chunkring.backend=threads", "-local.chunkring.push-down-filters=false"}}
-	t.offLoki = lokiproc.Build{Name: "off", Bin: t.ours, Args: []string{"-local.chunkring.enabled=false"}}
+	t.oursLoki = lokiproc.Build{Name: "ours", Bin: t.ours, Patched: true, Backend: "any", Args: strings.Fields(t.lokiArgs)}
+	t.threadsLoki = lokiproc.Build{Name: "threads", Bin: t.ours, Patched: true, Backend: "threads",
+		Args: []string{"-local.chunkring.backend=threads", "-store.chunkring.block-path=in_place"}}
+	t.offLoki = lokiproc.Build{Name: "off", Bin: t.ours, Patched: true,
+		Args: []string{"-local.chunkring.enabled=false", "-store.chunkring.block-path=off"}}
 }
 
 // say prints progress with the time since the start.

@@ -24,9 +24,10 @@ const (
 
 // Build is a Loki binary and how it is run.
 type Build struct {
-	Name string
-	Bin  string
-	Args []string // win over the configuration file
+	Name    string
+	Bin     string
+	Args    []string // win over the configuration file
+	Patched bool     // a Loki with chunkring, whatever of it is switched on
 	// Backend is the back-end of chunkring that must be in use, "any", or "" if chunkring must not be.
 	Backend string
 }

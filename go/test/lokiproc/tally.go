@@ -5,7 +5,7 @@ package lokiproc
 import (
 	"context"
 	"fmt"
-	"slices"
+	"strings"
 )
 
 // Tally checks who really read the chunks.
@@ -75,12 +75,15 @@ func CheckPuts(b Build, m Metrics) error {
 	return nil
 }
 
-// CheckBlocks: the blocks that queries read, of which there are some, were iterated in place, or not, as the
-// flags say. filtered: among the queries was one with a line filter that can be pushed down.
+// CheckBlocks: the blocks that queries read, of which there are some, were iterated in place, or not, as
+// the process's block path says, which must be the one that its flags ask for. filtered: among the
+// queries was one with a line filter that can be pushed down.
 func CheckBlocks(b Build, m Metrics, filtered bool) error {
-	off := func(flag string) bool { return slices.Contains(b.Args, "-local.chunkring."+flag+"=false") }
-	inPlace := b.Backend != "" && !off("decode-blocks") && !off("flat-iteration")
-	pushDown := inPlace && !off("push-down-filters")
+	path := b.blockPath()
+	if inUse := m.Sum("chunkring_block_path_info", `level="`+path+`"`); (inUse == 1) != (path != "") {
+		return fmt.Errorf("%s: block path %q is not in use", b.Name, path)
+	}
+	inPlace, pushDown := path == "in_place" || path == "filter", path == "filter"
 	blocks, dropped := m.Sum("chunkring_blocks_iterated_total"), m.Sum("chunkring_block_lines_dropped_total")
 	left := m.Sum("chunkring_blocks_left_total")
 	for _, reason := range []string{"damaged", "unsure"} { // the others are what a limit is for
@@ -88,11 +91,25 @@ func CheckBlocks(b Build, m Metrics, filtered bool) error {
 	}
 	switch {
 	case inPlace != (blocks > 0):
-		return fmt.Errorf("%s iterated %v blocks in place (switched on: %v)", b.Name, blocks, inPlace)
+		return fmt.Errorf("%s iterated %v blocks in place (block path %q)", b.Name, blocks, path)
 	case dropped > 0 && !pushDown, dropped == 0 && pushDown && filtered:
-		return fmt.Errorf("%s dropped %v lines before the pipeline (switched on: %v)", b.Name, dropped, pushDown)
+		return fmt.Errorf("%s dropped %v lines before the pipeline (block path %q)", b.Name, dropped, path)
 	case left > 0:
 		return fmt.Errorf("%s left %v sound blocks to Loki's own readers", b.Name, left)
 	}
 	return nil
+}
+
+// blockPath is the block path that the process's flags ask for, "" for an unpatched Loki.
+func (b Build) blockPath() string {
+	if !b.Patched {
+		return ""
+	}
+	path := "filter"
+	for _, arg := range b.Args {
+		if p, ok := strings.CutPrefix(arg, "-store.chunkring.block-path="); ok {
+			path = p
+		}
+	}
+	return path
 }

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package chunkring
+
+import (
+	"flag"
+	"fmt"
+
+	"github.com/chunkring/chunkring/go/internal/blockread"
+)
+
+// The values of Config.BlockPath. Each includes what those before it do.
+const (
+	BlockPathOff        = "off"        // Loki's own readers and iterator
+	BlockPathDecompress = "decompress" // a block is decompressed with one call into C
+	BlockPathInPlace    = "in_place"   // and its entries are cut from it, instead of being read and copied
+	BlockPathFilter     = "filter"     // and lines without the bytes that a query's first line filter requires are dropped before its pipeline sees them
+)
+
+// registerBlockFlags registers the flags of the block path, whose defaults are the same wherever it is configured.
+func registerBlockFlags(prefix string, f *flag.FlagSet, path *string, bufferBytes *int) {
+	f.StringVar(path, prefix+"block-path", BlockPathFilter,
+		"How much of reading chunks' blocks chunkring does, whatever store they came from: off, decompress (in C), in_place (and cut log lines from the blocks instead of reading and copying them) or filter (and drop lines without the text of a query's first |= before the query's pipeline sees them).")
+	f.IntVar(bufferBytes, prefix+"block-buffer-bytes", 0,
+		"Bytes of decompressed blocks that all queries of the process may have open; beyond it Loki's own readers take over. 0 means 256 MiB, or an eighth of GOMEMLIMIT or the cgroup's memory limit if that is less.")
+}
+
+func validateBlockPath(path string) error {
+	if _, ok := blockLevel(path); !ok {
+		return fmt.Errorf("chunkring: unknown block_path %q: use off, decompress, in_place or filter", path)
+	}
+	return nil
+}
+
+// blockLevel is what blockread calls a Config.BlockPath.
+func blockLevel(path string) (blockread.Level, bool) {
+	if path == "" {
+		path = BlockPathFilter
+	}
+	return blockread.ParseLevel(path)
+}
+
+// blockWant is what a valid configuration wants of blockread.
+func blockWant(path string, bufferBytes int) blockread.Want {
+	level, _ := blockLevel(path)
+	return blockread.Want{Level: level, HeldBytes: int64(bufferBytes)}
+}
