@@ -180,7 +180,24 @@ var edits = []edit{
 `,
 	},
 
-	// chunk.DecodeVerified is all in files/; this is what it hands on.
+	// chunk.DecodeVerified and SetVerifier are all in files/; this is who asks, for chunks that come from
+	// object stores and caches, and what is handed on.
+	{
+		file: "pkg/storage/chunk/chunk.go",
+		why:  "all checksums of a chunk with one pass over its bytes",
+		in:   "func Chunk.Decode",
+		at:   "func (c *Chunk) Decode(decodeContext *DecodeContext, input []byte) error {",
+		put:  instead,
+		text: `func (c *Chunk) Decode(decodeContext *DecodeContext, input []byte) error {
+	if c.verified(input) {
+		return c.DecodeVerified(decodeContext, input, true)
+	}
+	return c.decodeUnverified(decodeContext, input)
+}
+
+// chunkring: all of Decode, for bytes that no verifier found sound.
+func (c *Chunk) decodeUnverified(decodeContext *DecodeContext, input []byte) error {`,
+	},
 	{
 		file: "pkg/chunkenc/memchunk.go",
 		why:  "lets DecodeVerified say how the chunk is decoded",

@@ -75,7 +75,7 @@ func eachSample(t testing.TB, reg prometheus.Gatherer, do func(name string, m *d
 	}
 }
 
-var aboutBlocks = regexp.MustCompile(`^chunkring_(block_|blocks_(decoded|iterated|left)_total)`)
+var aboutBlocks = regexp.MustCompile(`^chunkring_(block_|blocks_(decoded|iterated|left)_total|chunks_verified_total)`)
 
 // only are the samples of one metric.
 func only(all map[string]float64, metric string) map[string]float64 {

@@ -9,6 +9,7 @@
 //
 //	hook.go     Enable and Disable, for the whole process
 //	pool.go     the pools: decompress, or leave it to Loki's own reader
+//	verify.go   chunks of object stores and caches, all checksums in one pass
 //	buffers.go  readers, and the buffers behind them, bounded twice
 //	memory.go   how much memory the process may use
 //	metrics.go  what was done, as Prometheus sees it

@@ -8,11 +8,17 @@ import (
 	"sync/atomic"
 
 	"github.com/grafana/loki/v3/pkg/compression"
+	"github.com/grafana/loki/v3/pkg/storage/chunk"
 )
 
 // hooked is what a codec offers in a Loki that lokifork patched.
 type hooked interface {
 	SetReaderPool(p compression.ReaderPool)
+}
+
+// verifying is what a chunk offers in such a Loki.
+type verifying interface {
+	SetVerifier(verify func(file []byte, crc uint32) bool)
 }
 
 // process is this package's state. It is the process's, because Loki's pools are: an iterator does not
@@ -22,6 +28,7 @@ var process = newState()
 type state struct {
 	buffers  buffers
 	decoders decoders
+	verifier verifier
 	level    atomic.Int32 // a Level: the highest that anybody wants, also where Loki's pools can't be replaced
 	pools    []*pool      // one a codec
 
@@ -36,7 +43,7 @@ type Level int32
 
 const (
 	Off        Level = iota // Loki's own readers
-	Decompress              // blocks are decompressed here
+	Decompress              // chunks' checksums are checked in one pass, and blocks are decompressed here
 	InPlace                 // and iterators cut their entries from them instead of reading
 	Filter                  // and drop lines that a pipeline would drop, without asking it
 	levels
@@ -80,7 +87,7 @@ func newState() *state {
 	return s
 }
 
-// Enable makes Loki's iterators read blocks through this package, in the whole process and until as
+// Enable makes Loki check chunks and its iterators read blocks through this package, in the whole process and until as
 // many Disable as Enable were called, at the highest level that anybody wants. An unmodified Loki can't;
 // then nothing happens.
 func Enable(w Want) { process.change(w, 1) }
@@ -137,7 +144,8 @@ func (s *state) boundHeld() {
 	s.buffers.heldMax.Store(most)
 }
 
-// replacePools puts this package's pools in the place of Loki's, or takes them out.
+// replacePools puts this package's pools in the place of Loki's, and its verifier before Loki's own checks, or
+// takes them out.
 func (s *state) replacePools(on bool) {
 	s.replaced = false
 	for _, p := range s.pools {
@@ -149,6 +157,9 @@ func (s *state) replacePools(on bool) {
 		case ok:
 			codec.SetReaderPool(nil)
 		}
+	}
+	if c, ok := any(&chunk.Chunk{}).(verifying); ok {
+		c.SetVerifier(s.verifier.use(on))
 	}
 	s.buffers.use(on)
 	s.decoders.use(on)

@@ -14,6 +14,8 @@ type collector struct{ s *state }
 var (
 	levelDesc = prometheus.NewDesc("chunkring_block_path_info",
 		"1, with the level of the block path that is in use: off (Loki's own readers), decompress (chunkring decompresses blocks), in_place (and entries are cut from them), filter (and lines that a pipeline would drop are dropped before it sees them).", []string{"level"}, nil)
+	verifiedDesc = prometheus.NewDesc("chunkring_chunks_verified_total",
+		"Chunks of object stores and caches that were checked in one pass, by result: sound, left (to Loki's own checks, because something is wrong).", []string{"result"}, nil)
 	blocksDesc = prometheus.NewDesc("chunkring_blocks_decoded_total",
 		"Blocks that chunkring decompressed.", []string{"codec"}, nil)
 	bytesDesc = prometheus.NewDesc("chunkring_block_bytes_decoded_total",
@@ -37,6 +39,7 @@ var (
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
 	out <- levelDesc
+	out <- verifiedDesc
 	out <- blocksDesc
 	out <- bytesDesc
 	out <- fallbacksDesc
@@ -57,6 +60,8 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 	}
 	gauge(levelDesc, 1, c.s.inUse().String())
+	counter(verifiedDesc, c.s.verifier.sound.Load(), "sound")
+	counter(verifiedDesc, c.s.verifier.left.Load(), "left")
 	for _, p := range c.s.pools {
 		codec := p.codec.String()
 		counter(blocksDesc, p.blocks.Load(), codec)

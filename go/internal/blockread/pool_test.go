@@ -439,7 +439,7 @@ func TestMetrics(t *testing.T) {
 	s := newState()
 	s.level.Store(int32(InPlace))
 	c := collector{s}
-	require.Equal(t, 9*10+4, testutil.CollectAndCount(c), "all series are there from the start")
+	require.Equal(t, 9*10+6, testutil.CollectAndCount(c), "all series are there from the start")
 	for _, p := range s.pools {
 		if p.codec == compression.GZIP {
 			read(p, compressed(t, p.codec, make([]byte, 1000)))
