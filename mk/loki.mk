@@ -36,6 +36,15 @@ test-e2e: loki loki-stock ## stock Loki and ours, one process and seven: the sam
 	$(GO) build $(NETGO) -o $(BUILD)/e2e ./go/test/e2e
 	$(BUILD)/e2e $(ARGS)
 
+VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
+$(BUILD)/versitygw: # an S3 server over a folder; with the dependencies of its own module, not with ours
+	GOBIN=$(CURDIR)/$(BUILD) $(GO) install $(VERSITYGW)
+
+.PHONY: test-e2e-s3
+test-e2e-s3: loki loki-stock $(BUILD)/versitygw ## the same over an S3 bucket, at each level of the block path (ARGS=-help)
+	$(GO) build $(NETGO) -o $(BUILD)/e2e ./go/test/e2e
+	$(BUILD)/e2e -phases s3 $(ARGS)
+
 .PHONY: test-loki
 test-loki: loki-src loki-stock-src ## Loki's own suites on the unpatched and the patched tree (ARGS=-help)
 	$(GO) run ./go/test/lokisuites $(ARGS)

@@ -13,6 +13,7 @@ type Config struct {
 	HTTP, GRPC int
 	Dir        string // private: WAL, index cache, compactor
 	Store      string // chunks and index; may be shared
+	S3, Bucket string // address of an S3 server, which has them instead
 	Codec      string
 	CacheMB    int // of the chunk cache; 0 is no cache at all
 	Ring       string
@@ -24,6 +25,13 @@ type Config struct {
 	Compactor  int    // HTTP port of the compactor
 	Deletes    bool   // compact often, apply retention and delete requests
 }
+
+// What a Loki says to the S3 server.
+const (
+	S3Region    = "us-east-1"
+	S3AccessKey = "chunkring"
+	S3SecretKey = "chunkring-e2e"
+)
 
 // Chunks are cut at 12 KB, so that a few megabytes of logs make many.
 var lokiYAML = template.Must(template.New("").Parse(`
@@ -45,7 +53,18 @@ common:
   compactor_address: http://127.0.0.1:{{.Compactor}}
 {{- end}}
   storage:
+{{- if .S3}}
+    s3:
+      endpoint: {{.S3}}
+      bucketnames: {{.Bucket}}
+      region: ` + S3Region + `
+      access_key_id: ` + S3AccessKey + `
+      secret_access_key: ` + S3SecretKey + `
+      s3forcepathstyle: true
+      insecure: true
+{{- else}}
     filesystem: {chunks_directory: {{.Store}}, rules_directory: {{.Dir}}/rules}
+{{- end}}
   ring:
     instance_addr: 127.0.0.1
     heartbeat_period: 1s
@@ -63,7 +82,7 @@ schema_config:
   configs:
     - from: 2024-01-01
       store: tsdb
-      object_store: filesystem
+      object_store: {{if .S3}}s3{{else}}filesystem{{end}}
       schema: v13
       index: {prefix: index_, period: 24h}
 storage_config:
