@@ -187,14 +187,32 @@ static void advise(struct cr_file *f)
 		posix_fadvise(f->fd, f->advised_bytes, CR_READAHEAD_BYTES, POSIX_FADV_WILLNEED);
 }
 
+/* Whether reads here go through the page cache (FUSE's direct IO does not, though it fetches ahead into it when
+ * it is told to: all would be read twice). The first large file of a context shows it, by a short read. Where
+ * nobody can tell, they do. */
+static void learn(const struct cr_file *f, uint32_t got)
+{
+	struct cr_ctx *ctx = f->wave->ctx;
+	bool yes = cached(f, got) || atomic_load_explicit(&ctx->no_cachestat, memory_order_relaxed);
+
+	atomic_store_explicit(&ctx->read_ahead, yes ? READ_AHEAD_YES : READ_AHEAD_NO, memory_order_relaxed);
+}
+
 static enum cr_next wait_read(struct cr_file *f)
 {
 	struct cr_ctx *ctx = f->wave->ctx;
 	uint32_t ask = cr_file_ask(f);
+	enum cr_read_ahead ahead = atomic_load_explicit(&ctx->read_ahead, memory_order_relaxed);
+	bool learns = ahead == READ_AHEAD_UNKNOWN && ask > CR_READAHEAD_BYTES;
 	int64_t res;
 
-	advise(f);
+	if (learns)
+		ask = CR_READAHEAD_BYTES;
+	else if (ahead == READ_AHEAD_YES)
+		advise(f);
 	res = ctx->ops->read(f, ask, true);
+	if (res > 0 && learns)
+		learn(f, (uint32_t)res);
 	if (res > 0 && f->no_ring)
 		cr_ring_was_wrong(ctx);
 	return cr_file_read(f, res, ask);

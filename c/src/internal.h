@@ -167,6 +167,8 @@ struct cr_idle {
 	uint32_t          n;
 };
 
+enum cr_read_ahead { READ_AHEAD_UNKNOWN = 0, READ_AHEAD_YES, READ_AHEAD_NO };
+
 struct cr_ctx {
 	int                          dir_fd;
 	uint32_t                     cpus;           /* usable ones when it was opened */
@@ -187,6 +189,7 @@ struct cr_ctx {
 	_Atomic bool                 no_openat2;     /* refused once: component-wise from then on */
 	_Atomic bool                 no_cached_open; /* kernels before 5.12 */
 	_Atomic bool                 no_cachestat;   /* kernels before 6.5 */
+	_Atomic uint32_t             read_ahead;     /* enum cr_read_ahead: is it worth telling the kernel what comes */
 	_Atomic uint32_t             slow_streak;    /* opens in a row that should not have blocked and took long */
 	_Atomic uint32_t             slow_opens;     /* so many opens are not tried: they would block */
 
