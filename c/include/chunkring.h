@@ -100,7 +100,7 @@ struct cr_options {
 
 /*
  * Opens dir (which may itself be reached through symbolic links), chooses the back-end and starts the
- * first threads: one, and with io_uring one for each CPU, at most 8. More come while batches wait for slow
+ * first threads: one, and with io_uring one for each CPU, at most 8 and an eighth of workers. More come while batches wait for slow
  * storage, and end after 2 seconds without work. opt may be NULL. On success *out owns everything, on
  * failure it is NULL.
  * Errors: -EINVAL (an option out of range), -ENOMEM, what open(2) says of dir, -EAGAIN (no
