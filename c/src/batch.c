@@ -33,16 +33,6 @@ static void wave_init(struct cr_wave *wave, struct cr_ctx *ctx, struct cr_batch 
 
 /* ---- Descriptors: what all waves together may hold ---- */
 
-static void nap(struct timespec *until, uint32_t ms)
-{
-	clock_gettime(CLOCK_MONOTONIC, until); /* the clock of fds_free */
-	until->tv_nsec += (long)ms * 1000000;
-	if (until->tv_nsec >= 1000000000) {
-		until->tv_sec++;
-		until->tv_nsec -= 1000000000;
-	}
-}
-
 /* How many of want files the next wave may open; 0 when the batch was stopped while it waited. */
 static uint32_t files_promise(struct cr_wave *wave, uint32_t want)
 {
@@ -65,7 +55,7 @@ static uint32_t files_promise(struct cr_wave *wave, uint32_t want)
 			break;
 		if (cr_wave_stopped(wave, &why))
 			break;
-		nap(&until, CR_STARVED_NAP_MS); /* the cancel word wakes nobody: look again */
+		until = cr_time_after(CR_STARVED_NAP_MS * 1000000ull); /* the cancel word wakes nobody */
 		pthread_cond_timedwait(&ctx->fds_free, &ctx->mu, &until);
 	}
 	ctx->open_files += n;

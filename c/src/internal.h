@@ -22,6 +22,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "limits.h"
 
@@ -225,7 +226,8 @@ int cr_ctx_open_with(const char *dir, const struct cr_options *opt,
 uint32_t cr_thread_limit(void);
 
 /* stop.c */
-uint64_t cr_now_ns(void); /* CLOCK_MONOTONIC */
+uint64_t cr_now_ns(void); /* CLOCK_MONOTONIC, as all conditions that are waited on with a time */
+struct timespec cr_time_after(uint64_t ns); /* by that clock */
 bool     cr_wave_stopped(const struct cr_wave *wave, enum cr_status *why);
 
 /* wave.c: on the calling thread; returns when the step is over for every file. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* When a batch is to begin nothing new: its time has passed, or its caller has given up. */
+/* The clock, and when a batch is to begin nothing new: its time has passed, or its caller has given up. */
 #include <time.h>
 
 #include "internal.h"
@@ -10,6 +10,13 @@ uint64_t cr_now_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+struct timespec cr_time_after(uint64_t ns)
+{
+	uint64_t then = cr_now_ns() + ns;
+
+	return (struct timespec){ (time_t)(then / 1000000000u), (long)(then % 1000000000u) };
 }
 
 bool cr_wave_stopped(const struct cr_wave *wave, enum cr_status *why)

@@ -50,7 +50,8 @@ static uint32_t next_slice(struct cr_wave *wave, struct cr_file **files)
 	return n;
 }
 
-/* Returns whether other threads have got to know the wave. While none has, its count needs no lock. */
+/* Returns whether files went to other threads. The caller lowers the count without the lock, which only keeps
+ * the caller from ending the wave under others. */
 static bool tell(struct cr_wave *wave, struct cr_turn *turn)
 {
 	bool handed_over = turn->cold[LANE_BLOCK].n || turn->cold[LANE_RING].n;
@@ -87,14 +88,6 @@ static void take_back(struct cr_wave *wave, enum cr_status why)
 	pthread_mutex_lock(&ctx->mu);
 }
 
-static void wait_for(pthread_cond_t *cond, pthread_mutex_t *mu, uint64_t ns)
-{
-	uint64_t until = cr_now_ns() + ns;
-	struct timespec ts = { (time_t)(until / 1000000000u), (long)(until % 1000000000u) };
-
-	pthread_cond_timedwait(cond, mu, &ts);
-}
-
 /* Hot files that others help with end soon: look for a moment before paying for a sleep and a wake-up. */
 static void spin(const struct cr_wave *wave)
 {
@@ -110,6 +103,7 @@ static void wait_over(struct cr_wave *wave)
 {
 	struct cr_ctx *ctx = wave->ctx;
 	uint64_t tick = CR_TICK_NS_MIN;
+	struct timespec until;
 	enum cr_status why;
 
 	pthread_mutex_lock(&ctx->mu); /* also waits until the last finisher is out of its flush */
@@ -120,7 +114,8 @@ static void wait_over(struct cr_wave *wave)
 			cr_workers_watch(ctx);
 		if (atomic_load_explicit(&wave->left, memory_order_acquire) == 0)
 			break;
-		wait_for(&wave->over, &ctx->mu, tick);
+		until = cr_time_after(tick);
+		pthread_cond_timedwait(&wave->over, &ctx->mu, &until);
 		if (tick < CR_TICK_NS_MAX)
 			tick *= 2;
 	}

@@ -42,19 +42,12 @@ static bool wake_one(struct cr_ctx *ctx, enum cr_lane lane)
 	return true;
 }
 
-static struct timespec idle_until(void)
-{
-	uint64_t until = cr_now_ns() + CR_IDLE_MS * 1000000ull;
-
-	return (struct timespec){ (time_t)(until / 1000000000u), (long)(until % 1000000000u) };
-}
-
 /* Until it is woken. False: nobody did for long, and it is not the last of its kind. */
 static bool sleep_idle(struct cr_worker *w)
 {
 	struct cr_ctx *ctx = w->ctx;
 	struct cr_idle *idle = &ctx->idle[w->lane];
-	struct timespec ts = idle_until();
+	struct timespec ts = cr_time_after(CR_IDLE_MS * 1000000ull);
 
 	w->woken = false;
 	w->next_idle = idle->first;
@@ -75,7 +68,7 @@ static bool sleep_idle(struct cr_worker *w)
 			return false;
 		}
 		if (ctx->starting) /* in vain, perhaps: then this is the last one */
-			ts = idle_until();
+			ts = cr_time_after(CR_IDLE_MS * 1000000ull);
 		else
 			pthread_cond_wait(&w->wake, &ctx->mu);
 	}

@@ -714,7 +714,7 @@ static void duplicates_are_caught(void **state)
 {
 	uint32_t caught = 0;
 
-	for (uint64_t n = 1; n <= 400; n++) {
+	for (uint64_t n = 1; n <= 1200; n++) {
 		int status;
 
 		seed = n;
@@ -725,8 +725,8 @@ static void duplicates_are_caught(void **state)
 		else
 			FX_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 	}
-	print_message("%u of 400 seeds had one\n", caught);
-	assert_true(caught > 12);
+	print_message("%u of 1200 seeds had one\n", caught);
+	assert_true(caught > 36);
 }
 
 int main(void)
