@@ -22,7 +22,7 @@ static void print_entry(const struct cr_entry *e)
 }
 
 /* 0, or 1 where lines are missing. */
-static int print_lines(const char *file, const struct cr_chunk *chunk, struct cr_decoder *decoder)
+static int print_lines(const char *file, const struct cr_chunk *chunk, struct cr_decompressor *decompressor)
 {
 	struct cr_block_cursor cursor = { 0 };
 	struct cr_symbols symbols = { 0 };
@@ -30,12 +30,12 @@ static int print_lines(const char *file, const struct cr_chunk *chunk, struct cr
 	struct cr_buf raw = { 0 };
 	struct cr_block block;
 	struct cr_entry entry;
-	int more, failed = cr_symbols_read(&symbols, decoder, file, chunk) != 0;
+	int more, failed = cr_symbols_read(&symbols, decompressor, file, chunk) != 0;
 
 	while ((more = cr_chunk_block_next(file, chunk, &cursor, &block)) > 0) {
 		if (block.state == CR_BLOCK_BAD ||
-		    cr_block_decode_grow(decoder, chunk->codec, file + block.found_off, block.bytes,
-					 block.uncompressed_bytes, &raw) != CR_DECODE_OK) {
+		    cr_block_decompress_grow(decompressor, chunk->codec, file + block.found_off, block.bytes,
+					 block.uncompressed_bytes, &raw) != CR_DECOMPRESS_OK) {
 			failed = 1;
 			continue;
 		}
@@ -54,21 +54,21 @@ int main(void)
 {
 	char *file = malloc(CR_FILE_BYTES_DEFAULT);
 	size_t n = file ? fread(file, 1, CR_FILE_BYTES_DEFAULT, stdin) : 0;
-	struct cr_decoder *decoder;
+	struct cr_decompressor *decompressor;
 	struct cr_chunk chunk;
 	uint32_t reason;
 	int code;
 
-	if (!file || cr_decoder_open(&decoder) != 0)
+	if (!file || cr_decompressor_open(&decompressor) != 0)
 		return 2;
 	reason = cr_chunk_parse(file, n, &chunk);
 	if (reason != CR_REASON_NONE) {
 		fprintf(stderr, "not a chunk that Loki can read: %s\n", cr_chunk_reason_text(reason));
 		code = 1;
 	} else {
-		code = print_lines(file, &chunk, decoder);
+		code = print_lines(file, &chunk, decompressor);
 	}
-	cr_decoder_close(decoder);
+	cr_decompressor_close(decompressor);
 	free(file);
 	return code;
 }

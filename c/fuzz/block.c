@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One block of FUZZ_CODEC: the bound holds, what is called right is what the codec's own library
- * makes of it, and a decoder that was used before gives the same as a new one. (What Loki's readers,
+ * makes of it, and a decompressor that was used before gives the same as a new one. (What Loki's readers,
  * written in Go, make of it is compared by FuzzSame in go/internal/blockread.)
  */
 #include <lz4frame.h>
@@ -14,22 +14,22 @@
 #define CANARY_BYTES  16u
 #define CANARY        0x5c
 
-static struct cr_decoder *used; /* from input to input, as in a worker */
+static struct cr_decompressor *used; /* from input to input, as in a worker */
 
-/* Decodes into exactly cap bytes, which the caller frees. */
-static uint32_t decode(struct cr_decoder *decoder, const uint8_t *data, size_t n, size_t cap,
-		       struct cr_decode *d)
+/* Decompresses into exactly cap bytes, which the caller frees. */
+static uint32_t decompress(struct cr_decompressor *decompressor, const uint8_t *data, size_t n, size_t cap,
+		       struct cr_decompress *d)
 {
 	uint8_t *dst = malloc(cap + CANARY_BYTES);
 
 	FUZZ_CHECK(dst);
 	memset(dst + cap, CANARY, CANARY_BYTES);
-	*d = (struct cr_decode){ .src = data, .src_bytes = n, .dst = dst, .cap_bytes = cap,
+	*d = (struct cr_decompress){ .src = data, .src_bytes = n, .dst = dst, .cap_bytes = cap,
 				 .codec = FUZZ_CODEC };
-	FUZZ_CHECK(cr_block_decode(decoder, d) == d->status);
-	FUZZ_CHECK(d->status > CR_DECODE_PENDING && d->status < CR_DECODE_STATUS_COUNT);
-	FUZZ_CHECK(d->status == CR_DECODE_OK ? d->raw_bytes <= cap :
-		   d->status == CR_DECODE_ROOM || d->raw_bytes == 0);
+	FUZZ_CHECK(cr_block_decompress(decompressor, d) == d->status);
+	FUZZ_CHECK(d->status > CR_DECOMPRESS_PENDING && d->status < CR_DECOMPRESS_STATUS_COUNT);
+	FUZZ_CHECK(d->status == CR_DECOMPRESS_OK ? d->raw_bytes <= cap :
+		   d->status == CR_DECOMPRESS_ROOM || d->raw_bytes == 0);
 	for (size_t i = 0; i < CANARY_BYTES; i++)
 		FUZZ_CHECK(dst[cap + i] == CANARY);
 	return d->status;
@@ -64,7 +64,7 @@ static size_t by_lz4(const uint8_t *data, size_t n, uint8_t *out, size_t cap)
 	return n == 0 && hint == 0 ? made : SIZE_MAX;
 }
 
-static void compare(const uint8_t *data, size_t n, const struct cr_decode *d)
+static void compare(const uint8_t *data, size_t n, const struct cr_decompress *d)
 {
 	uint8_t *out = malloc(d->raw_bytes + 1);
 	size_t made = d->raw_bytes;
@@ -92,29 +92,29 @@ static void compare(const uint8_t *data, size_t n, const struct cr_decode *d)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-	struct cr_decoder *fresh;
-	struct cr_decode d, other;
+	struct cr_decompressor *fresh;
+	struct cr_decompress d, other;
 
 	if (!used)
-		FUZZ_CHECK(cr_decoder_open(&used) == 0);
-	FUZZ_CHECK(cr_decoder_open(&fresh) == 0);
-	decode(fresh, data, n, RAW_BYTES_MAX, &d);
-	decode(used, data, n, RAW_BYTES_MAX, &other);
+		FUZZ_CHECK(cr_decompressor_open(&used) == 0);
+	FUZZ_CHECK(cr_decompressor_open(&fresh) == 0);
+	decompress(fresh, data, n, RAW_BYTES_MAX, &d);
+	decompress(used, data, n, RAW_BYTES_MAX, &other);
 	FUZZ_CHECK(d.status == other.status && d.raw_bytes == other.raw_bytes);
 	free(other.dst);
-	if (d.status == CR_DECODE_OK) {
+	if (d.status == CR_DECOMPRESS_OK) {
 		compare(data, n, &d);
-		decode(used, data, n, d.raw_bytes, &other);
-		FUZZ_CHECK(other.status == CR_DECODE_OK && other.raw_bytes == d.raw_bytes);
+		decompress(used, data, n, d.raw_bytes, &other);
+		FUZZ_CHECK(other.status == CR_DECOMPRESS_OK && other.raw_bytes == d.raw_bytes);
 		FUZZ_CHECK(memcmp(d.dst, other.dst, d.raw_bytes) == 0);
 		free(other.dst);
 		for (size_t cap = d.raw_bytes; cap; cap /= 2) {
-			decode(used, data, n, cap - 1, &other);
-			FUZZ_CHECK(other.status == CR_DECODE_ROOM);
+			decompress(used, data, n, cap - 1, &other);
+			FUZZ_CHECK(other.status == CR_DECOMPRESS_ROOM);
 			free(other.dst);
 		}
 	}
 	free(d.dst);
-	cr_decoder_close(fresh);
+	cr_decompressor_close(fresh);
 	return 0;
 }

@@ -5,8 +5,8 @@
 #include "chunkring.h"
 #include "fuzz.h"
 
-#define DECODE_BLOCKS    64u
-#define DECODE_BYTES_MAX (1u << 20)
+#define DECOMPRESS_BLOCKS    64u
+#define DECOMPRESS_BYTES_MAX (1u << 20)
 
 /* What cr_chunk_parse() promises to who uses its offsets. */
 static void check_places(const uint8_t *data, size_t n, const struct cr_chunk *chunk)
@@ -33,19 +33,19 @@ static void check_json(const uint8_t *data, const struct cr_chunk *chunk)
 	free(json);
 }
 
-static void decode_block(const uint8_t *data, const struct cr_chunk *chunk,
-			 const struct cr_block *block, struct cr_decoder *decoder)
+static void decompress_block(const uint8_t *data, const struct cr_chunk *chunk,
+			 const struct cr_block *block, struct cr_decompressor *decompressor)
 {
-	size_t cap = block->uncompressed_bytes < DECODE_BYTES_MAX ? block->uncompressed_bytes
-								  : DECODE_BYTES_MAX;
-	struct cr_decode d = { .src = data + block->found_off, .src_bytes = block->bytes,
+	size_t cap = block->uncompressed_bytes < DECOMPRESS_BYTES_MAX ? block->uncompressed_bytes
+								  : DECOMPRESS_BYTES_MAX;
+	struct cr_decompress d = { .src = data + block->found_off, .src_bytes = block->bytes,
 			       .cap_bytes = cap, .codec = chunk->codec };
 
 	d.dst = malloc(cap ? cap : 1);
 	FUZZ_CHECK(d.dst);
-	cr_block_decode(decoder, &d);
-	FUZZ_CHECK(d.status > CR_DECODE_PENDING && d.status < CR_DECODE_STATUS_COUNT);
-	FUZZ_CHECK(d.status != CR_DECODE_OK || d.raw_bytes <= cap);
+	cr_block_decompress(decompressor, &d);
+	FUZZ_CHECK(d.status > CR_DECOMPRESS_PENDING && d.status < CR_DECOMPRESS_STATUS_COUNT);
+	FUZZ_CHECK(d.status != CR_DECOMPRESS_OK || d.raw_bytes <= cap);
 	free(d.dst);
 }
 
@@ -53,12 +53,12 @@ static void walk_blocks(const uint8_t *data, const struct cr_chunk *chunk,
 			const struct cr_verdict *verdict)
 {
 	struct cr_block_cursor cursor = { 0 };
-	struct cr_decoder *decoder;
+	struct cr_decompressor *decompressor;
 	struct cr_block block;
 	uint64_t blocks = 0, states[4] = { 0 };
 	int more;
 
-	FUZZ_CHECK(cr_decoder_open(&decoder) == 0);
+	FUZZ_CHECK(cr_decompressor_open(&decompressor) == 0);
 	while ((more = cr_chunk_block_next(data, chunk, &cursor, &block)) == 1) {
 		FUZZ_CHECK(++blocks <= chunk->blocks);
 		FUZZ_CHECK(block.state > CR_BLOCK_UNKNOWN && block.state <= CR_BLOCK_BAD);
@@ -67,13 +67,13 @@ static void walk_blocks(const uint8_t *data, const struct cr_chunk *chunk,
 			continue;
 		FUZZ_CHECK(block.found_off >= chunk->data_off && block.found_off <= chunk->file_bytes);
 		FUZZ_CHECK(block.bytes + 4 <= chunk->file_bytes - block.found_off);
-		if (blocks <= DECODE_BLOCKS)
-			decode_block(data, chunk, &block, decoder);
+		if (blocks <= DECOMPRESS_BLOCKS)
+			decompress_block(data, chunk, &block, decompressor);
 	}
 	FUZZ_CHECK(more == -EBADMSG || blocks == chunk->blocks);
 	FUZZ_CHECK(states[CR_BLOCK_RECORDED] == verdict->blocks_good);
 	FUZZ_CHECK(states[CR_BLOCK_MOVED] == verdict->blocks_moved);
-	cr_decoder_close(decoder);
+	cr_decompressor_close(decompressor);
 }
 
 /* Of the two ends only as much as is asked for. What they say is what the whole file says. */

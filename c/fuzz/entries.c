@@ -31,7 +31,7 @@ static void check_pairs(const struct cr_entry *e)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-	static struct cr_decoder *decoder; /* from input to input, as in a worker */
+	static struct cr_decompressor *decompressor; /* from input to input, as in a worker */
 	static struct cr_symbols symbols;
 	static struct cr_entries with, without;
 	struct cr_chunk chunk = { .codec = CR_CODEC_NONE, .symbols_off = HEAD_BYTES };
@@ -42,8 +42,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 
 	if (n < HEAD_BYTES)
 		return 0;
-	if (!decoder)
-		FUZZ_CHECK(cr_decoder_open(&decoder) == 0);
+	if (!decompressor)
+		FUZZ_CHECK(cr_decompressor_open(&decompressor) == 0);
 	chunk.version = 1 + data[0] % 4;
 	chunk.symbols_bytes = data[1] | (uint64_t)data[2] << 8;
 	if (chunk.symbols_bytes > n - HEAD_BYTES)
@@ -51,7 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	raw = data + HEAD_BYTES + chunk.symbols_bytes;
 	raw_bytes = n - HEAD_BYTES - chunk.symbols_bytes;
 
-	read = cr_symbols_read(&symbols, decoder, data, &chunk);
+	read = cr_symbols_read(&symbols, decompressor, data, &chunk);
 	FUZZ_CHECK(read == 0 || (read == -EBADMSG && symbols.error && symbols.n == 0));
 	FUZZ_CHECK(symbols.n <= chunk.symbols_bytes && symbols.unused_bytes <= chunk.symbols_bytes);
 	cr_entries_begin(&with, raw, raw_bytes, chunk.version, &symbols);

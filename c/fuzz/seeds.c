@@ -38,7 +38,7 @@ static void write_seed(const char *out, const char *dir, const void *data, size_
 
 /* What c/fuzz/entries.c takes. */
 static void write_entries(const char *out, const uint8_t *data, const struct cr_chunk *chunk,
-			  const struct cr_buf *block, struct cr_decoder *decoder)
+			  const struct cr_buf *block, struct cr_decompressor *decompressor)
 {
 	uint64_t section = 0;
 	size_t head = 0, bytes = 0;
@@ -47,7 +47,7 @@ static void write_entries(const char *out, const uint8_t *data, const struct cr_
 
 	if (chunk->symbols && chunk->symbols < 0x80) { /* their number takes a byte */
 		head = 1;
-		cr_block_decode_grow(decoder, chunk->codec, data + chunk->symbols_off + 1,
+		cr_block_decompress_grow(decompressor, chunk->codec, data + chunk->symbols_off + 1,
 				     chunk->symbols_bytes - 1, 0, &text);
 		bytes = text.bytes < SEED_BYTES_MAX ? text.bytes : 0;
 	}
@@ -71,17 +71,17 @@ static void write_entries(const char *out, const uint8_t *data, const struct cr_
 static void write_block(const char *out, const uint8_t *data, const struct cr_chunk *chunk,
 			const struct cr_block *b)
 {
-	struct cr_decoder *decoder;
+	struct cr_decompressor *decompressor;
 	struct cr_buf raw = { 0 };
 
 	if (block_dirs[chunk->codec])
 		write_seed(out, block_dirs[chunk->codec], data + b->found_off, b->bytes);
-	FUZZ_CHECK(cr_decoder_open(&decoder) == 0);
-	if (cr_block_decode_grow(decoder, chunk->codec, data + b->found_off, b->bytes,
-				 b->uncompressed_bytes, &raw) == CR_DECODE_OK)
-		write_entries(out, data, chunk, &raw, decoder);
+	FUZZ_CHECK(cr_decompressor_open(&decompressor) == 0);
+	if (cr_block_decompress_grow(decompressor, chunk->codec, data + b->found_off, b->bytes,
+				 b->uncompressed_bytes, &raw) == CR_DECOMPRESS_OK)
+		write_entries(out, data, chunk, &raw, decompressor);
 	free(raw.p);
-	cr_decoder_close(decoder);
+	cr_decompressor_close(decompressor);
 }
 
 static void write_meta(const char *out, const uint8_t *data, size_t n, const struct cr_chunk *chunk)

@@ -8,7 +8,7 @@
  *
  * and through the bytes of one chunk file, with no context:
  *
- *	cr_chunk_parse() -> cr_chunk_block_next() -> cr_block_decode_grow() -> cr_entries_next()
+ *	cr_chunk_parse() -> cr_chunk_block_next() -> cr_block_decompress_grow() -> cr_entries_next()
  *
  * Conventions. Sizes, offsets and capacities are bytes and end in _bytes or _off; counts are plain
  * nouns. A function that can fail returns 0 or a negative errno value, never by errno. The
@@ -394,33 +394,33 @@ enum cr_codec {
 };
 
 /* What became of one block. Values are ABI: append, never renumber. */
-enum cr_decode_status {
-	CR_DECODE_PENDING   = 0, /* never returned */
-	CR_DECODE_OK        = 1, /* all of it, every checksum in it right: Loki's reader gives the
+enum cr_decompress_status {
+	CR_DECOMPRESS_PENDING   = 0, /* never returned */
+	CR_DECOMPRESS_OK        = 1, /* all of it, every checksum in it right: Loki's reader gives the
 				  * same bytes and no error. (Or, of a deflate stream that no
 				  * compressor writes, the same bytes up to its error: it refuses
 				  * undefined codes, which libdeflate takes) */
-	CR_DECODE_BAD       = 2, /* malformed, cut, followed by what does not belong to it, or a
+	CR_DECOMPRESS_BAD       = 2, /* malformed, cut, followed by what does not belong to it, or a
 				  * checksum is wrong */
-	CR_DECODE_ROOM      = 3, /* does not fit cap_bytes */
-	CR_DECODE_UNSURE    = 4, /* well-formed perhaps, but nothing that Loki writes: only Loki's own
+	CR_DECOMPRESS_ROOM      = 3, /* does not fit cap_bytes */
+	CR_DECOMPRESS_UNSURE    = 4, /* well-formed perhaps, but nothing that Loki writes: only Loki's own
 				  * reader can tell */
-	CR_DECODE_CODEC     = 5, /* not a codec of Loki's */
-	CR_DECODE_NO_MEMORY = 6, /* the decoder's own memory */
-	CR_DECODE_STATUS_COUNT
+	CR_DECOMPRESS_CODEC     = 5, /* not a codec of Loki's */
+	CR_DECOMPRESS_NO_MEMORY = 6, /* the decompressor's own memory */
+	CR_DECOMPRESS_STATUS_COUNT
 };
 
 /* Short name ("ok", "bad"); never NULL. */
-CR_API const char *cr_decode_status_name(uint32_t status);
+CR_API const char *cr_decompress_status_name(uint32_t status);
 
 /* The codecs' working memory (zstd: about 160 KB), made when a codec is first used and kept. Each is
  * used by one thread at a time: keep one a worker, or a few in a pool. */
-struct cr_decoder;
+struct cr_decompressor;
 
-CR_API int cr_decoder_open(struct cr_decoder **out); /* -ENOMEM */
-CR_API void cr_decoder_close(struct cr_decoder *decoder); /* NULL is fine */
+CR_API int cr_decompressor_open(struct cr_decompressor **out); /* -ENOMEM */
+CR_API void cr_decompressor_close(struct cr_decompressor *decompressor); /* NULL is fine */
 
-struct cr_decode {
+struct cr_decompress {
 	const void *src;       /* in:  the block without the CRC that follows it; only read */
 	size_t      src_bytes; /* in */
 	void       *dst;       /* in:  room for cap_bytes; must not overlap src */
@@ -428,19 +428,19 @@ struct cr_decode {
 	size_t      raw_bytes; /* out: OK: bytes of dst that are valid. ROOM: how many the block says
 				* it takes, or 0. Else 0 */
 	uint32_t    codec;     /* in:  enum cr_codec, for instance cr_chunk.codec */
-	uint32_t    status;    /* out: enum cr_decode_status */
+	uint32_t    status;    /* out: enum cr_decompress_status */
 };
 
 /*
- * Decompresses one block. Returns d->status; unless it is CR_DECODE_OK, the bytes of dst are
+ * Decompresses one block. Returns d->status; unless it is CR_DECOMPRESS_OK, the bytes of dst are
  * undefined. Nothing is allocated for the output: a block that inflates to gigabytes costs no more
  * than cap_bytes. After ROOM try again with raw_bytes or twice cap_bytes, whichever is more, up to
  * your own limit.
  */
-CR_API uint32_t cr_block_decode(struct cr_decoder *decoder, struct cr_decode *d);
+CR_API uint32_t cr_block_decompress(struct cr_decompressor *decompressor, struct cr_decompress *d);
 
 /* The same for d[0 .. n), in this order, whatever becomes of each. Returns how many are OK. */
-CR_API uint32_t cr_block_decode_batch(struct cr_decoder *decoder, struct cr_decode *d, uint32_t n);
+CR_API uint32_t cr_block_decompress_batch(struct cr_decompressor *decompressor, struct cr_decompress *d, uint32_t n);
 
 /* ---- Memory that grows ---- */
 
@@ -458,10 +458,10 @@ struct cr_buf {
 #define CR_RAW_BYTES_MAX (64u << 20) /* one block or the structured metadata, inflated: Loki's blocks
 				      * are 256 KB unless a line is longer */
 
-/* cr_block_decode() of src into out, which grows up to CR_RAW_BYTES_MAX: ROOM is what inflates to more.
+/* cr_block_decompress() of src into out, which grows up to CR_RAW_BYTES_MAX: ROOM is what inflates to more.
  * guess_bytes is how large it may get, for instance cr_block.uncompressed_bytes, or 0. Returns enum
- * cr_decode_status; unless it is OK, out->bytes is 0. */
-CR_API uint32_t cr_block_decode_grow(struct cr_decoder *decoder, uint32_t codec, const void *src,
+ * cr_decompress_status; unless it is OK, out->bytes is 0. */
+CR_API uint32_t cr_block_decompress_grow(struct cr_decompressor *decompressor, uint32_t codec, const void *src,
 				     size_t src_bytes, uint64_t guess_bytes, struct cr_buf *out);
 
 /* ---- Entries: the log lines in a block ---- */
@@ -482,7 +482,7 @@ struct cr_symbols {
 /* Inflates and splits them. 0 (a chunk before version 4 has none), -EBADMSG or -ENOMEM: then there are
  * none, and entries can still be read. chunk: as cr_chunk_parse() found it right, or one of which version,
  * codec, symbols_off and symbols_bytes are set and lie within the file. */
-CR_API int cr_symbols_read(struct cr_symbols *symbols, struct cr_decoder *decoder, const void *file,
+CR_API int cr_symbols_read(struct cr_symbols *symbols, struct cr_decompressor *decompressor, const void *file,
 			   const struct cr_chunk *chunk);
 CR_API void cr_symbols_free(struct cr_symbols *symbols);
 

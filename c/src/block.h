@@ -10,20 +10,20 @@
 #include "chunkring.h"
 
 /* Each part is made by its codec when that is first used, and freed by it. */
-struct cr_decoder {
+struct cr_decompressor {
 	struct libdeflate_decompressor *deflate; /* gzip and flate */
 	struct ZSTD_DCtx_s *zstd;
 	struct LZ4F_dctx_s *lz4;
 };
 
-uint32_t cr_gzip_decode(struct cr_decoder *decoder, struct cr_decode *d);
-uint32_t cr_flate_decode(struct cr_decoder *decoder, struct cr_decode *d);
-uint32_t cr_zstd_decode(struct cr_decoder *decoder, struct cr_decode *d);
-uint32_t cr_lz4_decode(struct cr_decoder *decoder, struct cr_decode *d);
-uint32_t cr_snappy_decode(struct cr_decoder *decoder, struct cr_decode *d);
+uint32_t cr_gzip_decompress(struct cr_decompressor *decompressor, struct cr_decompress *d);
+uint32_t cr_flate_decompress(struct cr_decompressor *decompressor, struct cr_decompress *d);
+uint32_t cr_zstd_decompress(struct cr_decompressor *decompressor, struct cr_decompress *d);
+uint32_t cr_lz4_decompress(struct cr_decompressor *decompressor, struct cr_decompress *d);
+uint32_t cr_snappy_decompress(struct cr_decompressor *decompressor, struct cr_decompress *d);
 
-void cr_deflate_close(struct cr_decoder *decoder);
-void cr_zstd_close(struct cr_decoder *decoder);
-void cr_lz4_close(struct cr_decoder *decoder);
+void cr_deflate_close(struct cr_decompressor *decompressor);
+void cr_zstd_close(struct cr_decompressor *decompressor);
+void cr_lz4_close(struct cr_decompressor *decompressor);
 
 #endif

@@ -11,63 +11,63 @@
 #define FLAGS_OFF        3u /* in a member's header */
 #define MEMBER_BYTES_MIN 20u /* header, the shortest stream, checksum, size */
 
-static struct libdeflate_decompressor *inflater(struct cr_decoder *decoder)
+static struct libdeflate_decompressor *inflater(struct cr_decompressor *decompressor)
 {
-	if (!decoder->deflate)
-		decoder->deflate = libdeflate_alloc_decompressor();
-	return decoder->deflate;
+	if (!decompressor->deflate)
+		decompressor->deflate = libdeflate_alloc_decompressor();
+	return decompressor->deflate;
 }
 
-void cr_deflate_close(struct cr_decoder *decoder)
+void cr_deflate_close(struct cr_decompressor *decompressor)
 {
-	libdeflate_free_decompressor(decoder->deflate); /* NULL is fine */
+	libdeflate_free_decompressor(decompressor->deflate); /* NULL is fine */
 }
 
 static uint32_t status_of(enum libdeflate_result result)
 {
-	return result == LIBDEFLATE_SUCCESS            ? CR_DECODE_OK :
-	       result == LIBDEFLATE_INSUFFICIENT_SPACE ? CR_DECODE_ROOM : CR_DECODE_BAD;
+	return result == LIBDEFLATE_SUCCESS            ? CR_DECOMPRESS_OK :
+	       result == LIBDEFLATE_INSUFFICIENT_SPACE ? CR_DECOMPRESS_ROOM : CR_DECOMPRESS_BAD;
 }
 
-uint32_t cr_flate_decode(struct cr_decoder *decoder, struct cr_decode *d)
+uint32_t cr_flate_decompress(struct cr_decompressor *decompressor, struct cr_decompress *d)
 {
-	struct libdeflate_decompressor *inflate = inflater(decoder);
+	struct libdeflate_decompressor *inflate = inflater(decompressor);
 	size_t used;
 
 	if (!inflate)
-		return CR_DECODE_NO_MEMORY;
+		return CR_DECOMPRESS_NO_MEMORY;
 	return status_of(libdeflate_deflate_decompress_ex(inflate, d->src, d->src_bytes, d->dst,
 							  d->cap_bytes, &used, &d->raw_bytes));
 }
 
-uint32_t cr_gzip_decode(struct cr_decoder *decoder, struct cr_decode *d)
+uint32_t cr_gzip_decompress(struct cr_decompressor *decompressor, struct cr_decompress *d)
 {
-	struct libdeflate_decompressor *inflate = inflater(decoder);
+	struct libdeflate_decompressor *inflate = inflater(decompressor);
 	const uint8_t *src = d->src;
 	size_t left = d->src_bytes, made = 0, used, bytes;
 	uint32_t status;
 
 	if (!inflate)
-		return CR_DECODE_NO_MEMORY;
+		return CR_DECOMPRESS_NO_MEMORY;
 	if (left < MEMBER_BYTES_MIN)
-		return CR_DECODE_BAD;
+		return CR_DECOMPRESS_BAD;
 	/* The last member says its size at the very end: no need to try where that is too much. */
 	bytes = cr_le32(src + left - 4);
 	if (bytes > d->cap_bytes) {
 		d->raw_bytes = bytes;
-		return CR_DECODE_ROOM;
+		return CR_DECOMPRESS_ROOM;
 	}
 	for (; left; src += used, left -= used, made += bytes) {
 		/* A name, a comment, an extra field: Loki writes none, and its reader is stricter
 		 * about them than libdeflate. */
 		if (left >= MEMBER_BYTES_MIN && src[FLAGS_OFF] != 0)
-			return CR_DECODE_UNSURE;
+			return CR_DECOMPRESS_UNSURE;
 		status = status_of(libdeflate_gzip_decompress_ex(inflate, src, left,
 								 (uint8_t *)d->dst + made,
 								 d->cap_bytes - made, &used, &bytes));
-		if (status != CR_DECODE_OK)
+		if (status != CR_DECOMPRESS_OK)
 			return status;
 	}
 	d->raw_bytes = made;
-	return CR_DECODE_OK;
+	return CR_DECOMPRESS_OK;
 }

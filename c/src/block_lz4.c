@@ -30,7 +30,7 @@ static uint32_t rotate_left(uint32_t x, int bits)
  * XXH32 with seed 0, as a frame may have it of each block's stored bytes and of its content.
  * Loki writes neither, but old versions did write the latter. Own code, because liblz4 checks them
  * only while it inflates the frame once more, and its context keeps the buffers for that, up to
- * 8 MiB: of 64 decoders that wait for reuse they would be half a gigabyte.
+ * 8 MiB: of 64 decompressors that wait for reuse they would be half a gigabyte.
  */
 static uint32_t xxh32(const uint8_t *p, size_t n)
 {
@@ -116,11 +116,11 @@ static uint32_t inflate_block(struct walk *w, const uint8_t *end)
 			memcpy(out, p, 16);
 		} else {
 			if (length == 15 && !length_rest(&p, end, &length))
-				return CR_DECODE_BAD;
+				return CR_DECOMPRESS_BAD;
 			if (length > (size_t)(end - p))
-				return CR_DECODE_BAD;
+				return CR_DECOMPRESS_BAD;
 			if (length > (size_t)(w->out_end - out))
-				return CR_DECODE_ROOM;
+				return CR_DECOMPRESS_ROOM;
 			if (length)
 				memcpy(out, p, length);
 		}
@@ -128,26 +128,26 @@ static uint32_t inflate_block(struct walk *w, const uint8_t *end)
 		out += length;
 		if (end - p < 2) {
 			w->out = out;
-			return p == end && (token & 15) == 0 ? CR_DECODE_OK : CR_DECODE_BAD;
+			return p == end && (token & 15) == 0 ? CR_DECOMPRESS_OK : CR_DECOMPRESS_BAD;
 		}
 		distance = cr_le16(p);
 		p += 2;
 		if (distance == 0 || distance > (size_t)(out - w->begin))
-			return CR_DECODE_BAD;
+			return CR_DECOMPRESS_BAD;
 		length = (token & 15) + MATCH_BYTES_MIN;
 		if (length < 15 + MATCH_BYTES_MIN && distance >= 16 && out < out_stop) {
 			memcpy(out, out - distance, 16);
 			memcpy(out + 16, out + 16 - distance, 2);
 		} else {
 			if (length == 15 + MATCH_BYTES_MIN && !length_rest(&p, end, &length))
-				return CR_DECODE_BAD;
+				return CR_DECOMPRESS_BAD;
 			if (length > (size_t)(w->out_end - out))
-				return CR_DECODE_ROOM;
+				return CR_DECOMPRESS_ROOM;
 			repeat(out, (size_t)(w->out_end - out), length, distance);
 		}
 		out += length;
 	}
-	return CR_DECODE_BAD; /* a block ends with literals */
+	return CR_DECOMPRESS_BAD; /* a block ends with literals */
 }
 
 static uint32_t block_bytes_max(const LZ4F_frameInfo_t *info)
@@ -162,16 +162,16 @@ static uint32_t block(struct walk *w, uint32_t bytes, bool stored, uint32_t most
 {
 	uint8_t *all_out_end = w->out_end;
 	bool cut = (size_t)(all_out_end - w->out) > most;
-	uint32_t status = CR_DECODE_OK;
+	uint32_t status = CR_DECOMPRESS_OK;
 
 	if (cut)
 		w->out_end = w->out + most;
 	if (!stored) {
 		status = inflate_block(w, w->src + bytes);
-		if (status == CR_DECODE_ROOM && cut)
-			status = CR_DECODE_BAD;
+		if (status == CR_DECOMPRESS_ROOM && cut)
+			status = CR_DECOMPRESS_BAD;
 	} else if (bytes > (size_t)(w->out_end - w->out)) {
-		status = CR_DECODE_ROOM;
+		status = CR_DECOMPRESS_ROOM;
 	} else if (bytes) {
 		memcpy(w->out, w->src, bytes);
 		w->out += bytes;
@@ -192,20 +192,20 @@ static uint32_t blocks(struct walk *w, const LZ4F_frameInfo_t *info)
 	w->begin = w->out;
 	for (;;) {
 		if (w->end - w->src < 4)
-			return w->src == w->end ? CR_DECODE_UNSURE : CR_DECODE_BAD;
+			return w->src == w->end ? CR_DECOMPRESS_UNSURE : CR_DECOMPRESS_BAD;
 		word = cr_le32(w->src);
 		w->src += 4;
 		if (word == 0)
-			return CR_DECODE_OK;
+			return CR_DECOMPRESS_OK;
 		bytes = word & ~STORED;
 		if (bytes > most || bytes + checksum > (size_t)(w->end - w->src))
-			return CR_DECODE_BAD;
+			return CR_DECOMPRESS_BAD;
 		if (checksum && xxh32(w->src, bytes) != cr_le32(w->src + bytes))
-			return CR_DECODE_BAD;
+			return CR_DECOMPRESS_BAD;
 		if (info->blockMode == LZ4F_blockIndependent)
 			w->begin = w->out;
 		status = block(w, bytes, word & STORED, most);
-		if (status != CR_DECODE_OK)
+		if (status != CR_DECOMPRESS_OK)
 			return status;
 		w->src += checksum;
 	}
@@ -219,21 +219,21 @@ static uint32_t frame(LZ4F_dctx *ctx, struct walk *w)
 	uint32_t status;
 
 	if (bytes <= FLAGS_OFF)
-		return CR_DECODE_BAD;
+		return CR_DECOMPRESS_BAD;
 	if (w->src[FLAGS_OFF] & FLAG_DICTIONARY)
-		return CR_DECODE_UNSURE;
+		return CR_DECOMPRESS_UNSURE;
 	LZ4F_resetDecompressionContext(ctx);
 	if (LZ4F_isError(LZ4F_getFrameInfo(ctx, &info, w->src, &bytes)))
-		return CR_DECODE_BAD;
+		return CR_DECOMPRESS_BAD;
 	w->src += bytes;
 	status = blocks(w, &info);
-	if (status != CR_DECODE_OK || !info.contentChecksumFlag)
+	if (status != CR_DECOMPRESS_OK || !info.contentChecksumFlag)
 		return status;
 	if (w->end - w->src < (ptrdiff_t)CHECKSUM_BYTES ||
 	    xxh32(out, (size_t)(w->out - out)) != cr_le32(w->src))
-		return CR_DECODE_BAD;
+		return CR_DECOMPRESS_BAD;
 	w->src += CHECKSUM_BYTES;
-	return CR_DECODE_OK;
+	return CR_DECOMPRESS_OK;
 }
 
 static uint32_t frame_or_skip(LZ4F_dctx *ctx, struct walk *w)
@@ -242,38 +242,38 @@ static uint32_t frame_or_skip(LZ4F_dctx *ctx, struct walk *w)
 	uint32_t magic;
 
 	if (left < 4)
-		return CR_DECODE_BAD;
+		return CR_DECOMPRESS_BAD;
 	magic = cr_le32(w->src);
 	if (magic == MAGIC)
 		return frame(ctx, w);
 	if (magic == MAGIC_LEGACY)
-		return CR_DECODE_UNSURE;
+		return CR_DECOMPRESS_UNSURE;
 	if ((magic & ~15u) != MAGIC_SKIPPABLE || left < SKIPPABLE_HEADER_BYTES ||
 	    left - SKIPPABLE_HEADER_BYTES < cr_le32(w->src + 4))
-		return CR_DECODE_BAD;
+		return CR_DECOMPRESS_BAD;
 	w->src += SKIPPABLE_HEADER_BYTES + cr_le32(w->src + 4);
-	return CR_DECODE_OK;
+	return CR_DECOMPRESS_OK;
 }
 
-uint32_t cr_lz4_decode(struct cr_decoder *decoder, struct cr_decode *d)
+uint32_t cr_lz4_decompress(struct cr_decompressor *decompressor, struct cr_decompress *d)
 {
 	struct walk w = { .src = d->src, .end = (const uint8_t *)d->src + d->src_bytes,
 			  .out = d->dst, .out_end = (uint8_t *)d->dst + d->cap_bytes };
-	uint32_t status = CR_DECODE_OK;
+	uint32_t status = CR_DECOMPRESS_OK;
 
-	if (!decoder->lz4 &&
-	    LZ4F_isError(LZ4F_createDecompressionContext(&decoder->lz4, LZ4F_VERSION))) {
-		decoder->lz4 = NULL;
-		return CR_DECODE_NO_MEMORY;
+	if (!decompressor->lz4 &&
+	    LZ4F_isError(LZ4F_createDecompressionContext(&decompressor->lz4, LZ4F_VERSION))) {
+		decompressor->lz4 = NULL;
+		return CR_DECOMPRESS_NO_MEMORY;
 	}
-	while (status == CR_DECODE_OK && w.src < w.end)
-		status = frame_or_skip(decoder->lz4, &w);
-	if (status == CR_DECODE_OK)
+	while (status == CR_DECOMPRESS_OK && w.src < w.end)
+		status = frame_or_skip(decompressor->lz4, &w);
+	if (status == CR_DECOMPRESS_OK)
 		d->raw_bytes = (size_t)(w.out - (uint8_t *)d->dst);
 	return status;
 }
 
-void cr_lz4_close(struct cr_decoder *decoder)
+void cr_lz4_close(struct cr_decompressor *decompressor)
 {
-	LZ4F_freeDecompressionContext(decoder->lz4); /* NULL is fine */
+	LZ4F_freeDecompressionContext(decompressor->lz4); /* NULL is fine */
 }

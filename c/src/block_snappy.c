@@ -25,23 +25,23 @@ static uint64_t announced_bytes(const uint8_t *src, size_t n)
 	return sum;
 }
 
-uint32_t cr_snappy_decode(struct cr_decoder *decoder, struct cr_decode *d)
+uint32_t cr_snappy_decompress(struct cr_decompressor *decompressor, struct cr_decompress *d)
 {
 	struct cr_frame_walk walk = { .src = d->src, .src_bytes = d->src_bytes, .out = d->dst,
 				      .raw_bytes_max = d->cap_bytes };
 	uint64_t sum = announced_bytes(d->src, d->src_bytes);
 	enum cr_frame_status status;
 
-	(void)decoder;
+	(void)decompressor;
 	if (sum > d->cap_bytes) {
 		d->raw_bytes = sum;
-		return CR_DECODE_ROOM;
+		return CR_DECOMPRESS_ROOM;
 	}
 	while (walk.pos < walk.src_bytes) {
 		status = cr_frame_next(&walk);
 		if (status != CR_FRAME_OK)
-			return CR_DECODE_BAD;
+			return CR_DECOMPRESS_BAD;
 	}
 	d->raw_bytes = walk.raw_bytes;
-	return CR_DECODE_OK;
+	return CR_DECOMPRESS_OK;
 }

@@ -17,7 +17,7 @@
 #define LITERALS_RLE           1u
 #define WINDOW_BYTES_MAX       (1ull << 29) /* the most that Loki's reader takes */
 
-/* A decoder on its way through the frames. */
+/* A decompressor on its way through the frames. */
 struct walk {
 	ZSTD_DCtx     *ctx;
 	const uint8_t *src, *end;
@@ -29,11 +29,11 @@ static uint32_t status_of(size_t error)
 {
 	switch (ZSTD_getErrorCode(error)) {
 	case ZSTD_error_dstSize_tooSmall:
-		return CR_DECODE_ROOM;
+		return CR_DECOMPRESS_ROOM;
 	case ZSTD_error_memory_allocation:
-		return CR_DECODE_NO_MEMORY;
+		return CR_DECOMPRESS_NO_MEMORY;
 	default:
-		return CR_DECODE_BAD;
+		return CR_DECOMPRESS_BAD;
 	}
 }
 
@@ -89,12 +89,12 @@ static uint32_t look_ahead(struct walk *w, const ZSTD_frameHeader *header, size_
 	w->compressed = ZSTD_nextInputType(w->ctx) == ZSTDnit_blockHeader &&
 			(w->src[0] >> 1 & 3) == BLOCK_COMPRESSED;
 	if (w->compressed && cr_le24(w->src) >> 3 == 0)
-		return CR_DECODE_BAD; /* of no bytes: these calls of libzstd take it for an empty one */
+		return CR_DECOMPRESS_BAD; /* of no bytes: these calls of libzstd take it for an empty one */
 	if (!compressed)
-		return CR_DECODE_OK;
+		return CR_DECOMPRESS_OK;
 	if (!header->checksumFlag)
-		return CR_DECODE_UNSURE;
-	return reserved_bits_clear(w->src, bytes) ? CR_DECODE_OK : CR_DECODE_BAD;
+		return CR_DECOMPRESS_UNSURE;
+	return reserved_bits_clear(w->src, bytes) ? CR_DECOMPRESS_OK : CR_DECOMPRESS_BAD;
 }
 
 /*
@@ -108,7 +108,7 @@ static uint32_t frame(struct walk *w, const ZSTD_frameHeader *header)
 	uint32_t status;
 
 	if (header->dictID != 0 || header->windowSize > WINDOW_BYTES_MAX)
-		return CR_DECODE_BAD;
+		return CR_DECOMPRESS_BAD;
 	w->compressed = false;
 	made = ZSTD_decompressBegin(w->ctx);
 	if (ZSTD_isError(made))
@@ -118,26 +118,26 @@ static uint32_t frame(struct walk *w, const ZSTD_frameHeader *header)
 		if (bytes == 0)
 			break;
 		if (bytes > (size_t)(w->end - w->src))
-			return CR_DECODE_BAD;
+			return CR_DECOMPRESS_BAD;
 		status = look_ahead(w, header, bytes);
-		if (status != CR_DECODE_OK)
+		if (status != CR_DECOMPRESS_OK)
 			return status;
 		made = ZSTD_decompressContinue(w->ctx, w->out, (size_t)(w->out_end - w->out),
 					       w->src, bytes);
 		if (ZSTD_isError(made))
 			return status_of(made);
 		if (made > header->blockSizeMax)
-			return CR_DECODE_BAD;
+			return CR_DECOMPRESS_BAD;
 		w->src += bytes;
 		w->out += made;
 		if ((size_t)(w->out - begin) > header->windowSize)
-			return CR_DECODE_UNSURE;
+			return CR_DECOMPRESS_UNSURE;
 	}
 	/* libzstd does not look where the last block is empty. */
 	if (header->frameContentSize != ZSTD_CONTENTSIZE_UNKNOWN &&
 	    header->frameContentSize != (size_t)(w->out - begin))
-		return CR_DECODE_BAD;
-	return CR_DECODE_OK;
+		return CR_DECOMPRESS_BAD;
+	return CR_DECOMPRESS_OK;
 }
 
 /* One frame or skippable frame. libzstd may be built to read frames of ancient versions as well;
@@ -148,44 +148,44 @@ static uint32_t frame_or_skip(struct walk *w)
 	size_t left = (size_t)(w->end - w->src);
 
 	if (ZSTD_getFrameHeader(&header, w->src, left) != 0)
-		return CR_DECODE_BAD;
+		return CR_DECOMPRESS_BAD;
 	if (header.frameType == ZSTD_frame)
 		return frame(w, &header);
 	if (left < SKIPPABLE_HEADER_BYTES || left - SKIPPABLE_HEADER_BYTES < cr_le32(w->src + 4))
-		return CR_DECODE_BAD;
+		return CR_DECOMPRESS_BAD;
 	w->src += SKIPPABLE_HEADER_BYTES + cr_le32(w->src + 4);
-	return CR_DECODE_OK;
+	return CR_DECOMPRESS_OK;
 }
 
 /* What is surely enough if all frames are right; 0 if they are not. */
-static uint64_t bytes_bound(const struct cr_decode *d)
+static uint64_t bytes_bound(const struct cr_decompress *d)
 {
 	unsigned long long bound = ZSTD_decompressBound(d->src, d->src_bytes);
 
 	return bound == ZSTD_CONTENTSIZE_ERROR ? 0 : bound;
 }
 
-uint32_t cr_zstd_decode(struct cr_decoder *decoder, struct cr_decode *d)
+uint32_t cr_zstd_decompress(struct cr_decompressor *decompressor, struct cr_decompress *d)
 {
 	struct walk w = { .src = d->src, .end = (const uint8_t *)d->src + d->src_bytes,
 			  .out = d->dst, .out_end = (uint8_t *)d->dst + d->cap_bytes };
-	uint32_t status = CR_DECODE_OK;
+	uint32_t status = CR_DECOMPRESS_OK;
 
-	if (!decoder->zstd)
-		decoder->zstd = ZSTD_createDCtx();
-	if (!decoder->zstd)
-		return CR_DECODE_NO_MEMORY;
-	w.ctx = decoder->zstd;
-	while (status == CR_DECODE_OK && w.src < w.end)
+	if (!decompressor->zstd)
+		decompressor->zstd = ZSTD_createDCtx();
+	if (!decompressor->zstd)
+		return CR_DECOMPRESS_NO_MEMORY;
+	w.ctx = decompressor->zstd;
+	while (status == CR_DECOMPRESS_OK && w.src < w.end)
 		status = frame_or_skip(&w);
-	if (status == CR_DECODE_OK)
+	if (status == CR_DECOMPRESS_OK)
 		d->raw_bytes = (size_t)(w.out - (uint8_t *)d->dst);
-	else if (status == CR_DECODE_ROOM)
+	else if (status == CR_DECOMPRESS_ROOM)
 		d->raw_bytes = bytes_bound(d);
 	return status;
 }
 
-void cr_zstd_close(struct cr_decoder *decoder)
+void cr_zstd_close(struct cr_decompressor *decompressor)
 {
-	ZSTD_freeDCtx(decoder->zstd); /* NULL is fine */
+	ZSTD_freeDCtx(decompressor->zstd); /* NULL is fine */
 }

@@ -53,7 +53,7 @@ static int split(struct cr_symbols *sy, uint64_t count)
 	return 0;
 }
 
-int cr_symbols_read(struct cr_symbols *sy, struct cr_decoder *decoder, const void *file,
+int cr_symbols_read(struct cr_symbols *sy, struct cr_decompressor *decompressor, const void *file,
 		    const struct cr_chunk *chunk)
 {
 	const uint8_t *p = (const uint8_t *)file + chunk->symbols_off;
@@ -71,13 +71,13 @@ int cr_symbols_read(struct cr_symbols *sy, struct cr_decoder *decoder, const voi
 		count = 0; /* Loki goes on without symbols */
 	if (chunk->symbols_bytes == head)
 		return count ? fail(sy, "it ends before its first string") : 0;
-	switch (cr_block_decode_grow(decoder, chunk->codec, p + head, chunk->symbols_bytes - head, 0,
+	switch (cr_block_decompress_grow(decompressor, chunk->codec, p + head, chunk->symbols_bytes - head, 0,
 				     &sy->text)) {
-	case CR_DECODE_OK:
+	case CR_DECOMPRESS_OK:
 		return split(sy, count);
-	case CR_DECODE_ROOM:
+	case CR_DECOMPRESS_ROOM:
 		return fail(sy, "it inflates to more than 64 MiB");
-	case CR_DECODE_NO_MEMORY:
+	case CR_DECOMPRESS_NO_MEMORY:
 		return -ENOMEM;
 	default:
 		if (count) /* else nobody asks for it */

@@ -70,7 +70,7 @@ static void put_pairs(struct text *t, const uint32_t *symbols, size_t n)
 }
 
 /* A section without compression. */
-static int take_symbols(struct cr_symbols *sy, struct cr_decoder *decoder, const struct text *t)
+static int take_symbols(struct cr_symbols *sy, struct cr_decompressor *decompressor, const struct text *t)
 {
 	struct cr_chunk chunk = { .version = 4, .codec = CR_CODEC_NONE, .symbols_bytes = t->n };
 	uint8_t *exact = malloc(t->n + !t->n);
@@ -78,18 +78,18 @@ static int take_symbols(struct cr_symbols *sy, struct cr_decoder *decoder, const
 
 	assert_non_null(exact);
 	memcpy(exact, t->p, t->n);
-	rc = cr_symbols_read(sy, decoder, exact, &chunk);
+	rc = cr_symbols_read(sy, decompressor, exact, &chunk);
 	free(exact);
 	assert_int_equal(rc == -EBADMSG, sy->error != NULL);
 	return rc;
 }
 
-static struct cr_decoder *decoder(void)
+static struct cr_decompressor *decompressor(void)
 {
-	static struct cr_decoder *d;
+	static struct cr_decompressor *d;
 
 	if (!d)
-		assert_int_equal(cr_decoder_open(&d), 0);
+		assert_int_equal(cr_decompressor_open(&d), 0);
 	return d;
 }
 
@@ -100,7 +100,7 @@ static void symbols_of(struct cr_symbols *sy, const char *const *strings, size_t
 	put_uvarint(&t, n);
 	for (size_t i = 0; i < n; i++)
 		put_string(&t, strings[i]);
-	assert_int_equal(take_symbols(sy, decoder(), &t), 0);
+	assert_int_equal(take_symbols(sy, decompressor(), &t), 0);
 	assert_int_equal(sy->n, n);
 	assert_int_equal(sy->unused_bytes, 0);
 }
@@ -317,26 +317,26 @@ static void symbols_malformed(void **state)
 	struct text t = { .n = 0 };
 
 	(void)state;
-	assert_int_equal(take_symbols(&sy, decoder(), &t), 0); /* no count: Loki goes on */
+	assert_int_equal(take_symbols(&sy, decompressor(), &t), 0); /* no count: Loki goes on */
 	put_uvarint(&t, 1);
-	assert_int_equal(take_symbols(&sy, decoder(), &t), -EBADMSG); /* and no string */
+	assert_int_equal(take_symbols(&sy, decompressor(), &t), -EBADMSG); /* and no string */
 	put_uvarint(&t, 5);
-	assert_int_equal(take_symbols(&sy, decoder(), &t), -EBADMSG); /* which is cut */
+	assert_int_equal(take_symbols(&sy, decompressor(), &t), -EBADMSG); /* which is cut */
 	put(&t, "abcde+", 6);
-	assert_int_equal(take_symbols(&sy, decoder(), &t), 0);
+	assert_int_equal(take_symbols(&sy, decompressor(), &t), 0);
 	assert_true(sy.n == 1 && sy.unused_bytes == 1);
 	t.p[0] = 100; /* more than there are bytes */
-	assert_int_equal(take_symbols(&sy, decoder(), &t), -EBADMSG);
+	assert_int_equal(take_symbols(&sy, decompressor(), &t), -EBADMSG);
 	assert_int_equal(sy.n, 0);
 	t.p[0] = 0;
-	assert_int_equal(take_symbols(&sy, decoder(), &t), 0);
+	assert_int_equal(take_symbols(&sy, decompressor(), &t), 0);
 	assert_int_equal(sy.unused_bytes, 7);
-	assert_int_equal(cr_symbols_read(&sy, decoder(), "\x01gzip", &chunk), -EBADMSG);
+	assert_int_equal(cr_symbols_read(&sy, decompressor(), "\x01gzip", &chunk), -EBADMSG);
 	assert_string_equal(sy.error, "it does not inflate");
-	assert_int_equal(cr_symbols_read(&sy, decoder(), "\x00gzip", &chunk), 0); /* nobody asks for it */
+	assert_int_equal(cr_symbols_read(&sy, decompressor(), "\x00gzip", &chunk), 0); /* nobody asks for it */
 	assert_int_equal(sy.unused_bytes, 4);
 	chunk.version = 3;
-	assert_int_equal(cr_symbols_read(&sy, decoder(), NULL, &chunk), 0);
+	assert_int_equal(cr_symbols_read(&sy, decompressor(), NULL, &chunk), 0);
 	cr_symbols_free(&sy);
 }
 
@@ -359,7 +359,7 @@ static void memory_ends(void **state)
 	do {
 		cr_symbols_free(&sy);
 		reallocs_left = n++;
-		rc = take_symbols(&sy, decoder(), &s);
+		rc = take_symbols(&sy, decompressor(), &s);
 		reallocs_left = UINT32_MAX;
 		assert_true(rc == 0 || (rc == -ENOMEM && sy.n == 0));
 	} while (rc != 0);
@@ -377,7 +377,7 @@ static void memory_ends(void **state)
 	cr_symbols_free(&sy);
 }
 
-/* The room is in proportion to the block until the decoder says more, and has an end. */
+/* The room is in proportion to the block until the decompressor says more, and has an end. */
 static void room_grows(void **state)
 {
 	uint8_t *big = calloc(1, CR_RAW_BYTES_MAX + 1);
@@ -385,24 +385,24 @@ static void room_grows(void **state)
 
 	(void)state;
 	assert_non_null(big);
-	assert_int_equal(cr_block_decode_grow(decoder(), CR_CODEC_NONE, "abc", 3, UINT64_MAX, &out),
-			 CR_DECODE_OK);
+	assert_int_equal(cr_block_decompress_grow(decompressor(), CR_CODEC_NONE, "abc", 3, UINT64_MAX, &out),
+			 CR_DECOMPRESS_OK);
 	assert_true(out.bytes == 3 && out.cap_bytes < (1u << 17));
-	assert_int_equal(cr_block_decode_grow(decoder(), CR_CODEC_NONE, big, 1 << 20, 1, &out),
-			 CR_DECODE_OK);
+	assert_int_equal(cr_block_decompress_grow(decompressor(), CR_CODEC_NONE, big, 1 << 20, 1, &out),
+			 CR_DECOMPRESS_OK);
 	assert_int_equal(out.bytes, 1 << 20);
-	assert_int_equal(cr_block_decode_grow(decoder(), CR_CODEC_NONE, big, CR_RAW_BYTES_MAX, 0, &out),
-			 CR_DECODE_OK);
-	assert_int_equal(cr_block_decode_grow(decoder(), CR_CODEC_NONE, big, CR_RAW_BYTES_MAX + 1, 0, &out),
-			 CR_DECODE_ROOM);
+	assert_int_equal(cr_block_decompress_grow(decompressor(), CR_CODEC_NONE, big, CR_RAW_BYTES_MAX, 0, &out),
+			 CR_DECOMPRESS_OK);
+	assert_int_equal(cr_block_decompress_grow(decompressor(), CR_CODEC_NONE, big, CR_RAW_BYTES_MAX + 1, 0, &out),
+			 CR_DECOMPRESS_ROOM);
 	assert_int_equal(out.bytes, 0);
-	assert_int_equal(cr_block_decode_grow(decoder(), CR_CODEC_GZIP, "abc", 3, 0, &out), CR_DECODE_BAD);
-	assert_int_equal(cr_block_decode_grow(decoder(), 2, "abc", 3, 0, &out), CR_DECODE_CODEC);
+	assert_int_equal(cr_block_decompress_grow(decompressor(), CR_CODEC_GZIP, "abc", 3, 0, &out), CR_DECOMPRESS_BAD);
+	assert_int_equal(cr_block_decompress_grow(decompressor(), 2, "abc", 3, 0, &out), CR_DECOMPRESS_CODEC);
 	free(out.p);
 	out = (struct cr_buf){ 0 };
 	reallocs_left = 0;
-	assert_int_equal(cr_block_decode_grow(decoder(), CR_CODEC_NONE, "abc", 3, 0, &out),
-			 CR_DECODE_NO_MEMORY);
+	assert_int_equal(cr_block_decompress_grow(decompressor(), CR_CODEC_NONE, "abc", 3, 0, &out),
+			 CR_DECOMPRESS_NO_MEMORY);
 	reallocs_left = UINT32_MAX;
 	free(out.p);
 	free(big);
@@ -423,14 +423,14 @@ static void see(const char *path, const uint8_t *file, size_t n)
 	struct cr_entry e;
 
 	assert_int_equal(cr_chunk_parse(file, n, &chunk), CR_REASON_NONE);
-	assert_int_equal(cr_symbols_read(&sy, decoder(), file, &chunk), 0);
+	assert_int_equal(cr_symbols_read(&sy, decompressor(), file, &chunk), 0);
 	assert_int_equal(sy.n, chunk.symbols);
 	while (cr_chunk_block_next(file, &chunk, &cursor, &b) == 1) {
 		uint64_t entries = 0;
 		int rc;
 
-		assert_int_equal(cr_block_decode_grow(decoder(), chunk.codec, file + b.found_off, b.bytes,
-						      b.uncompressed_bytes, &raw), CR_DECODE_OK);
+		assert_int_equal(cr_block_decompress_grow(decompressor(), chunk.codec, file + b.found_off, b.bytes,
+						      b.uncompressed_bytes, &raw), CR_DECOMPRESS_OK);
 		cr_entries_begin(&r, raw.p, raw.bytes, chunk.version, &sy);
 		for (; (rc = cr_entries_next(&r, &e)) == 1; entries++)
 			with_pairs += e.pairs_n > 0;
@@ -451,10 +451,10 @@ static void chunks_of_loki(void **state)
 	assert_true(with_pairs > 0);
 }
 
-static int close_decoder(void **state)
+static int close_decompressor(void **state)
 {
 	(void)state;
-	cr_decoder_close(decoder());
+	cr_decompressor_close(decompressor());
 	return 0;
 }
 
@@ -473,5 +473,5 @@ int main(void)
 		cmocka_unit_test(chunks_of_loki),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, close_decoder);
+	return cmocka_run_group_tests(tests, NULL, close_decompressor);
 }

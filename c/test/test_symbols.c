@@ -57,14 +57,14 @@ static void check_chunk(struct cr_ctx *ctx, const char *name)
 	struct cr_req req[2] = { { .path = name }, { .path = name } };
 	struct cr_batch batch = { .reqs = req, .n = 2 };
 	struct cr_block_cursor cursor = { 0 };
-	struct cr_decoder *decoder;
+	struct cr_decompressor *decompressor;
 	struct cr_chunk chunk;
 	struct cr_block block;
 	struct cr_pool *pool;
 	uint32_t blocks = 0;
 
 	assert_int_equal(cr_pool_open(0, &pool), 0);
-	assert_int_equal(cr_decoder_open(&decoder), 0);
+	assert_int_equal(cr_decompressor_open(&decompressor), 0);
 	batch.alloc = cr_pool_alloc;
 	batch.arg = pool;
 	assert_int_equal(cr_batch_read(ctx, &batch), 0);
@@ -73,17 +73,17 @@ static void check_chunk(struct cr_ctx *ctx, const char *name)
 	assert_int_equal(cr_chunk_parse(req[1].buf, req[1].size_bytes, &chunk), CR_REASON_NONE);
 	while (cr_chunk_block_next(req[1].buf, &chunk, &cursor, &block) == 1) {
 		uint8_t *out = malloc(1 << 20);
-		struct cr_decode d = { .src = (uint8_t *)req[1].buf + block.found_off,
+		struct cr_decompress d = { .src = (uint8_t *)req[1].buf + block.found_off,
 				       .src_bytes = block.bytes, .dst = out,
 				       .cap_bytes = 1 << 20, .codec = chunk.codec };
 
 		assert_non_null(out);
-		assert_string_equal(cr_decode_status_name(cr_block_decode(decoder, &d)), "ok");
+		assert_string_equal(cr_decompress_status_name(cr_block_decompress(decompressor, &d)), "ok");
 		free(out);
 		blocks++;
 	}
 	assert_true(blocks > 0);
-	cr_decoder_close(decoder);
+	cr_decompressor_close(decompressor);
 	for (uint32_t i = 0; i < 2; i++)
 		cr_pool_release(pool, req[i].buf);
 	assert_int_equal(cr_pool_close(pool), 0);

@@ -398,10 +398,10 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 		text: `required: requiredByFilters(a), // chunkring: see requiredByStage`,
 	},
 
-	// Decoders: see SetReaderPool in files/pkg/compression.
+	// Decompressors: see SetReaderPool in files/pkg/compression.
 	{
 		file: "pkg/compression/pool.go",
-		why:  "a hook through which decoders in C can replace the readers",
+		why:  "a hook through which decompressors in C can replace the readers",
 		in:   "func GetReaderPool",
 		at:   "return GetPool(enc).(ReaderPool)",
 		put:  before,

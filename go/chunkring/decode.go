@@ -58,9 +58,9 @@ const (
 // Decode passes over all of it twice more: then from its caches, not from memory.
 const decodeHotBytes = 64 << 10
 
-// rest decodes what was not decoded while the batch was read. The caller takes part and waits for no
+// decodeLeft decodes what was not decoded while the batch was read. The caller takes part and waits for no
 // goroutine that has not begun: in a busy process that may be long.
-func (d *decoding) rest() {
+func (d *decoding) decodeLeft() {
 	left := make([]int, 0, len(d.files))
 	bytes := 0
 	for i := range d.files {

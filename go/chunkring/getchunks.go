@@ -81,7 +81,7 @@ func (c *Client) getBatch(ctx context.Context, chunks, out []chunk.Chunk, errs [
 		bytes += len(d.files[i].Buf)
 	}
 	begin := time.Now()
-	d.rest()
+	d.decodeLeft()
 	if core.Built == "cgo" { // its twin can't tell these apart
 		c.metrics.open.Observe(times.Open.Seconds())
 		c.metrics.alloc.Observe(times.Alloc.Seconds())

@@ -185,12 +185,12 @@ func TestBlockMetrics(t *testing.T) {
 		}
 		require.Equal(t, inUse, blockPathInUse(t, reg), path)
 
-		decoded, lines := value(reg, "chunkring_blocks_decoded_total"), value(reg, "chunkring_block_lines_total")
+		decoded, lines := value(reg, "chunkring_blocks_decompressed_total"), value(reg, "chunkring_block_lines_total")
 		out, err := c.GetChunks(context.Background(), []chunk.Chunk{s.ref})
 		require.NoError(t, err)
 		n := linesOf(t, out[0])
 		require.Positive(t, n)
-		require.Equal(t, want.decompress && blockPathPatched(), value(reg, "chunkring_blocks_decoded_total") > decoded, path)
+		require.Equal(t, want.decompress && blockPathPatched(), value(reg, "chunkring_blocks_decompressed_total") > decoded, path)
 		if !want.inPlace || !blockPathPatched() {
 			n = 0
 		}

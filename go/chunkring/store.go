@@ -26,9 +26,9 @@ import (
 // descriptors of one directory. Clients of a process that agree in everything else share one, whatever
 // their schema: see stores.
 type store struct {
-	key   storeKey
-	open  func() error // once, whoever comes first
-	users int          // stores.mu; clients that have not stopped
+	key       storeKey
+	startOnce func() error // once, whoever comes first
+	users     int          // stores.mu; clients that have not stopped
 
 	logger   log.Logger
 	metrics  *metrics
@@ -60,11 +60,11 @@ type identity struct{ dev, ino uint64 }
 // stores are the open ones that may be shared, and this package's only process-wide state. Loki opens
 // a client for each schema period, and its compactor does the same once more, mostly of one directory:
 // each with threads, rings and a look through all folders of its own would be waste.
-var stores = registry{open: map[storeKey]*store{}}
+var stores = registry{byKey: map[storeKey]*store{}}
 
 type registry struct {
-	mu   sync.Mutex // never held while a store is opened or closed
-	open map[storeKey]*store
+	mu    sync.Mutex // never held while a store is opened or closed
+	byKey map[storeKey]*store
 }
 
 // openStore returns the store of a directory, which is made if it is missing. Each use of it ends with
@@ -109,19 +109,19 @@ func identify(dir string) (identity, error) {
 
 func (r *registry) acquire(key storeKey) (*store, error) {
 	s := &store{key: key, users: 1}
-	s.open = sync.OnceValue(s.start)
+	s.startOnce = sync.OnceValue(s.start)
 	if !s.shareable() {
-		return s, s.open()
+		return s, s.startOnce()
 	}
 	r.mu.Lock()
-	if old := r.open[key]; old != nil {
+	if old := r.byKey[key]; old != nil {
 		s = old
 		s.users++
 	} else {
-		r.open[key] = s
+		r.byKey[key] = s
 	}
 	r.mu.Unlock()
-	err := s.open()
+	err := s.startOnce()
 	if err != nil { // and nobody has it; the next one tries anew
 		r.forget(s)
 		return nil, err
@@ -136,8 +136,8 @@ func (s *store) shareable() bool { return reflect.ValueOf(s.key).Comparable() }
 func (r *registry) forget(s *store) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.open[s.key] == s {
-		delete(r.open, s.key)
+	if r.byKey[s.key] == s {
+		delete(r.byKey, s.key)
 	}
 }
 
@@ -147,7 +147,7 @@ func (r *registry) release(s *store) {
 	s.users--
 	last := s.users == 0
 	if last && s.shareable() {
-		delete(r.open, s.key)
+		delete(r.byKey, s.key)
 	}
 	r.mu.Unlock()
 	if last {

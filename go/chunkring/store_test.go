@@ -77,7 +77,7 @@ func storesOpen(t testing.TB, dir string, want int) {
 	t.Helper()
 	stores.mu.Lock()
 	registered := 0
-	for key := range stores.open {
+	for key := range stores.byKey {
 		if key.cfg.Directory == dir {
 			registered++
 		}

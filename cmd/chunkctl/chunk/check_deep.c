@@ -101,12 +101,12 @@ void check_deep(struct look *l)
 		if (b->state == CR_BLOCK_BAD)
 			continue;
 		status = block_inflate(l->s, l->file, &l->chunk, b, &l->s->raw);
-		if (status != CR_DECODE_OK) {
+		if (status != CR_DECOMPRESS_OK) {
 			finding_add(l->out, FINDING_PAYLOAD, (int64_t)b->found_off, i,
 				    "%llu bytes of %s: %s",
 				    (unsigned long long)b->bytes, codec_name(l->chunk.codec),
-				    status == CR_DECODE_ROOM ? "it inflates to more than 64 MiB" :
-				    status == CR_DECODE_UNSURE ? "nothing that Loki's encoder writes" :
+				    status == CR_DECOMPRESS_ROOM ? "it inflates to more than 64 MiB" :
+				    status == CR_DECOMPRESS_UNSURE ? "nothing that Loki's encoder writes" :
 				    "malformed");
 			continue;
 		}

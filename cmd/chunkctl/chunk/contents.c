@@ -29,7 +29,7 @@ bool chunk_meta(const uint8_t *file, const struct cr_chunk *c, struct scratch *s
 const char *symbols_read(struct cr_symbols *sy, struct scratch *s, const uint8_t *file,
 			 const struct cr_chunk *c)
 {
-	memory_or_die(cr_symbols_read(sy, s->decoder, file, c));
+	memory_or_die(cr_symbols_read(sy, s->decompressor, file, c));
 	return sy->error;
 }
 
@@ -41,9 +41,9 @@ bool entries_next(struct cr_entries *r, struct cr_entry *e)
 uint32_t inflate(struct scratch *s, uint32_t codec, const uint8_t *p, uint64_t n, uint64_t guess,
 		 struct cr_buf *out)
 {
-	uint32_t status = cr_block_decode_grow(s->decoder, codec, p, n, guess, out);
+	uint32_t status = cr_block_decompress_grow(s->decompressor, codec, p, n, guess, out);
 
-	if (status == CR_DECODE_NO_MEMORY)
+	if (status == CR_DECOMPRESS_NO_MEMORY)
 		die("out of memory");
 	return status;
 }

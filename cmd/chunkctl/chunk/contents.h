@@ -16,7 +16,7 @@ const char *symbols_read(struct cr_symbols *sy, struct scratch *s, const uint8_t
 /* False: the end, or r->error. */
 bool entries_next(struct cr_entries *r, struct cr_entry *e);
 
-/* enum cr_decode_status. */
+/* enum cr_decompress_status. */
 uint32_t inflate(struct scratch *s, uint32_t codec, const uint8_t *p, uint64_t n, uint64_t guess,
 		 struct cr_buf *out);
 uint32_t block_inflate(struct scratch *s, const uint8_t *file, const struct cr_chunk *c,

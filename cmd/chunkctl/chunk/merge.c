@@ -160,7 +160,7 @@ static bool next_block(struct merge *m, struct run *r)
 			continue;
 		}
 		if (block_inflate(m->scratch, (const uint8_t *)c->file.p, &c->chunk, b, &r->raw) !=
-		    CR_DECODE_OK) {
+		    CR_DECOMPRESS_OK) {
 			complain("%s: block %u does not inflate: its %llu lines are left out",
 				 c->path,
 				 i, (unsigned long long)b->entries);

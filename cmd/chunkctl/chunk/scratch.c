@@ -24,7 +24,7 @@ struct scratch *scratch_get(void)
 	if (s)
 		return s;
 	s = mem_zero(sizeof(*s));
-	if (cr_decoder_open(&s->decoder) != 0)
+	if (cr_decompressor_open(&s->decompressor) != 0)
 		die("out of memory");
 	s->json.max = CR_META_BYTES_MAX + 1;
 	return s;

@@ -7,7 +7,7 @@
 #include "blocks.h"
 
 struct scratch {
-	struct cr_decoder *decoder;
+	struct cr_decompressor *decompressor;
 	struct bytes       json;
 	struct cr_buf      raw;
 	struct cr_meta     meta;

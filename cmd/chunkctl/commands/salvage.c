@@ -85,7 +85,7 @@ static bool is_block(struct salvage *v, const uint8_t *p, uint64_t n, uint64_t g
 	struct cr_entries r = { 0 };
 	struct cr_entry e;
 
-	if (inflate(v->s, v->chunk.codec, p, n, guess, &v->s->raw) != CR_DECODE_OK)
+	if (inflate(v->s, v->chunk.codec, p, n, guess, &v->s->raw) != CR_DECOMPRESS_OK)
 		return false;
 	cr_entries_begin(&r, v->s->raw.p, v->s->raw.bytes, v->chunk.version, NULL);
 	while (entries_next(&r, &e))
@@ -156,7 +156,7 @@ static void save_blocks(struct salvage *v)
 		const struct cr_block *b = &blocks->list[i];
 
 		if (b->state != CR_BLOCK_BAD &&
-		    block_inflate(v->s, file, &v->chunk, b, &v->s->raw) == CR_DECODE_OK) {
+		    block_inflate(v->s, file, &v->chunk, b, &v->s->raw) == CR_DECOMPRESS_OK) {
 			write_lines(v, b->entries);
 			continue;
 		}

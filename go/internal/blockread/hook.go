@@ -26,11 +26,11 @@ type verifying interface {
 var process = newState()
 
 type state struct {
-	buffers  buffers
-	decoders decoders
-	verifier verifier
-	level    atomic.Int32 // a Level: the highest that anybody wants, also where Loki's pools can't be replaced
-	pools    []*pool      // one a codec
+	buffers       buffers
+	decompressors decompressors
+	verifier      verifier
+	level         atomic.Int32 // a Level: the highest that anybody wants, also where Loki's pools can't be replaced
+	pools         []*pool      // one a codec
 
 	mu       sync.Mutex
 	users    users
@@ -81,7 +81,7 @@ func newState() *state {
 	for i := range 256 {
 		if c := compression.Codec(i); c.IsSupported() {
 			s.pools = append(s.pools, &pool{codec: c, stock: compression.GetPool(c), buffers: &s.buffers,
-				decoders: &s.decoders, level: &s.level})
+				decompressors: &s.decompressors, level: &s.level})
 		}
 	}
 	return s
@@ -162,5 +162,5 @@ func (s *state) replacePools(on bool) {
 		c.SetVerifier(s.verifier.use(on))
 	}
 	s.buffers.use(on)
-	s.decoders.use(on)
+	s.decompressors.use(on)
 }

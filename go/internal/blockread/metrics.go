@@ -16,9 +16,9 @@ var (
 		"1, with the level of the block path that is in use: off (Loki's own readers), decompress (chunkring decompresses blocks), in_place (and entries are cut from them), filter (and lines that a pipeline would drop are dropped before it sees them).", []string{"level"}, nil)
 	verifiedDesc = prometheus.NewDesc("chunkring_chunks_verified_total",
 		"Chunks of object stores and caches that were checked in one pass, by result: sound, left (to Loki's own checks, because something is wrong).", []string{"result"}, nil)
-	blocksDesc = prometheus.NewDesc("chunkring_blocks_decoded_total",
+	blocksDesc = prometheus.NewDesc("chunkring_blocks_decompressed_total",
 		"Blocks that chunkring decompressed.", []string{"codec"}, nil)
-	bytesDesc = prometheus.NewDesc("chunkring_block_bytes_decoded_total",
+	bytesDesc = prometheus.NewDesc("chunkring_block_bytes_decompressed_total",
 		"Bytes that they decompressed to.", []string{"codec"}, nil)
 	fallbacksDesc = prometheus.NewDesc("chunkring_block_fallbacks_total",
 		"Blocks that were left to Loki's own readers, by reason: damaged, unsure (a form that Loki does not write), too_large (16 MiB), memory (as much as chunkring_block_buffer_limit_bytes allows is in use).", []string{"codec", "reason"}, nil)

@@ -18,11 +18,11 @@ import (
 
 // pool is Loki's compression.SizedReaderPool of one codec.
 type pool struct {
-	codec    compression.Codec
-	stock    compression.ReaderPool
-	buffers  *buffers
-	decoders *decoders
-	level    *atomic.Int32 // a Level: how the readers from now on are iterated
+	codec         compression.Codec
+	stock         compression.ReaderPool
+	buffers       *buffers
+	decompressors *decompressors
+	level         *atomic.Int32 // a Level: how the readers from now on are iterated
 
 	blocks, bytes atomic.Uint64 // decompressed here
 	fallbacks     [reasons]atomic.Uint64
@@ -122,17 +122,17 @@ func (p *pool) decompress(block []byte, uncompressedSize int) (*reader, reason) 
 	if p.codec == compression.Zstd && chunkcheck.ZstdBound(block, zstdWhole) != "" {
 		return nil, tooLarge
 	}
-	d := p.decoders.get()
+	d := p.decompressors.get()
 	if d == nil {
 		return nil, noMemory
 	}
-	defer p.decoders.put(d)
+	defer p.decompressors.put(d)
 	for size := guess(len(block), uncompressedSize); ; {
 		buf := p.buffers.get(size)
 		if buf == nil {
 			return nil, noMemory
 		}
-		n, status := d.Decode(uint8(p.codec), block, buf.bytes)
+		n, status := d.Decompress(uint8(p.codec), block, buf.bytes)
 		if status == core.BlockOK {
 			return &reader{flat: buf.bytes[:n:n], buf: buf}, 0
 		}
@@ -166,18 +166,18 @@ func guess(compressed, recorded int) int {
 	return min(size, rawBytesMax)
 }
 
-// decodersMax bounds the decoders that wait for reuse; each holds some 200 KiB.
-const decodersMax = 64
+// decompressorsMax bounds the decompressors that wait for reuse; each holds some 200 KiB.
+const decompressorsMax = 64
 
-// decoders are those that nobody uses now, the last used first.
-type decoders struct {
+// decompressors are those that nobody uses now, the last used first.
+type decompressors struct {
 	mu     sync.Mutex
-	free   []*core.BlockDecoder
+	free   []*core.Decompressor
 	unused bool // nobody wants them now: what comes back is not kept
 }
 
 // get returns nil where memory is short.
-func (d *decoders) get() *core.BlockDecoder {
+func (d *decompressors) get() *core.Decompressor {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if n := len(d.free); n > 0 {
@@ -185,26 +185,26 @@ func (d *decoders) get() *core.BlockDecoder {
 		d.free = d.free[:n-1]
 		return last
 	}
-	made, err := core.NewBlockDecoder()
+	made, err := core.NewDecompressor()
 	if err != nil {
 		return nil
 	}
 	return made
 }
 
-func (d *decoders) put(used *core.BlockDecoder) {
+func (d *decompressors) put(used *core.Decompressor) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.unused || len(d.free) == decodersMax {
+	if d.unused || len(d.free) == decompressorsMax {
 		used.Close()
 		return
 	}
 	d.free = append(d.free, used)
 }
 
-// use begins and ends the time in which decoders are kept. At its end those that nobody has are freed,
+// use begins and ends the time in which decompressors are kept. At its end those that nobody has are freed,
 // and the others when they come back.
-func (d *decoders) use(on bool) {
+func (d *decompressors) use(on bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.unused = !on

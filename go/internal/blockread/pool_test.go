@@ -355,21 +355,21 @@ func TestNothingKeptWhenOff(t *testing.T) {
 	s := newState()
 	s.replacePools(true)
 	before, after := s.buffers.get(64<<10), s.buffers.get(64<<10)
-	one, two := s.decoders.get(), s.decoders.get()
+	one, two := s.decompressors.get(), s.decompressors.get()
 	s.buffers.put(s.buffers.get(64 << 10))
-	s.decoders.put(s.decoders.get())
+	s.decompressors.put(s.decompressors.get())
 	s.replacePools(false)
 	require.Zero(t, s.buffers.keptBytes())
-	require.Empty(t, s.decoders.free)
+	require.Empty(t, s.decompressors.free)
 	s.buffers.put(before)
-	s.decoders.put(one)
+	s.decompressors.put(one)
 	require.Zero(t, s.buffers.keptBytes())
-	require.Empty(t, s.decoders.free)
+	require.Empty(t, s.decompressors.free)
 	s.replacePools(true)
 	s.buffers.put(after)
-	s.decoders.put(two)
+	s.decompressors.put(two)
 	require.EqualValues(t, 64<<10, s.buffers.keptBytes())
-	require.Len(t, s.decoders.free, 1)
+	require.Len(t, s.decompressors.free, 1)
 	require.Zero(t, s.buffers.held.Load())
 	s.replacePools(false)
 }
@@ -411,8 +411,8 @@ func TestConcurrent(t *testing.T) {
 	}
 	wg.Wait()
 	require.Zero(t, s.buffers.held.Load())
-	require.LessOrEqual(t, len(s.decoders.free), 8)
-	s.decoders.use(false)
+	require.LessOrEqual(t, len(s.decompressors.free), 8)
+	s.decompressors.use(false)
 }
 
 // TestClass: classes are in order, without holes, and none is more than a quarter too large.
@@ -460,15 +460,15 @@ chunkring_block_buffer_bytes{state="kept"} 4096
 	problems, err := testutil.CollectAndLint(c)
 	require.NoError(t, err)
 	require.Empty(t, problems)
-	counts, err := testutil.CollectAndFormat(c, expfmt.TypeTextPlain, "chunkring_blocks_decoded_total", "chunkring_block_bytes_decoded_total", "chunkring_block_fallbacks_total",
+	counts, err := testutil.CollectAndFormat(c, expfmt.TypeTextPlain, "chunkring_blocks_decompressed_total", "chunkring_block_bytes_decompressed_total", "chunkring_block_fallbacks_total",
 		"chunkring_blocks_iterated_total", "chunkring_blocks_left_total", "chunkring_block_lines_total", "chunkring_block_lines_dropped_total")
 	require.NoError(t, err)
-	require.Contains(t, string(counts), "chunkring_blocks_decoded_total{codec=\"gzip\"} 3\n")
+	require.Contains(t, string(counts), "chunkring_blocks_decompressed_total{codec=\"gzip\"} 3\n")
 	require.Contains(t, string(counts), "chunkring_blocks_iterated_total{codec=\"gzip\"} 2\n")
 	require.Contains(t, string(counts), "chunkring_blocks_left_total{codec=\"gzip\"} 1\n")
 	require.Contains(t, string(counts), "chunkring_block_lines_total{codec=\"gzip\"} 1100\n")
 	require.Contains(t, string(counts), "chunkring_block_lines_dropped_total{codec=\"gzip\"} 110\n")
-	require.Contains(t, string(counts), "chunkring_block_bytes_decoded_total{codec=\"gzip\"} 1000\n")
+	require.Contains(t, string(counts), "chunkring_block_bytes_decompressed_total{codec=\"gzip\"} 1000\n")
 	require.Contains(t, string(counts), "chunkring_block_fallbacks_total{codec=\"gzip\",reason=\"damaged\"} 1\n")
 	require.Contains(t, string(counts), "chunkring_block_fallbacks_total{codec=\"zstd\",reason=\"damaged\"} 0\n")
 }

@@ -4,7 +4,7 @@ package core
 
 import "strconv"
 
-// BlockStatus says what became of one block. The values are those of enum cr_decode_status in
+// BlockStatus says what became of one block. The values are those of enum cr_decompress_status in
 // chunkring.h.
 type BlockStatus uint32
 
@@ -20,7 +20,7 @@ const (
 
 var blockStatusNames = [...]string{"pending", "ok", "bad", "room", "unsure", "codec", "no_memory"}
 
-// String is the name that cr_decode_status_name gives.
+// String is the name that cr_decompress_status_name gives.
 func (s BlockStatus) String() string {
 	if int(s) < len(blockStatusNames) {
 		return blockStatusNames[s]

@@ -22,16 +22,16 @@ extern void chunkringDone(void *arg, uint32_t *index, uint32_t n);
 
 // Its pointers are arguments, and the struct with pointers in it is C's: so Go pins what it must for
 // the call and allocates nothing.
-#cgo noescape chunkring_decode
-#cgo nocallback chunkring_decode
-struct chunkring_decoded { uint64_t raw_bytes; uint32_t status; };
-static inline struct chunkring_decoded chunkring_decode(struct cr_decoder *decoder, uint32_t codec,
+#cgo noescape chunkring_decompress
+#cgo nocallback chunkring_decompress
+struct chunkring_decompressed { uint64_t raw_bytes; uint32_t status; };
+static inline struct chunkring_decompressed chunkring_decompress(struct cr_decompressor *decompressor, uint32_t codec,
 	const void *src, uint64_t src_bytes, void *dst, uint64_t cap_bytes)
 {
-	struct cr_decode d = { .codec = codec, .src = src, .src_bytes = src_bytes,
+	struct cr_decompress d = { .codec = codec, .src = src, .src_bytes = src_bytes,
 			       .dst = dst, .cap_bytes = cap_bytes };
-	cr_block_decode(decoder, &d);
-	return (struct chunkring_decoded){ .raw_bytes = d.raw_bytes, .status = d.status };
+	cr_block_decompress(decompressor, &d);
+	return (struct chunkring_decompressed){ .raw_bytes = d.raw_bytes, .status = d.status };
 }
 
 #cgo noescape chunkring_verify
@@ -252,30 +252,30 @@ func CRC32C(crc uint32, p []byte) uint32 {
 // CRC32CKernel names the kernel in use.
 func CRC32CKernel() string { return C.GoString(C.cr_crc32c_kernel()) }
 
-// BlockDecoder decompresses blocks, for one goroutine at a time. It holds the codecs' working memory.
-type BlockDecoder struct {
-	decoder *C.struct_cr_decoder
+// Decompressor decompresses blocks, for one goroutine at a time. It holds the codecs' working memory.
+type Decompressor struct {
+	decompressor *C.struct_cr_decompressor
 }
 
-// NewBlockDecoder fails where memory is short.
-func NewBlockDecoder() (*BlockDecoder, error) {
-	d := &BlockDecoder{}
-	if rc := C.cr_decoder_open(&d.decoder); rc != 0 {
-		return nil, fmt.Errorf("cr_decoder_open: %w", syscall.Errno(-rc))
+// NewDecompressor fails where memory is short.
+func NewDecompressor() (*Decompressor, error) {
+	d := &Decompressor{}
+	if rc := C.cr_decompressor_open(&d.decompressor); rc != 0 {
+		return nil, fmt.Errorf("cr_decompressor_open: %w", syscall.Errno(-rc))
 	}
 	return d, nil
 }
 
-// Close gives the memory back. No Decode may follow.
-func (d *BlockDecoder) Close() {
-	C.cr_decoder_close(d.decoder)
-	d.decoder = nil
+// Close gives the memory back. No Decompress may follow.
+func (d *Decompressor) Close() {
+	C.cr_decompressor_close(d.decompressor)
+	d.decompressor = nil
 }
 
-// Decode decompresses a block of one of Loki's codecs into dst with one call into C. n is the bytes of
+// Decompress decompresses a block of one of Loki's codecs into dst with one call into C. n is the bytes of
 // dst that are valid with BlockOK; with BlockRoom it is how many the block says it takes, or 0; else 0.
-func (d *BlockDecoder) Decode(codec uint8, src, dst []byte) (n uint64, status BlockStatus) {
-	got := C.chunkring_decode(d.decoder, C.uint32_t(codec),
+func (d *Decompressor) Decompress(codec uint8, src, dst []byte) (n uint64, status BlockStatus) {
+	got := C.chunkring_decompress(d.decompressor, C.uint32_t(codec),
 		unsafe.Pointer(unsafe.SliceData(src)), C.uint64_t(len(src)),
 		unsafe.Pointer(unsafe.SliceData(dst)), C.uint64_t(len(dst)))
 	return uint64(got.raw_bytes), BlockStatus(got.status)

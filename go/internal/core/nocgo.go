@@ -21,7 +21,7 @@ import (
 //	nocgo.go         Reader; one Read: the goroutines of a batch, and what bounds them
 //	nocgo_file.go    the life of one file
 //	nocgo_path.go    which paths are taken, and opening one
-//	nocgo_block.go   BlockDecoder
+//	nocgo_block.go   Decompressor
 //	nocgo_limits.go  every bound
 
 // Built says which of the twins this is.

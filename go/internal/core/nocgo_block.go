@@ -11,17 +11,17 @@ import (
 	"github.com/grafana/loki/v3/pkg/compression"
 )
 
-// BlockDecoder decompresses blocks with Loki's own readers.
-type BlockDecoder struct{}
+// Decompressor decompresses blocks with Loki's own readers.
+type Decompressor struct{}
 
-// NewBlockDecoder never fails.
-func NewBlockDecoder() (*BlockDecoder, error) { return &BlockDecoder{}, nil }
+// NewDecompressor never fails.
+func NewDecompressor() (*Decompressor, error) { return &Decompressor{}, nil }
 
 // Close does nothing.
-func (d *BlockDecoder) Close() {}
+func (d *Decompressor) Close() {}
 
-// Decode has the meaning of its twin in cgo.go.
-func (d *BlockDecoder) Decode(codec uint8, src, dst []byte) (n uint64, status BlockStatus) {
+// Decompress has the meaning of its twin in cgo.go.
+func (d *Decompressor) Decompress(codec uint8, src, dst []byte) (n uint64, status BlockStatus) {
 	if !compression.Codec(codec).IsSupported() {
 		return 0, BlockCodec
 	}

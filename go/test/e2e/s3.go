@@ -152,7 +152,7 @@ func (t *test) s3Done(ctx context.Context, p *lokiproc.Proc, cacheMB int) error 
 	hits := m.Sum("loki_cache_hits", `name="chunks`)
 	verified, left := m.Sum("chunkring_chunks_verified_total", `result="sound"`), m.Sum("chunkring_chunks_verified_total", `result="left"`)
 	t.say("    %-24s chunks out of the cache %v, checked in one pass %v; blocks decompressed %v, iterated in place %v; lines dropped %v", p.Label, hits, verified,
-		m.Sum("chunkring_blocks_decoded_total"), m.Sum("chunkring_blocks_iterated_total"), m.Sum("chunkring_block_lines_dropped_total"))
+		m.Sum("chunkring_blocks_decompressed_total"), m.Sum("chunkring_blocks_iterated_total"), m.Sum("chunkring_block_lines_dropped_total"))
 	switch be := m.Backend(); {
 	case be != "" || m.Sum("chunkring_chunks_total") > 0:
 		return fmt.Errorf("%s: chunkring's client (%s) is over a bucket", p.Label, be)
