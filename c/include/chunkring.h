@@ -52,7 +52,7 @@ enum cr_status {
 	CR_OK          = 1,
 	CR_NOT_FOUND   = 2,  /* no file of that name (ENOENT) */
 	CR_BAD_PATH    = 3,  /* empty, absolute, too long, or with a ".", ".." or empty component */
-	CR_REFUSED     = 4,  /* the path crosses a symbolic link or leaves the directory */
+	CR_REFUSED     = 4,  /* the path crosses a symbolic link */
 	CR_NOT_REGULAR = 5,  /* a directory, FIFO, socket or device */
 	CR_TOO_BIG     = 6,  /* larger than file_bytes_max; nothing was allocated for it */
 	CR_TOO_SMALL   = 7,  /* caller's buffer holds less than size_bytes */

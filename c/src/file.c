@@ -6,8 +6,8 @@
  *	IDLE -> OPENING -> DONE (sized) ... IDLE -> READING -> DONE (status is set)
  *	             \-> DONE (status is set: not a file to read)
  *
- * The size that fstat(2) gives is a hint: on some file systems it is 0, old or wrong. Where the file ends
- * is what a read says.
+ * The size that a file is said to have is a hint: on some file systems it is 0, old or wrong. Where the file
+ * ends is what a read says.
  */
 #include <errno.h>
 #include <string.h>
@@ -109,8 +109,7 @@ static enum cr_status open_status(int err)
 {
 	switch (err) {
 	case ENOENT:       return CR_NOT_FOUND;
-	case ELOOP:        /* RESOLVE_NO_SYMLINKS, O_NOFOLLOW */
-	case EXDEV:        return CR_REFUSED; /* RESOLVE_BENEATH */
+	case ELOOP:        return CR_REFUSED; /* RESOLVE_NO_SYMLINKS, O_NOFOLLOW */
 	case ENXIO:        return CR_NOT_REGULAR; /* a socket, or a device without its driver */
 	case ENAMETOOLONG: return CR_BAD_PATH;
 	default:           return CR_IO;
@@ -247,9 +246,20 @@ static enum cr_next measure(struct cr_file *f)
 	return fail_io(f, CR_OP_READ, (int)-bytes);
 }
 
+/* The size of what is surely worth a read, or 0: fstat(2) has to say. lseek(2) takes a third of its time, 4 %
+ * of a hot file of 4 KB. What it takes for a file though it is none has an end like one: a small block device,
+ * which has no chunk's checksum, and on some file systems a folder, which says EISDIR to a read. */
+static int64_t quick_size(const struct cr_file *f)
+{
+	off_t end = f->measure ? 0 : lseek(f->fd, 0, SEEK_END);
+
+	return end > 0 && end <= f->wave->ctx->file_bytes_max ? end : 0;
+}
+
 enum cr_next cr_file_opened(struct cr_file *f, int res, bool wait)
 {
 	struct stat st;
+	int64_t bytes;
 
 	CR_ASSERT(f->state == FILE_OPENING);
 	if (res < 0) {
@@ -263,6 +273,9 @@ enum cr_next cr_file_opened(struct cr_file *f, int res, bool wait)
 	}
 	f->fd = res;
 	f->retries = 0;
+	bytes = quick_size(f);
+	if (bytes > 0)
+		return sized(f, bytes);
 	if (fstat(f->fd, &st) != 0)
 		return fail_io(f, CR_OP_STAT, errno);
 	if (!S_ISREG(st.st_mode))
@@ -293,6 +306,8 @@ enum cr_next cr_file_read(struct cr_file *f, int64_t res, int64_t asked)
 	if (res < 0) {
 		if (may_retry(f, (int)-res))
 			return NEXT_AGAIN;
+		if (res == -EISDIR)
+			return fail(f, CR_NOT_REGULAR, 0);
 		return fail_io(f, CR_OP_READ, (int)-res);
 	}
 	if (res == 0)

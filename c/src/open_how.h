@@ -13,6 +13,10 @@
 /* O_NONBLOCK: opening a FIFO must not wait for a writer. A regular file then says EAGAIN where open(2)
  * would wait for another process to give back a lease: see cr_path_open_waiting(). */
 #define CR_OPEN_FLAGS (O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
-#define CR_RESOLVE    (RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS)
+
+/* The kernel refuses symbolic links on the way (magic ones, too), cr_path_ok() every "..", "/..." and "": so there
+ * is no way out of the directory. RESOLVE_BENEATH would refuse the same once more, for a tenth of the time
+ * of an open. */
+#define CR_RESOLVE RESOLVE_NO_SYMLINKS
 
 #endif

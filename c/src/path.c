@@ -12,8 +12,8 @@
 #include "internal.h"
 #include "open_how.h"
 
-/* Plain components only. RESOLVE_BENEATH alone would allow "a/../b": no chunk is named so, and a
- * tenant id must not be able to say it. */
+/* Plain components only: this, and that the kernel follows no symbolic link (open_how.h), is what keeps a
+ * tenant's id from naming a file outside the directory. */
 bool cr_path_ok(const char *path, uint32_t path_bytes)
 {
 	/* The kernel stops at the first NUL: before path_bytes it would open another file, and behind

@@ -336,7 +336,9 @@ static void grow(struct sim_file *f, struct sim_inode *inode)
 static int64_t file_read(struct sim_file *f, struct sim_inode *inode, void *buf, size_t bytes, uint64_t off,
 			 bool looks)
 {
-	FX_CHECK(f && f->fate != SIM_DIRECTORY);
+	FX_CHECK(f);
+	if (f->fate == SIM_DIRECTORY)
+		return -EISDIR;
 	if (!looks && !sim_buffer_live(buf, bytes))
 		fx_fail(__FILE__, __LINE__, "a read into memory that is no buffer of a request under way");
 	f->calls++;
@@ -386,7 +388,7 @@ static int64_t fd_read(int number, void *buf, size_t bytes, uint64_t off)
 int __real_nanosleep(const struct timespec *ts, struct timespec *left);
 void *__real_malloc(size_t bytes);
 
-static int result(int64_t res)
+static int64_t result(int64_t res)
 {
 	pthread_mutex_unlock(&mu);
 	if (res >= 0)
@@ -458,6 +460,24 @@ int __wrap_fstat(int fd, struct stat *st)
 	st->st_mode = of->file->fate == SIM_DIRECTORY ? S_IFDIR : S_IFREG;
 	st->st_size = (off_t)(of->file->fate == SIM_LIES ? of->file->other_bytes : of->inode->bytes);
 	return result(0);
+}
+
+off_t __real_lseek(int fd, off_t off, int whence);
+off_t __wrap_lseek(int fd, off_t off, int whence);
+off_t __wrap_lseek(int fd, off_t off, int whence)
+{
+	struct fd *of;
+
+	if (!on || fd < FD_BASE)
+		return __real_lseek(fd, off, whence);
+	enter();
+	of = fd_get(fd);
+	FX_CHECK(of->file && off == 0 && whence == SEEK_END);
+	if (of->file->fate == SIM_STAT_FAILS)
+		return result(-of->file->err);
+	if (of->file->fate == SIM_DIRECTORY && of->file->bytes % 2) /* some file systems say how long it is */
+		return result(-EINVAL);
+	return result((off_t)(of->file->fate == SIM_LIES ? of->file->other_bytes : of->inode->bytes));
 }
 
 ssize_t __real_pread(int fd, void *buf, size_t bytes, off_t off);
@@ -568,7 +588,7 @@ long __wrap_syscall(long number, int at, const char *path, const struct open_how
 	if (number == 451)
 		return result(cachestat_of(at, (uint64_t *)(uintptr_t)how));
 	FX_CHECK(number == SYS_openat2);
-	FX_CHECK((how->resolve & RESOLVE_BENEATH) && (how->resolve & RESOLVE_NO_SYMLINKS));
+	FX_CHECK(how->resolve & RESOLVE_NO_SYMLINKS);
 	if (sim_plan.no_openat2)
 		return result(-ENOSYS);
 	f = file_named(path);

@@ -98,7 +98,7 @@ static void open_errors(void **state)
 		bool     errno_kept;
 	} cases[] = {
 		{ ENOENT, CR_NOT_FOUND, false },  { ELOOP, CR_REFUSED, true },
-		{ EXDEV, CR_REFUSED, true },      { ENXIO, CR_NOT_REGULAR, false },
+		{ EXDEV, CR_IO, true },           { ENXIO, CR_NOT_REGULAR, false },
 		{ ENAMETOOLONG, CR_BAD_PATH, false }, { EACCES, CR_IO, true },
 		{ EPERM, CR_IO, true },           { ENOTDIR, CR_IO, true },
 		{ EMFILE, CR_IO, true },          { ENFILE, CR_IO, true },
@@ -332,6 +332,11 @@ static void read_errors(void **state)
 	assert_int_equal(l.req.status, CR_IO);
 	assert_int_equal(l.req.os_errno, EIO);
 	assert_int_equal(l.req.op, CR_OP_READ);
+	end(&l);
+
+	begin_read(*state, &l); /* a folder that had a size */
+	assert_int_equal(feed(&l, -EISDIR, BYTES), NEXT_DONE);
+	assert_int_equal(l.req.status, CR_NOT_REGULAR);
 	end(&l);
 
 	begin_read(*state, &l);

@@ -268,10 +268,10 @@ static bool survives(const struct sim_file *f, uint32_t times)
 static bool is_failure(const struct cr_req *req, const struct sim_file *f)
 {
 	switch (f->err) {
+	case EISDIR: /* said by a read */
 	case ENXIO:        return req->status == CR_NOT_REGULAR;
 	case ENAMETOOLONG: return req->status == CR_BAD_PATH;
-	case ELOOP:
-	case EXDEV:        return req->status == CR_REFUSED && req->os_errno == (uint32_t)f->err;
+	case ELOOP:        return req->status == CR_REFUSED && req->os_errno == (uint32_t)f->err;
 	case EINTR:        /* one among many: the last try says which */
 	case EAGAIN:       return req->status == CR_IO && transient((int)req->os_errno);
 	default:           return req->status == CR_IO && req->os_errno == (uint32_t)f->err;
@@ -347,7 +347,7 @@ static bool allowed(const struct caller *c, const struct cr_req *req, const stru
 		if (f->fate != SIM_READ_FAILS && !may_starve && !(stops && f->err == ESTALE))
 			return false;
 	}
-	if (f->fate == SIM_DIRECTORY)
+	if (f->fate == SIM_DIRECTORY && req->status != CR_NO_BUFFER)
 		return req->status == CR_NOT_REGULAR;
 	switch (req->status) {
 	case CR_OK: /* where preadv2(2) fails, pread(2) is asked: it may have an answer again */

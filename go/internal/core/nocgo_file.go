@@ -198,8 +198,6 @@ func (f *reading) openFailed(err error) {
 		f.fail(NotFound, OpNone, 0)
 	case unix.ELOOP:
 		f.fail(Refused, OpNone, syscall.ELOOP) // RESOLVE_NO_SYMLINKS, O_NOFOLLOW
-	case unix.EXDEV:
-		f.fail(Refused, OpNone, syscall.EXDEV) // RESOLVE_BENEATH
 	case unix.ENXIO:
 		f.fail(NotRegular, OpNone, 0) // a socket, or a device without its driver
 	case unix.ENAMETOOLONG:

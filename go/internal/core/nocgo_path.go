@@ -18,7 +18,7 @@ import (
 const openFlags = unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY
 
 // resolveFlags are CR_RESOLVE.
-const resolveFlags = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS
+const resolveFlags = unix.RESOLVE_NO_SYMLINKS
 
 // resolveCached is RESOLVE_CACHED of linux/openat2.h (5.12).
 const resolveCached = 0x20
