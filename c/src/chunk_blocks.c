@@ -12,12 +12,12 @@
 #include "chunk_parse.h"
 
 /* A block's meta as it stands in the file: off counts from the data. */
-struct meta {
+struct block_meta {
 	uint64_t entries, off, raw_bytes, bytes;
 	int64_t mint_ns, maxt_ns;
 };
 
-static void meta_read(struct cr_reader *r, uint8_t version, struct meta *m)
+static void meta_read(struct cr_reader *r, uint8_t version, struct block_meta *m)
 {
 	m->entries = cr_read_uvarint(r);
 	m->mint_ns = cr_read_varint(r);
@@ -67,7 +67,7 @@ static enum place look_at(const uint8_t *file, const struct cr_chunk *chunk,
 /* Loki's search. CR_BLOCK_UNKNOWN: it fails the chunk. Without need_crc a block where it belongs is
  * taken for good. */
 static enum cr_block_state find(const uint8_t *file, const struct cr_chunk *chunk,
-				struct cr_block_walk *walk, const struct meta *m, uint64_t expected,
+				struct cr_block_walk *walk, const struct block_meta *m, uint64_t expected,
 				bool need_crc)
 {
 	enum place said = look_at(file, chunk, walk, m->off, m->bytes,
@@ -84,7 +84,7 @@ static enum cr_block_state find(const uint8_t *file, const struct cr_chunk *chun
 }
 
 /* Where the block after it belongs. */
-static uint64_t next_place(const struct meta *m, enum cr_block_state state, uint64_t expected)
+static uint64_t next_place(const struct block_meta *m, enum cr_block_state state, uint64_t expected)
 {
 	return (state == CR_BLOCK_RECORDED ? m->off : expected) + m->bytes + CR_CHUNK_CRC_BYTES;
 }
@@ -100,7 +100,7 @@ static enum cr_chunk_reason check_sum(const uint8_t *file, const struct cr_chunk
 {
 	struct cr_reader r = metas_start(file + chunk->metas_off, chunk);
 	uint64_t i, left = chunk->data_bytes;
-	struct meta m;
+	struct block_meta m;
 
 	for (i = 0; i < chunk->blocks; i++) {
 		meta_read(&r, chunk->version, &m);
@@ -128,7 +128,7 @@ static enum cr_chunk_reason check_blocks(const uint8_t *file, const struct cr_ch
 	enum cr_chunk_reason reason;
 	enum cr_block_state state;
 	bool summed = false;
-	struct meta m;
+	struct block_meta m;
 
 	for (i = 0; i < chunk->blocks; i++) {
 		meta_read(&r, chunk->version, &m);
@@ -164,7 +164,7 @@ enum cr_chunk_reason cr_chunk_blocks(const uint8_t *file, struct cr_chunk *chunk
 /* ---- One block after the other ---- */
 
 static int next_meta(const uint8_t *metas, const struct cr_chunk *chunk, struct cr_block_cursor *c,
-		     struct meta *m)
+		     struct block_meta *m)
 {
 	struct cr_reader r;
 
@@ -187,7 +187,7 @@ static int next_meta(const uint8_t *metas, const struct cr_chunk *chunk, struct 
 	return 1;
 }
 
-static struct cr_block as_recorded(const struct cr_chunk *chunk, const struct meta *m)
+static struct cr_block as_recorded(const struct cr_chunk *chunk, const struct block_meta *m)
 {
 	return (struct cr_block){
 		.off = chunk->data_off + m->off,
@@ -203,7 +203,7 @@ static struct cr_block as_recorded(const struct cr_chunk *chunk, const struct me
 int cr_chunk_meta_next(const void *metas, const struct cr_chunk *chunk,
 		       struct cr_block_cursor *cursor, struct cr_block *out)
 {
-	struct meta m;
+	struct block_meta m;
 	int more = next_meta(metas, chunk, cursor, &m);
 
 	if (more > 0)
@@ -221,7 +221,7 @@ int cr_chunk_block_next(const void *file, const struct cr_chunk *chunk,
 {
 	struct cr_block_walk walk = { .crc = crc_of_part, .arg = (void *)(uintptr_t)file };
 	enum cr_block_state state;
-	struct meta m;
+	struct block_meta m;
 	int more = next_meta((const uint8_t *)file + chunk->metas_off, chunk, cursor, &m);
 
 	if (more <= 0)

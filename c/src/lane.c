@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The queues between the threads that call and those that may block. Each lane is a ring of waves, and
+ * The queues between the threads that call and those that may block. Each lane is a circle of waves, and
  * each wave has its own files in it: threads take from the waves in turn, so that a large batch does not
  * hold up a small one.
  */
@@ -30,7 +30,7 @@ struct cr_file *cr_list_take(struct cr_list *list)
 	return f;
 }
 
-/* ---- The ring of a lane ---- */
+/* ---- The circle of waves in a lane ---- */
 
 static void enter(struct cr_wave *wave, enum cr_lane lane)
 {

@@ -209,9 +209,9 @@ static void check_json(struct look *l)
 	l->meta = chunk_meta(l->file, &l->chunk, l->s, m);
 	if (!l->meta && !m->error)
 		finding_add(l->out, FINDING_JSON, at, -1,
-			    "the frames of the metadata don't inflate");
+			    "the frames of the metadata don't decompress");
 	else if (!l->meta)
-		finding_add(l->out, FINDING_JSON, at, -1, "at byte %zu of %zu (inflated): %s",
+		finding_add(l->out, FINDING_JSON, at, -1, "at byte %zu of %zu (decompressed): %s",
 			    m->end_bytes, l->s->json.n, m->error);
 	if (!l->meta)
 		return;

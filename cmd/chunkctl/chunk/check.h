@@ -6,7 +6,7 @@
 #include "findings.h"
 #include "scratch.h"
 
-#define CHECK_DEEP 1u /* inflate every block and read every entry */
+#define CHECK_DEEP 1u /* decompress every block and read every entry */
 
 struct look { /* one check of one chunk */
 	/* in */
@@ -29,7 +29,7 @@ void check_chunk(struct look *l);
 /* The same for a file whose CRC and structure and whose blocks' CRCs are known to be right. */
 void check_sound_chunk(struct look *l);
 
-/* Inflates the structured metadata and every block of a chunk whose structure is right and whose
+/* Decompresses the structured metadata and every block of a chunk whose structure is right and whose
  * blocks are in the scratch, and reads every entry. */
 void check_deep(struct look *l);
 

@@ -74,7 +74,7 @@ static void check_entries(struct look *l, const struct cr_block *b, int64_t i, s
 		finding_add(l->out, FINDING_METADATA_NAME, (int64_t)b->found_off, i, "in this block");
 	if (r->error)
 		finding_add(l->out, FINDING_ENTRY, (int64_t)b->found_off, i,
-			    "after %llu of %llu lines, at byte %zu of %zu (inflated): %s",
+			    "after %llu of %llu lines, at byte %zu of %zu (decompressed): %s",
 			    (unsigned long long)sum.entries, (unsigned long long)b->entries,
 			    r->off, r->raw_bytes, r->error);
 	else
@@ -100,12 +100,12 @@ void check_deep(struct look *l)
 
 		if (b->state == CR_BLOCK_BAD)
 			continue;
-		status = block_inflate(l->s, l->file, &l->chunk, b, &l->s->raw);
+		status = block_decompress(l->s, l->file, &l->chunk, b, &l->s->raw);
 		if (status != CR_DECOMPRESS_OK) {
 			finding_add(l->out, FINDING_PAYLOAD, (int64_t)b->found_off, i,
 				    "%llu bytes of %s: %s",
 				    (unsigned long long)b->bytes, codec_name(l->chunk.codec),
-				    status == CR_DECOMPRESS_ROOM ? "it inflates to more than 64 MiB" :
+				    status == CR_DECOMPRESS_ROOM ? "it decompresses to more than 64 MiB" :
 				    status == CR_DECOMPRESS_UNSURE ? "nothing that Loki's encoder writes" :
 				    "malformed");
 			continue;

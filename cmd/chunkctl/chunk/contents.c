@@ -38,7 +38,7 @@ bool entries_next(struct cr_entries *r, struct cr_entry *e)
 	return memory_or_die(cr_entries_next(r, e)) > 0;
 }
 
-uint32_t inflate(struct scratch *s, uint32_t codec, const uint8_t *p, uint64_t n, uint64_t guess,
+uint32_t decompress(struct scratch *s, uint32_t codec, const uint8_t *p, uint64_t n, uint64_t guess,
 		 struct cr_buf *out)
 {
 	uint32_t status = cr_block_decompress_grow(s->decompressor, codec, p, n, guess, out);
@@ -48,8 +48,8 @@ uint32_t inflate(struct scratch *s, uint32_t codec, const uint8_t *p, uint64_t n
 	return status;
 }
 
-uint32_t block_inflate(struct scratch *s, const uint8_t *file, const struct cr_chunk *c,
+uint32_t block_decompress(struct scratch *s, const uint8_t *file, const struct cr_chunk *c,
 		       const struct cr_block *b, struct cr_buf *out)
 {
-	return inflate(s, c->codec, file + b->found_off, b->bytes, b->uncompressed_bytes, out);
+	return decompress(s, c->codec, file + b->found_off, b->bytes, b->uncompressed_bytes, out);
 }

@@ -6,7 +6,7 @@
 #include "scratch.h"
 
 /* The JSON of a parsed chunk into s->json, what it says into m. False: m->error, or NULL where the
- * frames don't inflate or the parse did not get to them. */
+ * frames don't decompress or the parse did not get to them. */
 bool chunk_meta(const uint8_t *file, const struct cr_chunk *c, struct scratch *s, struct cr_meta *m);
 
 /* NULL or what is wrong. */
@@ -17,9 +17,9 @@ const char *symbols_read(struct cr_symbols *sy, struct scratch *s, const uint8_t
 bool entries_next(struct cr_entries *r, struct cr_entry *e);
 
 /* enum cr_decompress_status. */
-uint32_t inflate(struct scratch *s, uint32_t codec, const uint8_t *p, uint64_t n, uint64_t guess,
+uint32_t decompress(struct scratch *s, uint32_t codec, const uint8_t *p, uint64_t n, uint64_t guess,
 		 struct cr_buf *out);
-uint32_t block_inflate(struct scratch *s, const uint8_t *file, const struct cr_chunk *c,
+uint32_t block_decompress(struct scratch *s, const uint8_t *file, const struct cr_chunk *c,
 		       const struct cr_block *b, struct cr_buf *out);
 
 #endif

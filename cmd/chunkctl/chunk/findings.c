@@ -34,9 +34,9 @@ static const struct {
 	[FINDING_GAP] = { "gap", W, "there are bytes that belong to nothing" },
 	[FINDING_TIME_RANGE] = { "time_range", P, "a block's times are reversed or outside the "
 						  "chunk's: queries may pass it over" },
-	[FINDING_SYMBOLS] = { "symbols", E, "the structured metadata does not inflate or is "
+	[FINDING_SYMBOLS] = { "symbols", E, "the structured metadata does not decompress or is "
 					    "malformed" },
-	[FINDING_PAYLOAD] = { "payload", P, "a block does not inflate: queries that need it fail or "
+	[FINDING_PAYLOAD] = { "payload", P, "a block does not decompress: queries that need it fail or "
 					    "lose its lines" },
 	[FINDING_RAW_SIZE] = { "raw_size", W, "a block holds another amount of text than its meta says" },
 	[FINDING_ENTRY] = { "entry", P, "an entry in a block is malformed: Loki stops there" },

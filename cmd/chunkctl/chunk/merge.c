@@ -159,9 +159,9 @@ static bool next_block(struct merge *m, struct run *r)
 			m->damaged++;
 			continue;
 		}
-		if (block_inflate(m->scratch, (const uint8_t *)c->file.p, &c->chunk, b, &r->raw) !=
+		if (block_decompress(m->scratch, (const uint8_t *)c->file.p, &c->chunk, b, &r->raw) !=
 		    CR_DECOMPRESS_OK) {
-			complain("%s: block %u does not inflate: its %llu lines are left out",
+			complain("%s: block %u does not decompress: its %llu lines are left out",
 				 c->path,
 				 i, (unsigned long long)b->entries);
 			m->damaged++;

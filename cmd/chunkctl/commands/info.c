@@ -31,7 +31,7 @@ static const char help[] =
 "usage: chunkctl info [options] FILE...\n"
 "\n"
 "Prints what a chunk file is made of, with the offset of every part, its labels and its blocks, and all\n"
-"that is wrong with it. Blocks are inflated and their entries read (as verify --deep does).\n"
+"that is wrong with it. Blocks are decompressed and their entries read (as verify --deep does).\n"
 "\n"
 "  --json       one JSON object a file\n"
 "  -0, --null   names in the list on standard input (-) end with NUL, not newline\n"
@@ -136,7 +136,7 @@ static void part_lines(struct info *in, const struct file *f)
 	char text[64];
 
 	if (c->frames_bytes) {
-		snprintf(text, sizeof(text), "snappy frames, %u inflated", c->json_bytes);
+		snprintf(text, sizeof(text), "snappy frames, %u decompressed", c->json_bytes);
 		part(in, "metadata", c->frames_off, c->frames_bytes, text);
 	}
 	if (!c->data_off)
@@ -162,13 +162,13 @@ static void block_lines(struct info *in)
 	char a[TIME_TEXT_BYTES], z[TIME_TEXT_BYTES];
 
 	if (blocks->n)
-		out_printf(&in->out, "  %5s %10s %10s %10s %8s  %-30s %-30s %s\n", "block",
+		out_printf(&in->out, "  %5s %10s %10s %12s %8s  %-30s %-30s %s\n", "block",
 			   "offset",
-			   "bytes", "inflated", "entries", "first", "last", "checksum");
+			   "bytes", "decompressed", "entries", "first", "last", "checksum");
 	for (uint32_t i = 0; i < blocks->n && !stopped(); i++) {
 		const struct cr_block *b = &blocks->list[i];
 
-		out_printf(&in->out, "  %5u %10llu %10llu %10llu %8llu  %-30s %-30s %s\n", i,
+		out_printf(&in->out, "  %5u %10llu %10llu %12llu %8llu  %-30s %-30s %s\n", i,
 			   (unsigned long long)b->found_off, (unsigned long long)b->bytes,
 			   (unsigned long long)b->uncompressed_bytes,
 			   (unsigned long long)b->entries, time_text(b->mint_ns, a),

@@ -30,7 +30,7 @@
 static const char help[] =
 "usage: chunkctl ls [options] DIR|FILE|-...\n"
 "\n"
-"Lists chunks: times, tenant, codec, format, blocks, entries, size, size inflated (formats 3 and 4 say\n"
+"Lists chunks: times, tenant, codec, format, blocks, entries, size, size decompressed (formats 3 and 4 say\n"
 "it), labels, file. Reads the two ends of each file, not its blocks, and checks no file's CRC: for that\n"
 "there is verify.\n"
 "\n"

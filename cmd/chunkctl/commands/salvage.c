@@ -7,7 +7,7 @@
  *	its data without its envelope, where only the metadata is damaged;
  *	without the block metas (they are at the end: a cut file has none): every block has its CRC32C
  *	behind it, so the end of a block is where the checksum of what came so far is followed by
- *	itself. What also inflates and is made of whole entries is a block.
+ *	itself. What also decompresses and is made of whole entries is a block.
  */
 #include <endian.h>
 #include <errno.h>
@@ -79,13 +79,13 @@ static const uint8_t *start(const struct salvage *v)
 
 /* ---- Lines out ---- */
 
-/* Whether a block inflates to whole entries. */
+/* Whether a block decompresses to whole entries. */
 static bool is_block(struct salvage *v, const uint8_t *p, uint64_t n, uint64_t guess)
 {
 	struct cr_entries r = { 0 };
 	struct cr_entry e;
 
-	if (inflate(v->s, v->chunk.codec, p, n, guess, &v->s->raw) != CR_DECOMPRESS_OK)
+	if (decompress(v->s, v->chunk.codec, p, n, guess, &v->s->raw) != CR_DECOMPRESS_OK)
 		return false;
 	cr_entries_begin(&r, v->s->raw.p, v->s->raw.bytes, v->chunk.version, NULL);
 	while (entries_next(&r, &e))
@@ -156,12 +156,12 @@ static void save_blocks(struct salvage *v)
 		const struct cr_block *b = &blocks->list[i];
 
 		if (b->state != CR_BLOCK_BAD &&
-		    block_inflate(v->s, file, &v->chunk, b, &v->s->raw) == CR_DECOMPRESS_OK) {
+		    block_decompress(v->s, file, &v->chunk, b, &v->s->raw) == CR_DECOMPRESS_OK) {
 			write_lines(v, b->entries);
 			continue;
 		}
 		complain("block %u (%llu lines) %s", i, (unsigned long long)b->entries,
-			 b->state == CR_BLOCK_BAD ? "has a wrong checksum" : "does not inflate");
+			 b->state == CR_BLOCK_BAD ? "has a wrong checksum" : "does not decompress");
 		v->lost_blocks++;
 		v->lost_lines += b->entries;
 	}

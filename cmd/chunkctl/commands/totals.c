@@ -152,7 +152,7 @@ static void group_print(struct out *o, bool json, const struct group *g, const c
 			time_text_s(g->from_ms, from);
 			time_text_s(g->through_ms, through);
 		}
-		bytes_printf(&b, "%10s %9s %9s %14s %5.1f%%  %-19s  %-19s  ", count_text(g->chunks,
+		bytes_printf(&b, "%10s %9s %12s %14s %5.1f%%  %-19s  %-19s  ", count_text(g->chunks,
 											 n),
 			     size_text(g->bytes, size), size_text(g->raw_bytes, raw),
 			     count_text(g->entries, e),
@@ -199,8 +199,8 @@ static void spread_print(const struct totals *t, struct out *o, bool json)
 void totals_print(struct totals *t, struct out *o, bool json)
 {
 	if (!json)
-		out_printf(o, "%10s %9s %9s %14s %6s  %-19s  %-19s\n", "chunks", "size",
-			   "inflated",
+		out_printf(o, "%10s %9s %12s %14s %6s  %-19s  %-19s\n", "chunks", "size",
+			   "decompressed",
 			   "entries", "tiny", "from", "through");
 	if (t->n_groups)
 		qsort(t->groups, t->n_groups, sizeof(*t->groups),

@@ -33,7 +33,7 @@ static const char help[] =
 "whole file; the envelope, snappy frames, footer, block metas and structured metadata; every block's\n"
 "place, times and CRC32C.\n"
 "\n"
-"  --deep              also inflate every block and read every entry: counts, order, times, symbols\n"
+"  --deep              also decompress every block and read every entry: counts, order, times, symbols\n"
 "  --json              one JSON object a finding and one summary in the end (chunkctl(1): JSON)\n"
 "  --tenant NAME       only this tenant (repeatable)\n"
 "  --since, --until T  only chunks with lines in between: 2024-03-12T10:00:00Z, 36h, 1710237600\n"

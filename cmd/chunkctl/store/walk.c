@@ -29,8 +29,8 @@ static void *job_main(void *arg)
 		if (w->unit_end)
 			w->unit_end(j.arg);
 		/* What was left out because of a stop must not count as finished. */
-		if (u->window && !walk_over(w))
-			window_leave(w, u->window, u);
+		if (u->span && !walk_over(w))
+			span_leave(w, u->span, u);
 		else
 			unit_count(w, u);
 		unit_free(u);
@@ -116,7 +116,7 @@ void walk_run(struct walk *w)
 		pthread_join(counter, NULL);
 	w->finished = !stopped();
 	while (in->oldest) /* unfinished: its sums count for this run only */
-		window_pop(w);
+		span_pop(w);
 	walk_tell_empty(w);
 	for (uint32_t i = 0; i < in->n_roots; i++)
 		close(in->roots[i].fd);

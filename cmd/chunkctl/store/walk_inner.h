@@ -3,7 +3,7 @@
  * What the files of the walk share:
  *
  *	walk.c        threads, the folders given, the end
- *	walk_queue.c  units and windows on their way from the lister to the jobs
+ *	walk_queue.c  units and spans on their way from the lister to the jobs
  *	walk_list.c   the lister: arguments and folders into units
  *	walk_job.c    the jobs: units into files, each told what it is
  *	walk_count.c  how many names there are, for the progress
@@ -15,10 +15,10 @@
  * are taken in the order of their inode numbers, which on ext4 is nearly that on the disk: small
  * files are read several times faster cold.
  *
- * A window is what is sorted at once, and the grain of a resumed walk: the position in the state
- * moves on when all units of the first unfinished window are finished. So with a state windows are
+ * A span is what is sorted at once, and the grain of a resumed walk: the position in the state
+ * moves on when all units of the first unfinished span are finished. So with a state spans are
  * small, and few are open: what an interrupt costs is bounded, in the order of the walk, by
- * WINDOWS_MAX of them.
+ * SPANS_MAX of them.
  */
 #ifndef CHUNKCTL_WALK_INNER_H
 #define CHUNKCTL_WALK_INNER_H
@@ -31,14 +31,14 @@
 #include "state.h"
 #include "walk.h"
 
-#define WINDOWS_MAX 64u
+#define SPANS_MAX 64u
 
-struct window {
+struct span {
 	struct state_at end;       /* what is finished with it */
 	uint32_t        left;      /* units; walk_inner.mu */
 	uint64_t        names;
 	uint64_t        sums[SUMS_MAX];
-	struct window  *next;      /* of all, in order */
+	struct span  *next;      /* of all, in order */
 };
 
 struct unit {
@@ -46,7 +46,7 @@ struct unit {
 	char               prefix[CR_TENANT_BYTES_MAX + 1]; /* "" or a tenant */
 	bool               folders;                      /* of streams; else files */
 	struct names       names;
-	struct window     *window;                       /* NULL: single files */
+	struct span     *span;                       /* NULL: single files */
 	uint64_t           sums[SUMS_MAX];
 	struct unit       *next;
 };
@@ -59,9 +59,9 @@ struct walk_inner {
 	pthread_mutex_t mu;
 	pthread_cond_t  room, found;     /* for the lister, for the jobs */
 	struct unit    *first, *last;
-	uint32_t        queued, windows;
+	uint32_t        queued, spans;
 	bool            listed;          /* no more units come */
-	struct window  *oldest, *newest; /* windows whose end is not in the state yet */
+	struct span  *oldest, *newest; /* spans whose end is not in the state yet */
 	uint64_t        done, total;     /* names of units, for the progress */
 	bool            counted;
 	struct root    *roots;
@@ -80,17 +80,17 @@ static inline bool walk_over(const struct walk *w)
 }
 
 struct unit *unit_new(const struct root *root, const char *prefix, bool folders,
-		      struct window *window);
+		      struct span *span);
 void unit_put(struct walk *w, struct unit *u);
 struct unit *unit_take(struct walk *w); /* NULL: no more come */
 /* A unit that counts for this run only: of single files, or cut short by a stop. */
 void unit_count(struct walk *w, const struct unit *u);
 void unit_free(struct unit *u);
-/* The window has one unit more than it is given: window_leave() without a unit takes it away. */
-struct window *window_open(struct walk *w);
-void window_enter(struct walk *w, struct window *x);
-void window_leave(struct walk *w, struct window *x, const struct unit *u);
-void window_pop(struct walk *w); /* takes the oldest away; mu is held, but at the end */
+/* The span has one unit more than it is given: span_leave() without a unit takes it away. */
+struct span *span_open(struct walk *w);
+void span_enter(struct walk *w, struct span *x);
+void span_leave(struct walk *w, struct span *x, const struct unit *u);
+void span_pop(struct walk *w); /* takes the oldest away; mu is held, but at the end */
 
 void walk_list(struct walk *w);
 bool walk_is_file(const char *path); /* an argument that is no folder */

@@ -174,7 +174,7 @@ void walk_do_unit(struct walk_job *j, struct unit *u)
 			continue;
 		}
 		set_path(j, u, "", name);
-		if (!u->window)
+		if (!u->span)
 			single_file(j, u, name);
 		else
 			outer_file(j, u, name, u->names.list[i].type);

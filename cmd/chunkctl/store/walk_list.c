@@ -18,8 +18,8 @@
 #define LIST_LINE_MAX 8192u /* a path on standard input */
 
 struct grain {
-	uint32_t window_files, window_folders, unit_files, unit_folders;
-	size_t   list_bytes; /* one getdents64: a window ends only between two */
+	uint32_t span_files, span_folders, unit_files, unit_folders;
+	size_t   list_bytes; /* one getdents64: a span ends only between two */
 };
 
 static const struct grain coarse = { 16384, 16384, 1024, 64, LIST_BYTES };
@@ -38,19 +38,19 @@ struct listing { /* of one folder */
 /* ---- Folders ---- */
 
 /* Sorts names and hands them out in units of at most `size`. */
-static void hand_out(struct listing *l, bool folders, struct window *window)
+static void hand_out(struct listing *l, bool folders, struct span *span)
 {
 	struct names *names = folders ? &l->folders : &l->files;
 	uint32_t size = folders ? l->grain->unit_folders : l->grain->unit_files;
 
 	names_sort_by_inode(names);
 	for (uint32_t i = 0; i < names->n && !walk_over(l->w); i += size) {
-		struct unit *u = unit_new(l->root, l->prefix, folders, window);
+		struct unit *u = unit_new(l->root, l->prefix, folders, span);
 
 		for (uint32_t k = i; k < names->n && k < i + size; k++)
 			names_add(&u->names, name_of(names, k), names->list[k].ino,
 				  names->list[k].type);
-		window_enter(l->w, window);
+		span_enter(l->w, span);
 		unit_put(l->w, u);
 	}
 	names_clear(names);
@@ -79,7 +79,7 @@ static void sort_out(struct listing *l, int fd)
 	names_clear(&l->all);
 }
 
-/* Lists one folder in windows, from a position on. Returns 0 or -errno. */
+/* Lists one folder in spans, from a position on. Returns 0 or -errno. */
 static int list_folder(struct listing *l, int fd, int64_t off)
 {
 	int more = 1;
@@ -87,21 +87,21 @@ static int list_folder(struct listing *l, int fd, int64_t off)
 	if (off && lseek(fd, off, SEEK_SET) < 0)
 		return -errno;
 	while (more > 0 && !walk_over(l->w)) {
-		struct window *window = window_open(l->w);
+		struct span *span = span_open(l->w);
 
-		while (more > 0 && l->files.n < l->grain->window_files &&
-		       l->folders.n < l->grain->window_folders && !walk_over(l->w)) {
+		while (more > 0 && l->files.n < l->grain->span_files &&
+		       l->folders.n < l->grain->span_folders && !walk_over(l->w)) {
 			more = names_list(fd, l->buf, l->grain->list_bytes, &l->all, &off);
 			sort_out(l, fd);
 		}
-		hand_out(l, false, window);
-		hand_out(l, true, window);
+		hand_out(l, false, span);
+		hand_out(l, true, span);
 		if (more < 0 || walk_over(l->w)) /* it lacks units: it never counts as finished */
 			break;
-		window->end.root = l->root->no;
-		window->end.off = more ? off : STATE_END_OF_FOLDER;
-		snprintf(window->end.tenant, sizeof(window->end.tenant), "%s", l->prefix);
-		window_leave(l->w, window, NULL);
+		span->end.root = l->root->no;
+		span->end.off = more ? off : STATE_END_OF_FOLDER;
+		snprintf(span->end.tenant, sizeof(span->end.tenant), "%s", l->prefix);
+		span_leave(l->w, span, NULL);
 	}
 	return more < 0 ? more : 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Units and windows between the lister and the jobs; walk_inner.h has the picture. */
+/* Units and spans between the lister and the jobs; walk_inner.h has the picture. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -13,13 +13,13 @@
 /* ---- Units ---- */
 
 struct unit *unit_new(const struct root *root, const char *prefix, bool folders,
-		      struct window *window)
+		      struct span *span)
 {
 	struct unit *u = mem_zero(sizeof(*u));
 
 	u->root = root;
 	u->folders = folders;
-	u->window = window;
+	u->span = span;
 	snprintf(u->prefix, sizeof(u->prefix), "%s", prefix);
 	return u;
 }
@@ -68,28 +68,28 @@ struct unit *unit_take(struct walk *w)
 	return u;
 }
 
-/* ---- Windows ---- */
+/* ---- Spans ---- */
 
-struct window *window_open(struct walk *w)
+struct span *span_open(struct walk *w)
 {
 	struct walk_inner *in = w->inner;
-	struct window *x = mem_zero(sizeof(*x));
+	struct span *x = mem_zero(sizeof(*x));
 
 	x->left = 1;
 	pthread_mutex_lock(&in->mu);
-	while (in->windows >= WINDOWS_MAX && !walk_over(w)) /* every unit that ends wakes us */
+	while (in->spans >= SPANS_MAX && !walk_over(w)) /* every unit that ends wakes us */
 		pthread_cond_wait(&in->room, &in->mu);
 	if (in->newest)
 		in->newest->next = x;
 	else
 		in->oldest = x;
 	in->newest = x;
-	in->windows++;
+	in->spans++;
 	pthread_mutex_unlock(&in->mu);
 	return x;
 }
 
-void window_enter(struct walk *w, struct window *x)
+void span_enter(struct walk *w, struct span *x)
 {
 	pthread_mutex_lock(&w->inner->mu);
 	x->left++;
@@ -102,21 +102,21 @@ static void add_sums(uint64_t *to, const uint64_t *from)
 		to[i] += from[i];
 }
 
-void window_pop(struct walk *w)
+void span_pop(struct walk *w)
 {
 	struct walk_inner *in = w->inner;
-	struct window *x = in->oldest;
+	struct span *x = in->oldest;
 
 	in->oldest = x->next;
 	if (!in->oldest)
 		in->newest = NULL;
-	in->windows--;
+	in->spans--;
 	add_sums(w->sums, x->sums);
 	free(x);
 }
 
-/* Moves the state over the windows that are finished, from the oldest on. mu is held. */
-static void windows_finish(struct walk *w)
+/* Moves the state over the spans that are finished, from the oldest on. mu is held. */
+static void spans_finish(struct walk *w)
 {
 	struct walk_inner *in = w->inner;
 
@@ -126,13 +126,13 @@ static void windows_finish(struct walk *w)
 			w->state->names += in->oldest->names;
 			add_sums(w->state->sums, in->oldest->sums);
 		}
-		window_pop(w);
+		span_pop(w);
 	}
 	if (w->state && now_ns() - w->state->saved_ns > SAVE_NS)
 		state_save(w->state);
 }
 
-void window_leave(struct walk *w, struct window *x, const struct unit *u)
+void span_leave(struct walk *w, struct span *x, const struct unit *u)
 {
 	struct walk_inner *in = w->inner;
 
@@ -144,7 +144,7 @@ void window_leave(struct walk *w, struct window *x, const struct unit *u)
 	}
 	x->left--;
 	if (x->left == 0)
-		windows_finish(w);
+		spans_finish(w);
 	pthread_cond_signal(&in->room);
 	pthread_mutex_unlock(&in->mu);
 }
