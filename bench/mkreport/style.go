@@ -141,6 +141,7 @@ func (f *figure) draw(c draw.Canvas) {
 	}
 }
 
+// save writes an SVG, which the report shows, and a PNG for viewers that know no SVG; git ignores those of bench/report.
 func (f *figure) save(dir string) error {
 	svg := vgsvg.New(f.width, f.height)
 	white(draw.New(svg))
