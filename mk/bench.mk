@@ -1,4 +1,4 @@
-# Benchmarks; bench/README.md has the how and the results.
+# Benchmarks; bench/README.md has the how, docs/performance.md the results.
 
 ##@ Benchmarks
 

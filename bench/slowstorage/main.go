@@ -13,7 +13,7 @@
 //	tasks.go     the threads of a process
 //	table.go     what is printed
 //
-// bench/README.md has the how and the results.
+// bench/README.md has the how, docs/performance.md the results.
 package main
 
 import (
