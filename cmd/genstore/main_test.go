@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -81,4 +82,21 @@ func TestSummary(t *testing.T) {
 	x, err := chunkgen.LoadIndex(dir)
 	require.NoError(t, err)
 	require.Len(t, x.Chunks(), 3)
+}
+
+// The flags that README and docs give genstore are its own.
+func TestPagesNameRealFlags(t *testing.T) {
+	_, help, _ := command(t, t.Context(), "-help")
+	seen := 0
+	for _, page := range []string{"../../README.md", "../../bench/README.md", "../../docs/operations.md", "../../docs/performance.md"} {
+		text, err := os.ReadFile(page)
+		require.NoError(t, err)
+		for _, m := range regexp.MustCompile("genstore ((?:-[a-z]+ [^ \n`)]+ ?)+)").FindAllStringSubmatch(string(text), -1) {
+			for _, name := range regexp.MustCompile(`-[a-z]+ `).FindAllString(m[1]+" ", -1) {
+				require.Contains(t, help, "  "+name, "%s: genstore %s", page, m[1])
+				seen++
+			}
+		}
+	}
+	require.Greater(t, seen, 3)
 }

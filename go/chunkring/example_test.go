@@ -22,6 +22,32 @@ import (
 	"github.com/chunkring/chunkring/go/internal/chunkgen"
 )
 
+func Example() {
+	dir, refs, remove := exampleDir()
+	defer remove()
+	ctx := context.Background()
+
+	schema := config.SchemaConfig{Configs: []config.PeriodConfig{{Schema: "v13"}}} // as in Loki's schema_config
+	c, err := chunkring.New(chunkring.Config{Directory: dir}, schema, nil, nil)    // no logger, no metrics
+	if err != nil {
+		panic(err)
+	}
+	defer c.Stop()
+
+	chunks, err := c.GetChunks(ctx, refs) // good chunks in order, also when others failed
+	for _, chk := range chunks {
+		fmt.Println(chk.Metric.Get("pod"), chk.Data.Entries(), "lines")
+	}
+	var failed *chunkring.BatchError // with key, path and cause of each
+	if errors.As(err, &failed) {
+		fmt.Println(len(failed.Failed), "of", failed.Requested, "chunks failed")
+	}
+	// Output:
+	// pod-0 2 lines
+	// pod-1 2 lines
+	// pod-2 2 lines
+}
+
 func ExampleNew() {
 	dir, err := os.MkdirTemp("", "chunkring-example-")
 	if err != nil {
@@ -89,17 +115,30 @@ func ExampleClient_GetChunksPooled() {
 	// Output: 3 chunks with 6 lines
 }
 
-// exampleStore makes a store of three chunks with two lines each. It returns a client, and the references
-// that Loki's index would give.
+// exampleStore makes a store, and opens it. It returns a client, and the references that Loki's index would give.
 func exampleStore() (c *chunkring.Client, refs []chunk.Chunk, remove func()) {
+	dir, refs, removeDir := exampleDir()
+	c, err := chunkring.New(chunkring.Config{Directory: dir}, v13, nil, nil)
+	if err != nil {
+		panic(err)
+	}
+	return c, refs, func() {
+		c.Stop()
+		removeDir()
+	}
+}
+
+// exampleDir makes a store of three chunks with two lines each.
+func exampleDir() (dir string, refs []chunk.Chunk, remove func()) {
 	dir, err := os.MkdirTemp("", "chunkring-example-")
 	if err != nil {
 		panic(err)
 	}
-	c, err = chunkring.New(chunkring.Config{Directory: dir}, v13, nil, nil)
+	c, err := chunkring.New(chunkring.Config{Directory: dir}, v13, nil, nil)
 	if err != nil {
 		panic(err)
 	}
+	defer c.Stop()
 	begin := time.Date(2024, 3, 12, 10, 0, 0, 0, time.UTC)
 	lines := []logproto.Entry{{Timestamp: begin, Line: "started"}, {Timestamp: begin.Add(time.Second), Line: "ready"}}
 	for i := range 3 {
@@ -114,10 +153,7 @@ func exampleStore() (c *chunkring.Client, refs []chunk.Chunk, remove func()) {
 		}
 		refs = append(refs, chunk.Chunk{ChunkRef: chk.ChunkRef})
 	}
-	return c, refs, func() {
-		c.Stop()
-		_ = os.RemoveAll(dir)
-	}
+	return dir, refs, func() { _ = os.RemoveAll(dir) }
 }
 
 // exampleKey is what Loki's index and its compactor call a chunk.

@@ -3,11 +3,19 @@
 package chunkctltest
 
 import (
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
+	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/chunkring/chunkring/go/chunkgen"
 )
 
 // Every option that --help tells is completed by both shells, and no other.
@@ -57,4 +65,71 @@ func TestManListsEveryFinding(t *testing.T) {
 		r := run(t, "quarantine", "/nonexistent", "--from", "x", "--kinds", m[1])
 		require.NotContains(t, r.stderr, "no such finding", m[1])
 	}
+}
+
+// The options that README and docs give chunkctl are its own.
+func TestPagesNameRealOptions(t *testing.T) {
+	pages, err := filepath.Glob("../../../docs/*.md")
+	require.NoError(t, err)
+	require.NotEmpty(t, pages)
+	help, seen := map[string]string{}, 0
+	for _, page := range append(pages, "../../../README.md") {
+		for _, m := range regexp.MustCompile("chunkctl ([a-z]+)((?: [^`|\\n]*)?)").FindAllStringSubmatch(string(read(t, page)), -1) {
+			command, words := m[1], strings.Fields(m[2])
+			options := regexp.MustCompile(`^--[a-z-]+`)
+			if !strings.Contains(strings.Join(commands, " ")+" ", command+" ") {
+				continue // prose
+			}
+			if help[command] == "" {
+				help[command] = run(t, command, "--help").stdout
+			}
+			for _, word := range words {
+				if o := options.FindString(word); o != "" {
+					require.Regexp(t, regexp.QuoteMeta(o)+`\b`, help[command], "%s: chunkctl %s %s", page, command, word)
+					seen++
+				}
+			}
+		}
+	}
+	require.Greater(t, seen, 5)
+}
+
+// README's example is what its commands print: genstore's options make that store, and verify says those lines of it.
+func TestReadmeShowsWhatVerifySays(t *testing.T) {
+	readme := string(read(t, "../../../README.md"))
+	m := regexp.MustCompile(`(?m)^    build/genstore -dir \S+ -count (\d+) -size (\d+) -damage (\d+)$`).FindStringSubmatch(readme)
+	require.NotNil(t, m, "README has no example")
+	number := func(s string) int {
+		n, err := strconv.Atoi(s)
+		require.NoError(t, err)
+		return n
+	}
+	dir := filepath.Join(t.TempDir(), "store")
+	// The rest are genstore's defaults.
+	opts := chunkgen.Options{Count: number(m[1]), Size: number(m[2]), Codec: "snappy", Schema: "v13", Tenants: 1, Streams: 8}
+	index, err := chunkgen.Write(t.Context(), dir, opts, nil)
+	require.NoError(t, err)
+	_, err = chunkgen.Damage(index, number(m[3]))
+	require.NoError(t, err)
+	old := time.Now().Add(-time.Hour) // or verify waits: somebody may be writing
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		return os.Chtimes(path, old, old)
+	}))
+	said := run(t, "verify", dir).stdout
+	duration := regexp.MustCompile(`, in .*`)
+	_, example, _ := strings.Cut(readme, m[0])
+	example, _, _ = strings.Cut(example, "\n\n")
+	lines := 0
+	for line := range strings.SplitSeq(example, "\n") {
+		line = strings.TrimPrefix(duration.ReplaceAllString(strings.TrimSpace(line), ""), "...")
+		if line == "" || strings.HasPrefix(line, "build/") {
+			continue
+		}
+		require.Contains(t, said, line)
+		lines++
+	}
+	require.Greater(t, lines, 2)
 }
