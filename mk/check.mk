@@ -18,7 +18,7 @@ lint: lint-rules ## the rules, vet with and without cgo, staticcheck
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) $(NETGO) ./...
 
 .PHONY: lint-rules
-lint-rules: lib ## gofmt, and the rules that a shell line can check
+lint-rules: lib ## gofmt, the rules that a shell line can check, and what pages link to and name
 	@test -z "$$(gofmt -l go cmd bench testdata)" || { gofmt -l go cmd bench testdata; echo "run gofmt -w on these"; exit 1; }
 	@! grep -rln '^import "C"' go cmd bench | grep -v '^go/internal/core/cgo.go$$' || { echo 'only go/internal/core/cgo.go may import "C"'; exit 1; }
 	@! grep -ln 'liburing.h' c/src/*.[ch] | grep -v '/backend_uring.c$$' || { echo 'only backend_uring.c may include liburing.h'; exit 1; }
@@ -30,6 +30,7 @@ lint-rules: lib ## gofmt, and the rules that a shell line can check
 	@! { grep -nE '#include "(chunk|store|commands)/' cmd/chunkctl/base/*; grep -nE '#include "(store|commands)/' cmd/chunkctl/chunk/*; \
 		grep -nE '#include "commands/' cmd/chunkctl/store/*; } | grep . || { echo 'a room of chunkctl includes none above it: base, chunk, store, commands'; exit 1; }
 	@sh .ci/named-tests SECURITY.md RELIABILITY.md
+	@$(GO) test $(NETGO) ./go/test/pages
 	@! nm -g --defined-only $(LIB) | awk 'NF == 3 && $$3 !~ /^cr_/ {print $$3; bad = 1} END {exit !bad}' || { echo 'global symbols without cr_ prefix'; exit 1; }
 
 .PHONY: asan
