@@ -12,7 +12,7 @@ check: deps ## what to run before a commit, below 3 minutes once it is compiled:
 	@.ci/timed "Go tests" $(GO) test $(NETGO) ./go/chunkring ./go/internal/... ./go/cli
 
 .PHONY: lint
-lint: lint-rules ## the rules, vet with and without cgo, staticcheck
+lint: lint-rules lint-spelling ## the rules, spelling, vet with and without cgo, staticcheck
 	$(GO) vet $(NETGO) ./...
 	CGO_ENABLED=0 $(GO) vet $(NETGO) ./...
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) $(NETGO) ./...
@@ -32,6 +32,12 @@ lint-rules: lib ## gofmt, the rules that a shell line can check, and what pages 
 	@sh .ci/named-tests SECURITY.md RELIABILITY.md
 	@$(GO) test $(NETGO) ./go/test/pages
 	@! nm -g --defined-only $(LIB) | awk 'NF == 3 && $$3 !~ /^cr_/ {print $$3; bad = 1} END {exit !bad}' || { echo 'global symbols without cr_ prefix'; exit 1; }
+
+# .codespellrc has what it passes over.
+.PHONY: lint-spelling
+lint-spelling: ## codespell over sources and pages
+	@$(DEPS) codespell=codespell
+	codespell --check-hidden c cmd go bench docs mk .ci testdata/make Makefile *.md
 
 .PHONY: asan
 asan: ## C tests under AddressSanitizer and UndefinedBehaviorSanitizer, debug build
