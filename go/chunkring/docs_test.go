@@ -182,7 +182,7 @@ func TestPagesNameRealOptionsAndMetrics(t *testing.T) {
 			require.True(t, flags[name], "%s: there is no flag %s", file, name)
 			seen++
 		}
-		// Files of that name apart: chunkring_debug is a build tag, chunkring_flat.go.txt a file.
+		// Between backticks, perhaps with a label: chunkring_flat.go.txt is a file.
 		for _, m := range regexp.MustCompile("`(chunkring_[a-z_]+)(?:`|\\{)").FindAllStringSubmatch(text, -1) {
 			require.True(t, metrics[m[1]], "%s: there is no metric %s", file, m[1])
 			seen++
