@@ -78,6 +78,19 @@ const (
 	CheckChunk Check = 2 // CheckCRC, and the structure and every block's CRC in the same pass
 )
 
+// Seal says when Read checks a file's CRC32C though it read only its ends: joined from them and from the
+// CRCs that are stored behind the blocks. A file whose seal is broken is read whole.
+type Seal uint32
+
+const (
+	SealOff      Seal = 0
+	SealResident Seal = 1 // if the stored CRCs are in the page cache
+	SealAlways   Seal = 2
+)
+
+// AheadAll is an Ahead without a bound.
+const AheadAll = 1<<31 - 1
+
 // Options of Open; zero values mean the defaults documented at struct cr_options.
 type Options struct {
 	Backend      string // "auto" or "", "uring", "threads"
@@ -100,6 +113,16 @@ type File struct {
 	Reason    uint32        // enum cr_chunk_reason behind BadFormat
 	BlocksBad uint32        // with CheckChunk: blocks with a wrong CRC of their own
 	BlocksOK  bool          // with CheckChunk: every block's CRC is right at its recorded place
+
+	// out: the file's size.
+	Size int64
+	// out: if it is not 0, Buf is the first HeadBytes of the file, followed by its last len(Buf)-HeadBytes bytes:
+	// all but the blocks. Every part there (JSON, header, symbols, metas, footer) was checked, and the blocks fill
+	// what is between. If it is 0, Buf is the whole file.
+	HeadBytes int
+	// out: HeadBytes is not 0, and the file's CRC32C, joined from the ends and from the stored CRCs of the
+	// blocks, is CRC.
+	Sealed bool
 }
 
 // Batch is one Read.
@@ -124,6 +147,17 @@ type Batch struct {
 	// files too, queries of a busy process took 1.25 times as long.) The pure-Go twin never calls it.
 	Done         func(i int)
 	DoneBytesMin int
+
+	// EndsBytesMin: of files larger than this only the two ends are read, if these tell everything but the
+	// blocks' bytes: see File.HeadBytes. Needs CheckChunk. 0: all files are read whole.
+	EndsBytesMin int
+	Seal         Seal
+	// The kernel is asked to fetch the first Ahead blocks, the last ones if Backward, that have entries between
+	// FromNs and ThroughNs, as it is when a file's ends are read. The bounds are meant as those of Loki's
+	// MemChunk.Blocks.
+	Ahead             int
+	FromNs, ThroughNs int64
+	Backward          bool
 }
 
 // Times is where the wall time of one Read went; Read includes Done.
