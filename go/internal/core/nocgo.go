@@ -20,8 +20,9 @@ import (
 //
 //	nocgo.go         Reader; one Read: the goroutines of a batch, and what bounds them
 //	nocgo_file.go    the life of one file
+//	nocgo_ends.go    the two ends of a file, and one block
 //	nocgo_path.go    which paths are taken, and opening one
-//	nocgo_block.go   Decompressor
+//	nocgo_block.go   Decompressor; reading one block
 //	nocgo_limits.go  every bound
 
 // Built says which of the twins this is.

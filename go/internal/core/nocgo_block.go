@@ -7,6 +7,9 @@ package core
 import (
 	"bytes"
 	"io"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/grafana/loki/v3/pkg/compression"
 )
@@ -51,5 +54,63 @@ func (d *Decompressor) Decompress(codec uint8, src, dst []byte) (n uint64, statu
 			}
 		}
 		n += uint64(got)
+	}
+}
+
+// ReadBlock has the meaning of its twin in cgo.go.
+func (r *Reader) ReadBlock(d *Decompressor, b *BlockRead) {
+	r.readBlock(b, func(block []byte) { b.expand(d, block) })
+}
+
+// ReadRaw has the meaning of its twin in cgo.go.
+func (r *Reader) ReadRaw(b *BlockRead) { r.readBlock(b, b.copy) }
+
+// readBlock opens the file as a batch of one does, and may block.
+func (r *Reader) readBlock(b *BlockRead, use func(block []byte)) {
+	b.N, b.Status, b.Errno, b.Op, b.GotCRC = 0, BlockReadBad, 0, OpNone, 0
+	if b.Bytes <= 0 || b.Bytes > BlockBytesMax {
+		return
+	}
+	run := &batch{Reader: r, begin: time.Now()} // nobody stops it
+	r.openFiles.take(run)
+	defer r.openFiles.giveBack()
+	for range staleTries + 1 {
+		file := File{Path: b.Path}
+		f := reading{File: &file, batch: run, fd: -1}
+		if f.open(true) {
+			f.block(b, use)
+			f.close()
+		} else {
+			b.notOpened(&file)
+		}
+		if b.Status != BlockReadIO || b.Errno != unix.ESTALE {
+			return
+		}
+	}
+}
+
+// block reads a block of an open file.
+func (f *reading) block(b *BlockRead, use func(block []byte)) {
+	var st unix.Stat_t
+	if err := unix.Fstat(f.fd, &st); err != nil {
+		b.failed(OpStat, err)
+		return
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		b.Status = BlockReadRefused
+		return
+	}
+	endsFile{fd: f.fd, read: f.batch.pread}.block(b, use)
+}
+
+// notOpened sets the status of a block whose file could not be opened.
+func (b *BlockRead) notOpened(f *File) {
+	switch f.Status {
+	case NotFound:
+		b.Status = BlockReadNotFound
+	case IO:
+		b.Status, b.Op, b.Errno = BlockReadIO, f.Op, f.Errno
+	default: // Refused, BadPath, NotRegular
+		b.Status = BlockReadRefused
 	}
 }

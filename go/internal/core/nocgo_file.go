@@ -32,6 +32,7 @@ type reading struct {
 	crc     uint32 // of the bytes got so far
 	retries int
 	grew    bool // it is longer than it was said to be, and deserves another try
+	noEnds  bool // they don't tell what is in it
 
 	// of all tries
 	room    []byte // from Alloc
@@ -56,9 +57,27 @@ func (f *reading) run(wait bool) bool {
 
 // try leaves the status Pending where the file would block.
 func (f *reading) try(wait bool) {
-	if f.openAndSize(wait) && f.findRoom() && f.read(wait) {
+	if !f.openAndSize(wait) || f.stop() {
+		return
+	}
+	if !f.noEnds && f.batch.takesEnds(f.size) {
+		err := f.ends(wait)
+		if err == nil || err != chunkcheck.ErrWhole && !wait { // the latter is for pread(2) to say
+			return
+		}
+		f.noEnds = true // what is wrong, reading all of it says
+	}
+	if f.findRoom() && f.read(wait) {
 		f.whole()
 	}
+}
+
+func (f *reading) ends(wait bool) error {
+	e := endsFile{fd: f.fd, size: f.size, read: f.batch.preadCached, cached: f.batch.preadCached}
+	if wait {
+		e.read = f.batch.pread
+	}
+	return e.ends(&f.batch.Batch, f.File)
 }
 
 // again prepares another try of a file that deserves it: NFS wants the path of a stale handle walked again, and
@@ -363,6 +382,7 @@ func (f *reading) endedEarly() {
 // judge sets the status of a file whose bytes are all there.
 func (f *reading) judge() {
 	f.Status = OK
+	f.Size = int64(len(f.Buf))
 	if f.batch.Check&CheckChunk != 0 {
 		if err := chunkcheck.Structure(f.Buf); err != nil {
 			f.Status = BadFormat
