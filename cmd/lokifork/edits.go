@@ -238,6 +238,78 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 		symbolizer, err := mode.symbolizerFromEnc(lb, compression.GetPool(bc.encoding).(compression.ReaderPool))`,
 	},
 
+	// Partial reads: a chunk of which only the ends were read has placeholders for its blocks. Whoever needs their
+	// bytes gets the whole file, or an error.
+	{
+		file: "pkg/chunkenc/memchunk.go",
+		why:  "a block that is read when an iterator comes to it",
+		in:   "type block",
+		at:   "uncompressedSize int",
+		put:  after,
+		text: `
+	lazy *lazyBlock // chunkring: where the block is, if b is only as long as it is`,
+	},
+	{
+		file: "pkg/chunkenc/memchunk.go",
+		why:  "placeholders are never written",
+		in:   "func MemChunk.writeTo",
+		at:   "crc32Hash := crc32HashPool.Get().(hash.Hash32)",
+		put:  before,
+		text: `// chunkring: of a chunk that was read by its ends.
+	if err := c.loadBlocks(); err != nil {
+		return 0, err
+	}
+
+`,
+	},
+	{
+		file: "pkg/chunkenc/memchunk.go",
+		why:  "placeholders are never copied, and no block is left out of what is rewritten",
+		in:   "func MemChunk.Rewrite",
+		at:   "newChunk := NewMemChunk(c.format, c.Encoding(), c.headFmt, math.MaxInt, math.MaxInt)",
+		put:  before,
+		text: `// chunkring: of a chunk that was read by its ends.
+	if err := c.loadBlocks(); err != nil {
+		return nil, err
+	}
+
+`,
+	},
+	{
+		file: "pkg/chunkenc/memchunk.go",
+		why:  "no block is left out of what is rewritten",
+		in:   "func MemChunk.Rebound",
+		at:   "itr, err := c.Iterator(context.Background(), start, end.Add(time.Millisecond), logproto.FORWARD, log.NewNoopPipeline().ForStream(labels.Labels{}))",
+		put:  before,
+		text: `// chunkring: of a chunk that was read by its ends.
+	if err := c.loadBlocks(); err != nil {
+		return nil, err
+	}
+
+`,
+	},
+	{
+		file: "pkg/storage/chunk/chunk.go",
+		why:  "a chunk that was read by its ends is not encoded anew, which could change its checksum",
+		in:   "func Chunk.Encoded",
+		at:   "if c.encoded == nil {",
+		put:  before,
+		text: `// chunkring: of a chunk that was read by its ends.
+	if source := c.partlyRead(); source != nil {
+		return source.Whole()
+	}
+`,
+	},
+	{
+		file: "pkg/storage/chunk/fetcher/fetcher.go",
+		why:  "chunks that were read by their ends are not cached",
+		in:   "func Fetcher.FetchChunks",
+		at:   "if cacheErr := c.WriteBackCache(ctx, fromStorage); cacheErr != nil {",
+		put:  instead,
+		text: `// chunkring: chunks that were read by their ends are not cached.
+	if cacheErr := c.WriteBackCache(ctx, chunk.WholeOnly(fromStorage)); cacheErr != nil {`,
+	},
+
 	// Iteration: entries are cut from a block that is decompressed as a whole; see chunkring_flat.go in
 	// files/pkg/chunkenc.
 	{
@@ -246,7 +318,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 		in:   "func encBlock.Iterator",
 		at:   "return newEntryIterator(ctx, compression.GetReaderPool(b.enc), b.b, pipeline, b.format, b.symbolizer)",
 		put:  instead,
-		text: `return newEntryIterator(ctx, b.readerPool(), b.b, pipeline, b.format, b.symbolizer) // chunkring: was compression.GetReaderPool(b.enc)`,
+		text: `return newEntryIterator(ctx, b.readerPool(ctx), b.b, pipeline, b.format, b.symbolizer) // chunkring: was compression.GetReaderPool(b.enc)`,
 	},
 	{
 		file: "pkg/chunkenc/memchunk.go",
@@ -254,7 +326,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 		in:   "func encBlock.SampleIterator",
 		at:   "compression.GetReaderPool(b.enc),",
 		put:  instead,
-		text: `b.readerPool(), // chunkring: was compression.GetReaderPool(b.enc)`,
+		text: `b.readerPool(ctx), // chunkring: was compression.GetReaderPool(b.enc)`,
 	},
 	{
 		file: "pkg/chunkenc/memchunk.go",
