@@ -60,7 +60,7 @@ func (r *Reader) Read(b Batch) (Times, error) {
 	left := make([]int, 0, len(b.Files))
 	for i := range b.Files {
 		f := &b.Files[i]
-		*f = File{Path: f.Path, CRC: f.CRC}
+		*f = File{Path: f.Path, CRC: f.CRC, SealKnown: f.SealKnown}
 		if b.Cancel != nil && atomic.LoadUint32(b.Cancel) != 0 || !r.readEnds(&b, f) {
 			left = append(left, i)
 		}
