@@ -105,6 +105,9 @@ type File struct {
 	Path string // in: relative to the directory
 	CRC  uint32 // in: CRC32C expected of the whole file, with CheckCRC or CheckChunk
 
+	// in: the caller has seen the file sealed, and can tell by its ends whether it still is: it is not sealed again.
+	SealKnown bool
+
 	Buf       []byte // out: the bytes when Status is OK, BadCRC or BadFormat; from alloc, len == file size
 	Status    Status
 	Errno     syscall.Errno // behind IO and Refused

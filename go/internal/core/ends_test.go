@@ -252,6 +252,19 @@ func TestSeal(t *testing.T) {
 	}
 }
 
+// TestSealKnown: a seal that the caller knows is not paid again.
+func TestSealKnown(t *testing.T) {
+	dir := writeFiles(t, map[string][]byte{"f": chunkOf(t, compression.GZIP, 4, 300<<10, 64<<10)})
+	eachBackendOf(t, dir, func(t *testing.T, r *core.Reader) {
+		files := []core.File{{Path: "f", CRC: 1, SealKnown: true}} // a seal would be broken
+		_, err := r.Read(core.Batch{Files: files, Check: core.CheckChunk, Alloc: core.NewBuffer, EndsBytesMin: 1, Seal: core.SealAlways})
+		require.NoError(t, err)
+		require.Equal(t, core.OK, files[0].Status)
+		require.NotZero(t, files[0].HeadBytes)
+		require.False(t, files[0].Sealed)
+	})
+}
+
 // TestBlocksThatCantBeRead: what became of the file between the two reads.
 func TestBlocksThatCantBeRead(t *testing.T) {
 	sound := chunkOf(t, compression.Snappy, 3, 300<<10, 64<<10)

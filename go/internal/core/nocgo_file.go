@@ -105,7 +105,7 @@ func (f *reading) close() {
 }
 
 // forget clears what an earlier use left.
-func (f *File) forget() { *f = File{Path: f.Path, CRC: f.CRC} }
+func (f *File) forget() { *f = File{Path: f.Path, CRC: f.CRC, SealKnown: f.SealKnown} }
 
 // fail ends a file whose bytes are nobody's.
 func (f *File) fail(status Status, op Op, errno syscall.Errno) {
