@@ -9,6 +9,7 @@
 //
 //	hook.go     Enable and Disable, for the whole process
 //	pool.go     the pools: decompress, or leave it to Loki's own reader
+//	infile.go   the same for a block that is still in its file
 //	verify.go   chunks of object stores and caches, all checksums in one pass
 //	buffers.go  readers, and the buffers behind them, bounded twice
 //	memory.go   how much memory the process may use

@@ -40,6 +40,8 @@ const (
 	tooLarge        // beyond rawBytesMax
 	noMemory        // beyond the bound of buffers in use, or of the system's
 	reasons
+
+	unread = reasons // nothing is left to Loki's reader: see FileBlock
 )
 
 var reasonNames = [reasons]string{"damaged", "unsure", "too_large", "memory"}
@@ -56,16 +58,25 @@ func (p *pool) GetReaderSize(src io.Reader, uncompressedSize int) (io.Reader, er
 	}
 	r, why := p.decompress(block.Bytes(), uncompressedSize)
 	if r != nil {
-		p.blocks.Add(1)
-		p.bytes.Add(uint64(len(r.flat)))
-		r.pool, r.level = p, Level(p.level.Load())
-		return r, nil
+		return p.opened(r), nil
 	}
 	p.fallbacks[why].Add(1)
+	return p.openStock(block, why)
+}
+
+func (p *pool) opened(r *reader) *reader {
+	p.blocks.Add(1)
+	p.bytes.Add(uint64(len(r.flat)))
+	r.pool, r.level = p, Level(p.level.Load())
+	return r
+}
+
+// openStock opens a block with Loki's own reader.
+func (p *pool) openStock(block *bytes.Buffer, why reason) (io.Reader, error) {
 	if p.codec == compression.Zstd {
 		return p.stockZstd(block, why)
 	}
-	return p.stock.GetReader(src)
+	return p.stock.GetReader(block)
 }
 
 // zstdWholeBelow is the size below which Loki's zstd reader decompresses a *bytes.Buffer as a whole
@@ -122,23 +133,32 @@ func (p *pool) decompress(block []byte, uncompressedSize int) (*reader, reason) 
 	if p.codec == compression.Zstd && chunkcheck.ZstdBound(block, zstdWhole) != "" {
 		return nil, tooLarge
 	}
+	return p.fill(guess(len(block), uncompressedSize), func(d *core.Decompressor, dst []byte) (uint64, core.BlockStatus) {
+		return d.Decompress(uint8(p.codec), block, dst)
+	})
+}
+
+// fill makes a reader of what decompress puts into a buffer, of so many bytes or more if that is too little.
+func (p *pool) fill(size int, decompress func(d *core.Decompressor, dst []byte) (uint64, core.BlockStatus)) (*reader, reason) {
 	d := p.decompressors.get()
 	if d == nil {
 		return nil, noMemory
 	}
 	defer p.decompressors.put(d)
-	for size := guess(len(block), uncompressedSize); ; {
+	for {
 		buf := p.buffers.get(size)
 		if buf == nil {
 			return nil, noMemory
 		}
-		n, status := d.Decompress(uint8(p.codec), block, buf.bytes)
+		n, status := decompress(d, buf.bytes)
 		if status == core.BlockOK {
 			return &reader{flat: buf.bytes[:n:n], buf: buf}, 0
 		}
 		room := len(buf.bytes)
 		p.buffers.put(buf)
 		switch {
+		case status == core.BlockPending:
+			return nil, unread
 		case status == core.BlockUnsure:
 			return nil, unsure
 		case status == core.BlockNoMemory:
