@@ -51,7 +51,7 @@ var edits = []edit{
 		at:   "indexReadCache, err := cache.New(cfg.IndexQueriesCacheConfig, registerer, logger, stats.IndexCache, metricsNamespace)",
 		put:  before,
 		text: `// chunkring: the process's; queriers, rulers, ingesters and bloom builders come here.
-	if err := setBlockPath(cfg.Chunkring); err != nil {
+	if err := setBlockPath(cfg.Chunkring, storeCfg); err != nil {
 		return nil, err
 	}
 
@@ -308,6 +308,62 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 		put:  instead,
 		text: `// chunkring: chunks that were read by their ends are not cached.
 	if cacheErr := c.WriteBackCache(ctx, chunk.WholeOnly(fromStorage)); cacheErr != nil {`,
+	},
+
+	{
+		file: "pkg/storage/store.go",
+		why:  "chunks may be read by their ends for queries, and for nobody else",
+		in:   "func LokiStore.SelectLogs",
+		at:   "return newLogBatchIterator(ctx, s.schemaCfg, s.chunkMetrics, lazyChunks, s.cfg.MaxChunkBatchSize, matchers, pipeline, req.Direction, req.Start, req.End, chunkFilterer)",
+		put:  before,
+		text: `// chunkring: chunks may be read by their ends.
+	ctx = s.wanted(ctx, req.Start, req.End, req.Direction, expr.HasFilter())
+
+`,
+	},
+	{
+		file: "pkg/storage/store.go",
+		why:  "chunks may be read by their ends for queries, and for nobody else",
+		in:   "func LokiStore.SelectSamples",
+		at:   "return newSampleBatchIterator(",
+		put:  before,
+		text: `// chunkring: chunks may be read by their ends.
+	ctx = s.wanted(ctx, req.Start, req.End, logproto.FORWARD, true)
+
+`,
+	},
+	{
+		file: "pkg/storage/batch.go",
+		why:  "strict_blocks: a block that can't be read fails the query",
+		in:   "func logBatchIterator.Err",
+		at:   "if it.ctx.Err() != nil {",
+		put:  before,
+		text: `// chunkring: of a block that could not be read.
+	if err := blockError(it.ctx); err != nil {
+		return err
+	}
+`,
+	},
+	{
+		file: "pkg/storage/batch.go",
+		why:  "strict_blocks: a block that can't be read fails the query",
+		in:   "func sampleBatchIterator.Err",
+		at:   "if it.ctx.Err() != nil {",
+		put:  before,
+		text: `// chunkring: of a block that could not be read.
+	if err := blockError(it.ctx); err != nil {
+		return err
+	}
+`,
+	},
+	{
+		file: "pkg/loki/config_wrapper.go",
+		why:  "a cache of whole chunks costs more than it saves where chunks are read by their ends",
+		in:   "func applyEmbeddedCacheConfig",
+		at:   "if !cache.IsCacheConfigured(chunkCacheConfig) {",
+		put:  instead,
+		text: `// chunkring: not where all chunks are files that are read by their ends.
+	if !cache.IsCacheConfigured(chunkCacheConfig) && !readsPartly(r) {`,
 	},
 
 	// Iteration: entries are cut from a block that is decompressed as a whole; see chunkring_flat.go in

@@ -16,6 +16,13 @@ const (
 	BackendThreads = "threads" // plain system calls on a few threads
 )
 
+// The values of Config.Seal.
+const (
+	SealResident = "resident" // if that takes no read from the disk
+	SealAlways   = "always"
+	SealOff      = "off"
+)
+
 const (
 	maxWorkers     = 144     // CR_WORKERS_MAX of chunkring.h
 	maxRingEntries = 4096    // CR_RING_ENTRIES_MAX
@@ -55,6 +62,19 @@ type Config struct {
 	// MiB, or an eighth of GOMEMLIMIT or of the cgroup's memory limit if that is less.
 	BlockBufferBytes int `yaml:"block_buffer_bytes,omitempty"`
 
+	// WholeReads has GetChunks read all chunks whole, also for a query that WithWanted marked.
+	WholeReads bool `yaml:"-"`
+
+	// Seal says when the CRC32C of a chunk is checked of which only the ends are read. It is joined from the ends
+	// and from the CRCs of the blocks, which are read for it, 4 bytes each. Without it everything that is used is
+	// checked as well, by checksums of its own; but for one byte, that of the codec, which the blocks contradict
+	// if it is wrong. Default SealResident.
+	Seal string `yaml:"seal"`
+
+	// StrictBlocks has a query fail if a block can't be read. Without it such a block is left out, as Loki leaves
+	// out chunks that it can't read.
+	StrictBlocks bool `yaml:"strict_blocks"`
+
 	// RingEntries (a power of two) exists for experiments.
 	RingEntries int `yaml:"ring_entries"`
 }
@@ -74,6 +94,10 @@ func (cfg *Config) RegisterFlagsWithPrefix(prefix string, f *flag.FlagSet) {
 	f.IntVar(&cfg.PooledBytes, prefix+"pooled-bytes", 0,
 		"Bytes of explicitly released buffers that are kept for reuse. 0 means 256 MiB.")
 	registerBlockFlags(prefix, f, &cfg.BlockPath, &cfg.BlockBufferBytes)
+	f.StringVar(&cfg.Seal, prefix+"seal", SealResident,
+		"When the checksum of a chunk is checked of which only the ends are read: resident (if that takes no read from the disk), always or off. Everything that is used has checksums of its own.")
+	f.BoolVar(&cfg.StrictBlocks, prefix+"strict-blocks", false,
+		"A query fails if a block can't be read. Otherwise the block is left out, as Loki leaves out chunks that it can't read.")
 	f.IntVar(&cfg.RingEntries, prefix+"ring-entries", 0,
 		"Submission entries of each io_uring, a power of two. 0 means the default of 64.")
 }
@@ -87,6 +111,11 @@ func (cfg *Config) Validate() error {
 	case "", BackendAuto, BackendURing, BackendThreads:
 	default:
 		return fmt.Errorf("chunkring: unknown backend %q: use auto, uring or threads", cfg.Backend)
+	}
+	switch cfg.Seal {
+	case "", SealResident, SealAlways, SealOff:
+	default:
+		return fmt.Errorf("chunkring: unknown seal %q: use resident, always or off", cfg.Seal)
 	}
 	if err := validateBlockPath(cfg.BlockPath); err != nil {
 		return err

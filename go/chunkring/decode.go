@@ -116,6 +116,13 @@ func (d *decoding) one(i int) {
 	if d.errs[i] = ended(d.ctx); d.errs[i] != nil {
 		return
 	}
+	if f.HeadBytes > 0 {
+		chk := d.chunks[i]
+		if d.c.decodeEnds(f, &chk) {
+			d.out[i] = chk
+		}
+		return // without a chunk and an error: see getWhole
+	}
 	dc := decodeContexts.Get().(*chunk.DecodeContext)
 	d.out[i] = d.chunks[i]
 	d.errs[i] = d.c.decode(dc, f, &d.out[i])

@@ -24,14 +24,18 @@ import (
 // allocation, writable, never reused. A chunk whose blocks are damaged under a right outer checksum
 // comes back without those blocks, as from Loki's client; that is logged and counted.
 //
+// For a query that WithWanted marked, a Loki that lokifork patched may get chunks of which only the two ends were
+// read.
+//
 // When ctx ends, nothing new is started: no file is opened, and of a large one no further MiB is read. What
 // is under way is waited for, since the kernel still writes into the buffers. (A cancel, but not a deadline,
 // that comes while the file of a single chunk is being opened is heard when it is open.)
 func (c *Client) GetChunks(ctx context.Context, chunks []chunk.Chunk) ([]chunk.Chunk, error) {
-	return c.getChunks(ctx, chunks, core.NewBuffer)
+	return c.getChunks(ctx, chunks, core.NewBuffer, wantedOf(ctx))
 }
 
-func (c *Client) getChunks(ctx context.Context, chunks []chunk.Chunk, alloc func(int) []byte) ([]chunk.Chunk, error) {
+// getChunks may read chunks by their ends if w is not nil.
+func (c *Client) getChunks(ctx context.Context, chunks []chunk.Chunk, alloc func(int) []byte, w *wanted) ([]chunk.Chunk, error) {
 	if !c.enter() {
 		return nil, ErrStopped
 	}
@@ -43,29 +47,50 @@ func (c *Client) getChunks(ctx context.Context, chunks []chunk.Chunk, alloc func
 
 	errs := make([]error, len(chunks))
 	out := make([]chunk.Chunk, len(chunks))
-	bytes := 0
+	if w != nil && !c.mayReadEnds() {
+		w = nil
+	}
+	var got batchCounts
 	for first := 0; first < len(chunks); first += core.BatchMax { // once, but for absurd requests
 		end := min(first+core.BatchMax, len(chunks))
-		bytes += c.getBatch(ctx, chunks[first:end], out[first:end], errs[first:end], alloc)
+		got.add(c.getBatch(ctx, chunks[first:end], out[first:end], errs[first:end], alloc, w))
 	}
 	good, err := c.result(chunks, out, errs)
-	c.metrics.read.bytes.Add(float64(bytes))
+	c.metrics.read.bytes.Add(float64(got.bytes))
 	c.metrics.read.seconds.Observe(time.Since(begin).Seconds())
 	if span.IsRecording() {
 		span.SetAttributes(attribute.Int("requested", len(chunks)), attribute.Int("fetched", len(good)),
-			attribute.Int("bytes", bytes), attribute.String("backend", c.Backend()))
+			attribute.Int("bytes", got.bytes), attribute.String("backend", c.Backend()))
+		if got.partly > 0 {
+			span.SetAttributes(attribute.Int("partly_read", got.partly), attribute.Int64("bytes_not_read", got.left))
+		}
 	}
 	endSpan(span, err)
 	return good, err
 }
 
-// getBatch reads and decodes one batch into out, errs telling which of out are not good. It
-// returns how many bytes were read.
-func (c *Client) getBatch(ctx context.Context, chunks, out []chunk.Chunk, errs []error, alloc func(int) []byte) (bytes int) {
+// batchCounts is what was read.
+type batchCounts struct {
+	bytes  int
+	partly int   // files of which the ends were read,
+	left   int64 // and the bytes of them that were not
+}
+
+func (b *batchCounts) add(more batchCounts) {
+	b.bytes += more.bytes
+	b.partly += more.partly
+	b.left += more.left
+}
+
+// getBatch reads and decodes one batch into out, errs telling which of out are not good.
+func (c *Client) getBatch(ctx context.Context, chunks, out []chunk.Chunk, errs []error, alloc func(int) []byte, w *wanted) (got batchCounts) {
 	d := &decoding{c: c, ctx: ctx, files: c.filesFor(chunks), chunks: chunks, out: out, errs: errs}
 	b := core.Batch{Files: d.files, Check: core.CheckChunk, Alloc: alloc}
 	if !decodesVerified { // Decode will check it, better while it is in the caches
 		b.Check, b.Done, b.DoneBytesMin = core.CheckNone, d.one, decodeHotBytes
+	}
+	if w != nil {
+		c.readEnds(&b, w)
 	}
 	stop := listen(ctx, &b)
 	defer stop()
@@ -74,11 +99,16 @@ func (c *Client) getBatch(ctx context.Context, chunks, out []chunk.Chunk, errs [
 		for i := range errs {
 			errs[i] = err
 		}
-		return 0
+		return got
 	}
 	c.noteFallback(times.Fallback)
 	for i := range d.files {
-		bytes += len(d.files[i].Buf)
+		f := &d.files[i]
+		got.bytes += len(f.Buf)
+		if f.HeadBytes > 0 {
+			got.partly++
+			got.left += f.Size - int64(len(f.Buf))
+		}
 	}
 	begin := time.Now()
 	d.decodeLeft()
@@ -88,7 +118,30 @@ func (c *Client) getBatch(ctx context.Context, chunks, out []chunk.Chunk, errs [
 	}
 	c.metrics.readFiles.Observe(times.Read.Seconds())
 	c.metrics.decode.Observe(time.Since(begin).Seconds())
-	return bytes
+	if w != nil {
+		got.add(c.getWhole(ctx, d, alloc))
+	}
+	return got
+}
+
+// getWhole reads those files of a batch whole whose ends were read and were not enough. There are none, as a rule.
+func (c *Client) getWhole(ctx context.Context, d *decoding, alloc func(int) []byte) (got batchCounts) {
+	var left []int
+	var chunks []chunk.Chunk
+	for i := range d.out {
+		if d.out[i].Data == nil && d.errs[i] == nil {
+			left, chunks = append(left, i), append(chunks, d.chunks[i])
+		}
+	}
+	if left == nil {
+		return got
+	}
+	out, errs := make([]chunk.Chunk, len(left)), make([]error, len(left))
+	got = c.getBatch(ctx, chunks, out, errs, alloc, nil)
+	for n, i := range left {
+		d.out[i], d.errs[i] = out[n], errs[n]
+	}
+	return got
 }
 
 // readPiece is what C reads at a time, and then looks whether the batch is stopped (CR_READ_BYTES_MAX).

@@ -3,6 +3,7 @@
 package chunkring
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -28,6 +29,9 @@ import (
 type LokiProcessConfig struct {
 	BlockPath        string `yaml:"block_path"`         // as Config.BlockPath
 	BlockBufferBytes int    `yaml:"block_buffer_bytes"` // as Config.BlockBufferBytes
+
+	// ChunkCache names the cache that Loki puts chunks into, for the line at start.
+	ChunkCache string `yaml:"-"`
 }
 
 // RegisterFlagsWithPrefix registers prefix+"chunkring.block-path" and so on, and sets the defaults.
@@ -74,7 +78,7 @@ func SetBlockPath(cfg LokiProcessConfig, logger log.Logger, reg prometheus.Regis
 	lokiProcess.set, lokiProcess.want = true, want
 	inUse, heldBytes := blockread.InUse()
 	level.Info(logger).Log("msg", "block path of all chunks, whatever store they come from", "component", "chunkring",
-		"block_path", inUse, "block_buffer_bytes", heldBytes)
+		"block_path", inUse, "block_buffer_bytes", heldBytes, "chunk_cache", cmp.Or(cfg.ChunkCache, "none"))
 	return nil
 }
 
@@ -83,13 +87,18 @@ func SetBlockPath(cfg LokiProcessConfig, logger log.Logger, reg prometheus.Regis
 // here.
 type LokiConfig struct {
 	Enabled bool `yaml:"enabled"`
-	Config  `yaml:",inline"`
+
+	// PartialReads has queries read only the ends of a chunk at first, and a block when they come to it.
+	PartialReads bool `yaml:"partial_reads"`
+	Config       `yaml:",inline"`
 }
 
 // RegisterFlagsWithPrefix registers prefix+"chunkring.enabled" and so on, and sets the defaults.
 func (cfg *LokiConfig) RegisterFlagsWithPrefix(prefix string, f *flag.FlagSet) {
 	f.BoolVar(&cfg.Enabled, prefix+"chunkring.enabled", true,
 		"Read and write the chunks of filesystem stores with chunkring. false means Loki's own client; either reads what the other wrote.")
+	f.BoolVar(&cfg.PartialReads, prefix+"chunkring.partial-reads", true,
+		"Queries read only the two ends of a chunk above 128 KiB at first, and each block when they come to it. false means that every chunk is read whole.")
 	var all flag.FlagSet
 	cfg.Config.RegisterFlagsWithPrefix(prefix, &all)
 	all.VisitAll(func(own *flag.Flag) {
@@ -144,8 +153,13 @@ func (cfg *LokiConfig) Validate() error {
 var lokiAlways string
 
 // wanted is Enabled, or tells that no flag was registered, since one sets Backend.
-func (cfg *LokiConfig) wanted() bool {
-	return cfg.Enabled || lokiAlways != "" && cfg.Backend == ""
+func (cfg *LokiConfig) wanted() bool { return cfg.Enabled || cfg.always() }
+
+func (cfg *LokiConfig) always() bool { return lokiAlways != "" && cfg.Backend == "" }
+
+// ReadsPartly reports whether the chunks of a filesystem store with this configuration may be read by their ends.
+func (cfg *LokiConfig) ReadsPartly() bool {
+	return cfg.wanted() && (cfg.PartialReads || cfg.always())
 }
 
 // filesystemStore is what a patched Loki's object clients offer that may be over a local folder.
@@ -176,6 +190,7 @@ func FromObjectClient(c client.ObjectClient, schema config.SchemaConfig, logger 
 		return nil, nil
 	}
 	cfg.Directory = filepath.Join(cfg.Directory, filepath.FromSlash(prefix))
+	cfg.WholeReads = !cfg.ReadsPartly()
 	cfg.BlockPath = BlockPathOff // wants nothing of its own: SetBlockPath did
 	own, err := New(cfg.Config, schema, logger, reg)
 	if err != nil {

@@ -30,7 +30,7 @@ type Batch struct {
 func (c *Client) GetChunksPooled(ctx context.Context, chunks []chunk.Chunk) (*Batch, error) {
 	b := &Batch{pool: c.pool}
 	var err error
-	b.Chunks, err = c.getChunks(ctx, chunks, b.alloc)
+	b.Chunks, err = c.getChunks(ctx, chunks, b.alloc, nil)
 	return b, err
 }
 

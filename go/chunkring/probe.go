@@ -37,7 +37,8 @@ func (s *store) announce() {
 	}
 	blocks, _ := blockread.InUse()
 	level.Info(s.logger).Log("msg", "chunk store open", "directory", s.key.cfg.Directory, "file_system", fsType,
-		"backend", backend.backend, "workers", s.reader.Workers(), "crc32c", core.CRC32CKernel(), "verified_decode", decodesVerified, "block_path", blocks)
+		"backend", backend.backend, "workers", s.reader.Workers(), "crc32c", core.CRC32CKernel(), "verified_decode", decodesVerified, "block_path", blocks,
+		"partial_reads", decodesEnds && !s.key.cfg.WholeReads, "seal", s.key.cfg.Seal)
 }
 
 // backendInUse is what runs, and why it is not io_uring if that was wanted.

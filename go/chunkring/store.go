@@ -35,6 +35,7 @@ type store struct {
 	reader   *core.Reader
 	dir      *chunkfile.Dir
 	pool     *pool
+	sealed   *sealedFiles
 	backend  atomic.Pointer[backendLabels]
 	failures *failureLog
 
@@ -76,6 +77,9 @@ func openStore(cfg Config, logger log.Logger, reg prometheus.Registerer) (*store
 	}
 	if cfg.BlockPath == "" {
 		cfg.BlockPath = BlockPathFilter
+	}
+	if cfg.Seal == "" {
+		cfg.Seal = SealResident
 	}
 	if cfg.MaxChunkBytes == 0 {
 		cfg.MaxChunkBytes = chunkBytesDefault
@@ -163,6 +167,7 @@ func (s *store) start() error {
 	}
 	s.logger = log.With(s.logger, "component", "chunkring")
 	s.pool = newPool(s.key.cfg.PooledBytes)
+	s.sealed = newSealedFiles()
 	err := s.openDirectory()
 	if err == nil {
 		if s.metrics, err = newMetrics(s.key.reg); err != nil {
