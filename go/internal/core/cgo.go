@@ -62,7 +62,7 @@ const Built = "cgo"
 // Reader reads files of one directory. Safe for concurrent use until Close.
 type Reader struct {
 	ctx *C.struct_cr_ctx
-	dir int // of interim_cgo.go
+	dir string // of interim_cgo.go
 }
 
 // Open opens dir and starts the workers. A refused io_uring is no error: see Fallback.

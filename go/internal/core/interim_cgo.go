@@ -6,6 +6,7 @@ package core
 
 import (
 	"hash/crc32"
+	"path/filepath"
 	"sync/atomic"
 	"syscall"
 
@@ -23,11 +24,11 @@ const (
 )
 
 func (r *Reader) openInterim(dir string) (err error) {
-	r.dir, err = unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	r.dir, err = filepath.Abs(dir)
 	return err
 }
 
-func (r *Reader) closeInterim() { _ = unix.Close(r.dir) }
+func (r *Reader) closeInterim() {}
 
 func preadCached(fd int, p []byte, off int64) (int, error) {
 	return unix.Preadv2(fd, [][]byte{p}, off, unix.RWF_NOWAIT)
@@ -35,7 +36,12 @@ func preadCached(fd int, p []byte, off int64) (int, error) {
 
 func (r *Reader) openOne(path string) (endsFile, error) {
 	e := endsFile{fd: -1, read: unix.Pread, cached: preadCached}
-	fd, err := unix.Openat2(r.dir, path, &unix.OpenHow{Flags: openFlags,
+	dir, err := unix.Open(r.dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return e, err
+	}
+	defer unix.Close(dir)
+	fd, err := unix.Openat2(dir, path, &unix.OpenHow{Flags: openFlags,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS})
 	if err != nil {
 		return e, err
