@@ -42,6 +42,14 @@ func BlockError(ctx context.Context) error {
 	return nil
 }
 
+// WantedOf is what WithWanted marked a context with.
+func WantedOf(ctx context.Context) (Wanted, bool) {
+	if w := wantedOf(ctx); w != nil {
+		return w.Wanted, true
+	}
+	return Wanted{}, false
+}
+
 func wantedOf(ctx context.Context) *wanted {
 	w, _ := ctx.Value(wantedKey{}).(*wanted)
 	return w
