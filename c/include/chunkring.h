@@ -669,6 +669,62 @@ CR_API size_t cr_json_unescape(const struct cr_json_span *s, char *out);
 /* A character as UTF-8, U+FFFD for what is none. Returns 1 to 4. */
 CR_API size_t cr_utf8(uint32_t c, char out[4]);
 
+/* ---- Eviction: which file of a bounded folder of files goes next ---- */
+
+/*
+ * S3-FIFO over bytes: what is new waits in a small queue (a tenth of the bytes) and goes from there, unless it
+ * was used twice meanwhile; the rest is in a main queue, where each use is another round. So what is
+ * read once, however much it is, passes through the small queue and pushes nothing else out. What went
+ * from the small queue is remembered by its hash: coming again, it enters the main queue.
+ *
+ * Pure decisions: no IO, no clock, no thread, no lock (one caller at a time), nothing but the numbers it is
+ * told. The caller has the limits and deletes the victims. Equal calls in equal order give equal victims.
+ *
+ * Memory: 37 bytes for each of items_max (25 a file, 4 of the table of hashes, 8 for one that went), of
+ * which the system gives what is touched.
+ */
+struct cr_evict; /* opaque */
+
+#define CR_EVICT_ITEMS_MAX (1u << 28)
+#define CR_EVICT_BYTES_MAX UINT32_MAX /* of one file */
+
+struct cr_evict_item {
+	uint64_t hash;       /* 64 bits that stand for the file; two files of one hash are one */
+	uint32_t size_bytes;
+	uint32_t slot;       /* below items_max, the file's own until it goes: an index for what the caller
+			      * must know of it */
+};
+
+struct cr_evict_stats {
+	uint64_t items, bytes;             /* held */
+	uint64_t small_items, small_bytes; /* of these, in the small queue */
+};
+
+/* Room for items_max files. 0, -EINVAL (none, or more than CR_EVICT_ITEMS_MAX), -ENOMEM. */
+CR_API int cr_evict_open(uint32_t items_max, struct cr_evict **out);
+CR_API void cr_evict_close(struct cr_evict *e); /* NULL is fine */
+
+/* A file is there from now on. kept: it was there before, so it enters the main queue (a restart tells the
+ * oldest first). A hash that is known keeps its place and slot and gets the size. *slot may be NULL.
+ * 0; -EFBIG: more than CR_EVICT_BYTES_MAX; -ENOSPC: items_max are held, take a victim first. */
+CR_API int cr_evict_add(struct cr_evict *e, uint64_t hash, uint64_t size_bytes, bool kept, uint32_t *slot);
+
+/* These files were read. Unknown ones are passed over. Returns how many are known. */
+CR_API uint32_t cr_evict_touch(struct cr_evict *e, const uint64_t *hashes, uint32_t n);
+
+/* Whether a file is known, and what of it. out may be NULL. */
+CR_API bool cr_evict_find(const struct cr_evict *e, uint64_t hash, struct cr_evict_item *out);
+
+/* A file is gone for another reason. False: it was not known. out may be NULL. */
+CR_API bool cr_evict_remove(struct cr_evict *e, uint64_t hash, struct cr_evict_item *out);
+
+/* The next file to delete, which is known no more, as long as more than keep_bytes or keep_items are held.
+ * False: no more are. A call takes bounded time, whatever was read before. */
+CR_API bool cr_evict_victim(struct cr_evict *e, uint64_t keep_bytes, uint32_t keep_items,
+			    struct cr_evict_item *out);
+
+CR_API void cr_evict_stats(const struct cr_evict *e, struct cr_evict_stats *out);
+
 /* ---- What this was built from ---- */
 
 /* The version of this library, of those that are linked statically, and the compiler's: "0.1.0, liburing 2.3,

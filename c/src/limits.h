@@ -82,6 +82,17 @@
 #define CR_POOL_CLASS_MIN   12u         /* smallest buffer class, 4 KiB */
 #define CR_POOL_CLASSES     76u         /* four classes per power of two up to CR_FILE_BYTES_MAX */
 
+/* ---- Eviction ---- */
+
+#define CR_EVICT_SMALL_PART 10u         /* the small queue has one of so many bytes */
+#define CR_EVICT_USES_MAX   3u          /* counted of a file; each is a round in the main queue */
+#define CR_EVICT_USES_KEPT  2u          /* in the small queue, to get into the main queue. One would be had by
+					 * whatever a single query reads twice (chunks at the edges of its
+					 * parts) */
+#define CR_EVICT_STEPS_MAX  256u        /* files a victim is looked for among; then the next one goes, used or
+					 * not. Else the one call after a million hits takes 0.1 s */
+#define CR_EVICT_GHOST_WAYS 8u          /* hashes of files that went in one bucket: a cache line */
+
 _Static_assert(CR_SLICE_FILES_MAX <= CR_WINDOW_FILES, "a slice fits a window");
 _Static_assert(CR_RING_ENTRIES <= CR_RING_ENTRIES_MAX, "default within what options allow");
 _Static_assert(CR_WINDOW_FILES <= UINT8_MAX, "a file's place in the window is a uint8");
