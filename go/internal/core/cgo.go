@@ -43,6 +43,43 @@ static inline struct cr_verdict chunkring_verify(const void *file, uint64_t file
 	cr_chunk_verify(file, file_bytes, &v);
 	return v;
 }
+
+#cgo noescape cr_evict_touch
+#cgo nocallback cr_evict_touch
+// What was found or chosen is a result: an argument that C writes would be an allocation.
+struct chunkring_evicted { struct cr_evict_item item; int32_t error; bool found; };
+#cgo nocallback chunkring_evict_add
+static inline struct chunkring_evicted chunkring_evict_add(struct cr_evict *e, uint64_t hash, uint64_t size_bytes, bool kept)
+{
+	struct chunkring_evicted x = { .found = false };
+
+	x.error = cr_evict_add(e, hash, size_bytes, kept, &x.item.slot);
+	return x;
+}
+#cgo nocallback chunkring_evict_find
+static inline struct chunkring_evicted chunkring_evict_find(struct cr_evict *e, uint64_t hash)
+{
+	struct chunkring_evicted x = { .error = 0 };
+
+	x.found = cr_evict_find(e, hash, &x.item);
+	return x;
+}
+#cgo nocallback chunkring_evict_remove
+static inline struct chunkring_evicted chunkring_evict_remove(struct cr_evict *e, uint64_t hash)
+{
+	struct chunkring_evicted x = { .error = 0 };
+
+	x.found = cr_evict_remove(e, hash, &x.item);
+	return x;
+}
+#cgo nocallback chunkring_evict_victim
+static inline struct chunkring_evicted chunkring_evict_victim(struct cr_evict *e, uint64_t keep_bytes, uint32_t keep_items)
+{
+	struct chunkring_evicted x = { .error = 0 };
+
+	x.found = cr_evict_victim(e, keep_bytes, keep_items, &x.item);
+	return x;
+}
 */
 import "C"
 
@@ -291,4 +328,64 @@ func Verifier() func(file []byte, crc uint32) bool { return verify }
 func verify(file []byte, crc uint32) bool {
 	v := C.chunkring_verify(unsafe.Pointer(unsafe.SliceData(file)), C.uint64_t(len(file)))
 	return uint32(v.crc) == crc && v.reason == C.CR_REASON_NONE && v.blocks_moved == 0 && v.blocks_bad == 0
+}
+
+// Evict chooses which of a folder's files goes next, for one goroutine at a time: cr_evict of chunkring.h.
+type Evict struct {
+	evict *C.struct_cr_evict
+}
+
+// OpenEvict makes room for so many files. It fails where memory is short, or with EINVAL.
+func OpenEvict(itemsMax uint32) (*Evict, error) {
+	e := &Evict{}
+	if rc := C.cr_evict_open(C.uint32_t(itemsMax), &e.evict); rc != 0 {
+		return nil, fmt.Errorf("cr_evict_open for %d files: %w", itemsMax, syscall.Errno(-rc))
+	}
+	return e, nil
+}
+
+// Close gives the memory back. No call may follow.
+func (e *Evict) Close() {
+	C.cr_evict_close(e.evict)
+	e.evict = nil
+}
+
+// Add says that a file is there from now on; kept: that it was there before. Errors: EFBIG, ENOSPC.
+func (e *Evict) Add(hash, bytes uint64, kept bool) (slot uint32, err error) {
+	x := C.chunkring_evict_add(e.evict, C.uint64_t(hash), C.uint64_t(bytes), C.bool(kept))
+	if x.error != 0 {
+		return 0, syscall.Errno(-x.error)
+	}
+	return uint32(x.item.slot), nil
+}
+
+// Touch says that files were read, and returns how many of them are known.
+func (e *Evict) Touch(hashes []uint64) int {
+	return int(C.cr_evict_touch(e.evict, (*C.uint64_t)(unsafe.SliceData(hashes)), C.uint32_t(len(hashes))))
+}
+
+// Find returns what is known of a file.
+func (e *Evict) Find(hash uint64) (EvictItem, bool) {
+	return evictItem(C.chunkring_evict_find(e.evict, C.uint64_t(hash)))
+}
+
+// Remove says that a file is gone.
+func (e *Evict) Remove(hash uint64) (EvictItem, bool) {
+	return evictItem(C.chunkring_evict_remove(e.evict, C.uint64_t(hash)))
+}
+
+// Victim returns the next file to delete, which is known no more, while more than so much is held.
+func (e *Evict) Victim(keepBytes uint64, keepItems uint32) (EvictItem, bool) {
+	return evictItem(C.chunkring_evict_victim(e.evict, C.uint64_t(keepBytes), C.uint32_t(keepItems)))
+}
+
+// Held is what is known in all.
+func (e *Evict) Held() (items, bytes uint64) {
+	var stats C.struct_cr_evict_stats
+	C.cr_evict_stats(e.evict, &stats)
+	return uint64(stats.items), uint64(stats.bytes)
+}
+
+func evictItem(x C.struct_chunkring_evicted) (EvictItem, bool) {
+	return EvictItem{Hash: uint64(x.item.hash), Bytes: uint32(x.item.size_bytes), Slot: uint32(x.item.slot)}, bool(x.found)
 }
