@@ -55,3 +55,11 @@ bench-crc: deps ## the CRC32C kernels against ISA-L, a minute; bench/crc has the
 	@$(DEPS) /usr/include/isa-l.h=libisal-dev
 	$(Q)$(CC) $(CFLAGS_ALL) -Ic/src bench/crc/bench_crc32c.c $(wildcard c/src/crc32c*.c) -lisal -o $(BUILD)/bench-crc
 	$(BUILD)/bench-crc $(ARGS)
+
+.PHONY: bench-evict
+bench-evict: lib ## what the disk cache's eviction keeps of four traces, against FIFO and LRU, seconds; build/bench/evict
+	@mkdir -p $(BUILD)/bench/evict
+	$(Q)$(CC) $(CFLAGS_ALL) -Ic/test bench/evict/bench_evict.c $(LIB) -pthread -o $(BUILD)/bench-evict
+	$(BUILD)/bench-evict $(BUILD)/bench/evict/run.json
+	$(GO) build $(NETGO) -o $(BUILD)/bench/mkreport ./bench/mkreport
+	$(BUILD)/bench/mkreport -evict $(BUILD)/bench/evict/run.json -out $(BUILD)/bench/evict

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command mkreport makes tables (Markdown, CSV) and plots (SVG, PNG) of a run of bench/experiment, of
-// runs of bench/e2espeed, or the plot of one of go/test/soak.
+// runs of bench/e2espeed, or the plot of one of go/test/soak or bench/evict.
 package main
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/chunkring/chunkring/go/cli"
 )
 
-type options struct{ in, out, soak, e2e string }
+type options struct{ in, out, soak, e2e, evict string }
 
 func main() { cli.Main("mkreport", parse, report) }
 
@@ -25,6 +25,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.out, "out", "bench/report", "`directory` for the report")
 	f.StringVar(&o.soak, "soak", "", "`file` that go/test/soak left: makes its plot and nothing else")
 	f.StringVar(&o.e2e, "e2e", "", "`files`, comma-separated, that bench/e2espeed left: makes their report and nothing else")
+	f.StringVar(&o.evict, "evict", "", "`file` that bench/evict left: makes its plot and nothing else")
 	return o, cli.Parse(f, args, 0)
 }
 
@@ -34,6 +35,8 @@ func report(_ context.Context, o options) error {
 		return reportSoak(o.soak, o.out)
 	case o.e2e != "":
 		return reportE2E(o.e2e, o.out)
+	case o.evict != "":
+		return reportEvict(o.evict, o.out)
 	}
 	return run(o.in, o.out)
 }
