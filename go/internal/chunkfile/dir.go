@@ -21,6 +21,9 @@ const (
 	folderMode = 0o777 // before umask, as Loki's util.EnsureDirectory
 	fileMode   = 0o644 // before umask, as Loki's FSObjectClient
 
+	cacheFolderMode = 0o700 // of OpenCache: copies are their owner's business
+	cacheFileMode   = 0o600
+
 	nameBytesMax = 255  // NAME_MAX; checked before writing, a rename would tell only after it
 	pathBytesMax = 4095 // PATH_MAX without its NUL
 	depthMax     = 32   // components; Loki's keys have at most 3. Bounds the sweep's open folders
@@ -51,6 +54,8 @@ type Dir struct {
 	// goroutines.
 	NotSynced func(folder string, reason error)
 
+	cache bool // of OpenCache
+
 	noOpenat2 atomic.Bool // seccomp or a kernel before 5.6 refused it once; then we walk by hand
 
 	// Tests only, set before the first operation: fault is called before each step and may fail it,
@@ -74,20 +79,27 @@ var linux = system{unix.Mkdirat, unix.Openat, unix.Write, unix.Fsync, unix.Renam
 // Open opens the store directory, and makes it with its parents if it is missing, as the stock
 // client does. It writes nothing else, so a read-only directory can be opened; Put and Delete
 // then fail with EROFS or EACCES. The caller closes the Dir.
-func Open(dir string) (*Dir, error) {
+func Open(dir string) (*Dir, error) { return open(dir, false) }
+
+// OpenCache is Open for copies of what is safe elsewhere: nothing is synced, and folders and files are the
+// owner's alone. A crash of the process still leaves each name whole, old or new; a power loss may leave
+// any bytes under a name that was put shortly before, so whoever reads must check them.
+func OpenCache(dir string) (*Dir, error) { return open(dir, true) }
+
+func open(dir string, cache bool) (*Dir, error) {
 	dir = filepath.Clean(dir)
-	d := &Dir{path: dir, root: -1, seed: maphash.MakeSeed(), sys: linux}
-	open := func() (err error) {
+	d := &Dir{path: dir, root: -1, seed: maphash.MakeSeed(), sys: linux, cache: cache}
+	openRoot := func() (err error) {
 		// The store directory itself may be a symbolic link: the operator chose it.
 		d.root, err = unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		return err
 	}
-	err := ignoreEINTR(open)
+	err := ignoreEINTR(openRoot)
 	if err == unix.ENOENT {
 		if err = d.makeRoot(dir); err != nil {
 			return nil, fmt.Errorf("make store directory: %w", err)
 		}
-		err = ignoreEINTR(open)
+		err = ignoreEINTR(openRoot)
 	}
 	if err != nil {
 		return nil, &fs.PathError{Op: "open store directory", Path: dir, Err: err}
@@ -104,7 +116,7 @@ func (d *Dir) makeRoot(dir string) error {
 		}
 		parents = append(parents, filepath.Dir(p))
 	}
-	if err := os.MkdirAll(dir, folderMode); err != nil {
+	if err := os.MkdirAll(dir, d.folderMode()); err != nil {
 		return err
 	}
 	for _, p := range parents {
@@ -120,6 +132,20 @@ func (d *Dir) makeRoot(dir string) error {
 		}
 	}
 	return nil
+}
+
+func (d *Dir) folderMode() fs.FileMode {
+	if d.cache {
+		return cacheFolderMode
+	}
+	return folderMode
+}
+
+func (d *Dir) fileMode() uint32 {
+	if d.cache {
+		return cacheFileMode
+	}
+	return fileMode
 }
 
 // enter begins an operation, which ends with leave, unless Close was called. RLock would wait behind
@@ -289,7 +315,7 @@ func (d *Dir) makeFolder(verb, rel, folder string, missing bool) (made, again bo
 	}
 	defer unix.Close(above)
 	name := path.Base(folder)
-	err = d.do(stepMakeFolder, func() error { return d.sys.mkdirat(above, name, folderMode) })
+	err = d.do(stepMakeFolder, func() error { return d.sys.mkdirat(above, name, uint32(d.folderMode())) })
 	made = err == nil
 	if err == unix.EEXIST {
 		if !missing {

@@ -51,6 +51,11 @@
 // gone while they are back, so the compactor deletes them once more. Syncing would cost a device
 // flush per chunk on the compactor's longest loop.
 //
+// # Caches
+//
+// A Dir of OpenCache syncs nothing: 2 does not hold there, and after a power loss a name that was put shortly
+// before may hold any bytes, or too few. 1 holds for crashes.
+//
 // # What is taken from the file system
 //
 // rename replaces atomically, and fsync of a folder makes its own entries durable. Put also syncs

@@ -123,7 +123,7 @@ func (p *put) fill(tmp int, data []byte) error {
 	if err == nil {
 		at, err = stepSync, p.ctx.Err()
 	}
-	if err == nil {
+	if err == nil && !p.d.cache {
 		err = p.d.do(stepSync, func() error { return p.d.sys.fsync(tmp) })
 	}
 	if err != nil {

@@ -16,6 +16,9 @@ var ErrNotDurable = errors.New("the file is in place, but may not survive a powe
 // put is that file system's promise about renames, which nobody can improve: an error would only make the
 // store useless there. So it counts as done and is reported.
 func (d *Dir) syncFolder(s step, fd int, folder string) error {
+	if d.cache {
+		return nil
+	}
 	err := d.do(s, func() error { return d.sys.fsync(fd) })
 	if err == nil {
 		return nil

@@ -54,7 +54,7 @@ func (d *Dir) createTemp(folder int) (fd int, name string, err error) {
 		name = fmt.Sprintf("%s%d-%016x%s", tempPrefix, os.Getpid(), rand.Uint64(), tempSuffix)
 		err = d.do(stepCreate, func() (err error) {
 			const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
-			fd, err = d.sys.openat(folder, name, flags, fileMode)
+			fd, err = d.sys.openat(folder, name, flags, d.fileMode())
 			return err
 		})
 		if err != unix.EEXIST {
