@@ -61,9 +61,9 @@ func (c *cache) board(all []chunk.Chunk, chunks []int) (lead, wait []int, flight
 
 // written takes those out of lead whose copies were written after this call had looked into the folder, and
 // leaves them to whoever is next.
-func (c *cache) written(all []chunk.Chunk, lead []int, flights map[int]*flight) (rest, written []int) {
+func (c *cache) written(all []chunk.Chunk, lead []int, flights map[int]*flight, lost map[int]bool) (rest, written []int) {
 	for _, i := range lead {
-		if !c.index.has(all[i].ChunkRef) {
+		if lost[i] || !c.index.has(all[i].ChunkRef) {
 			rest = append(rest, i)
 			continue
 		}
@@ -86,12 +86,13 @@ func (f *flights) land(ref logproto.ChunkRef, one *flight) {
 // each other.
 func (c *Client) fromOrigin(ctx context.Context, all []chunk.Chunk, chunks []int, out []chunk.Chunk) (err error) {
 	var alone []int
-	for looked := false; len(chunks) > 0; looked = true {
+	lost := map[int]bool{} // the index has them, but they were looked for twice
+	for len(chunks) > 0 {
 		lead, wait, flights := c.board(all, chunks)
-		var again []int
-		if !looked { // once: what the index has may be lost
-			lead, again = c.written(all, lead, flights)
-			again = c.fromFolder(ctx, all, again, out)
+		lead, again := c.written(all, lead, flights, lost)
+		again = c.fromFolder(ctx, all, again, out)
+		for _, i := range again {
+			lost[i] = true
 		}
 		if len(lead) > 0 {
 			err = c.worse(err, c.fetchFlights(ctx, all, lead, flights, out))
