@@ -8,7 +8,8 @@
  *	           salvage.c, quarantine.c (suspects.c), bench.c, doctor.c
  *	store/     a store's files: walk.c (walk_queue.c, walk_list.c, walk_job.c, walk_count.c,
  *	           walk_foreign.c, walk_empty.c, names.c): folders into chunks; scan.c: batches of chunks
- *	           through cr_batch_read(); state.c: what a walk was at; key.c: names that are no chunk's
+ *	           through cr_batch_read(); state.c: what a walk was at; key.c: names that are no chunk's;
+ *	           cache.c: folders of a disk cache
  *	chunk/     one chunk: contents.c, blocks.c, labels.c, codec.c: what is in it; peek.c: from its two
  *	           ends; check.c, check_deep.c, findings.c: what is wrong with it; merge.c: lines of many in
  *	           time order; matcher.c, lines.c, report.c: what is asked for, and shown; scratch.c

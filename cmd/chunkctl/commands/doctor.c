@@ -25,6 +25,7 @@
 #include "base/text.h"
 #include "chunk/report.h"
 #include "cli.h"
+#include "store/cache.h"
 
 static const char help[] =
 "usage: chunkctl doctor [options] DIR\n"
@@ -345,6 +346,17 @@ static void check_index(struct doctor *d, const char *fs)
 	    size_text((uint64_t)st.st_size, size), part * 100);
 }
 
+static void check_cache(struct doctor *d)
+{
+	struct bytes store = { 0 };
+
+	if (cache_of(d->dir, &store))
+		say(d, INFO, "disk cache", NULL,
+		    "copies of the chunks of %s: what is lost here is fetched again",
+		    bytes_string(&store));
+	bytes_free(&store);
+}
+
 /* ---- The command ---- */
 
 static int run(struct doctor *d)
@@ -362,6 +374,7 @@ static int run(struct doctor *d)
 	check_uring(d);
 	check_index(d, fs_name((long)fs.f_type));
 	check_chunks(d);
+	check_cache(d);
 	if (d->trouble > 1)
 		complain("%llu files or folders could not be read", (unsigned long long)d->trouble);
 	if (d->json) {

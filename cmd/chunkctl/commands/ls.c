@@ -25,6 +25,7 @@
 #include "chunk/report.h"
 #include "chunk/scratch.h"
 #include "cli.h"
+#include "store/cache.h"
 #include "totals.h"
 
 static const char help[] =
@@ -408,8 +409,10 @@ static int run(struct ls *ls)
 			out_string(&ls->out, ls->rows[i].text);
 		free(ls->rows[i].text);
 	}
-	if (ls->totals.by)
+	if (ls->totals.by) {
+		caches_tell(&ls->walk, &ls->out, ls->json, "");
 		totals_print(&ls->totals, &ls->out, ls->json);
+	}
 	totals_free(&ls->totals);
 	free(ls->rows);
 	free(ls->walk.filter.tenants);

@@ -32,6 +32,7 @@
 #include "chunk/report.h"
 #include "chunk/scratch.h"
 #include "cli.h"
+#include "store/cache.h"
 #include "suspects.h"
 
 static const char help[] =
@@ -512,9 +513,25 @@ static bool report_is_ours(const struct quarantine *q)
 	return s->lines && (s->n || !s->foreign); /* of foreign ones was complained */
 }
 
+/* A damaged copy needs no care, and nothing of a cache should stay that the cache does not count. */
+static bool is_cache(const char *dir)
+{
+	struct bytes store = { 0 };
+	bool found = cache_of(dir, &store);
+
+	if (found)
+		complain("%s is a disk cache of %s: a damaged copy is only a miss, which Loki deletes "
+			 "and fetches again; nothing is moved", dir, bytes_string(&store));
+	bytes_free(&store);
+	return found;
+}
+
 static int run(struct quarantine *q)
 {
 	bool ok = true;
+
+	if (is_cache(q->dir))
+		return out_end(&q->out, EXIT_TROUBLE);
 
 	q->real = realpath(q->dir, NULL);
 	q->dir_fd = q->real ? open(q->real, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;

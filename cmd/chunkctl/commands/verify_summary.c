@@ -9,6 +9,7 @@
 #include "chunk/check.h"
 #include "chunk/findings.h"
 #include "chunk/report.h"
+#include "store/cache.h"
 #include "verify.h"
 
 struct totals {
@@ -106,6 +107,7 @@ static void summary_text(struct verify *v, const struct totals *t)
 {
 	char n[SIZE_TEXT_BYTES], size[SIZE_TEXT_BYTES], span[SIZE_TEXT_BYTES], rate[SIZE_TEXT_BYTES],
 		e[SIZE_TEXT_BYTES], p[SIZE_TEXT_BYTES], w[SIZE_TEXT_BYTES];
+	bool only_caches;
 	uint64_t bad = t->sums[SUM_ERROR] + t->sums[SUM_PARTIAL] + t->sums[SUM_WARNING];
 	double rate_now = t->seconds > 0 ? (double)v->bytes / t->seconds : 0;
 
@@ -127,6 +129,8 @@ static void summary_text(struct verify *v, const struct totals *t)
 			   "is not known\n", count_text(t->sums[SUM_UNREADABLE], n));
 	kinds_text(v, t);
 	also_text(v, t);
+	only_caches = caches_tell(&v->walk, &v->out, false, bad ? ": what is damaged there is only a "
+				  "miss, which Loki deletes and fetches again" : "");
 	if (is_sound(v, t))
 		out_string(&v->out, t->sums[SUM_FILES] ? "sound\n" : "nothing to check\n");
 	else if (t->nothing && t->complete)
@@ -136,7 +140,7 @@ static void summary_text(struct verify *v, const struct totals *t)
 	if (!t->complete && v->state.path)
 		out_printf(&v->out, "the same command goes on where it stopped (%s)\n",
 			   v->state.path);
-	else if (t->sums[SUM_ERROR] && t->sums[SUM_FILES])
+	else if (t->sums[SUM_ERROR] && t->sums[SUM_FILES] && !only_caches)
 		out_string(&v->out,
 			   "next: chunkctl info FILE says where a file is damaged, chunkctl "
 				    "salvage FILE -o NEW\n"
@@ -156,9 +160,10 @@ int verify_summary(struct verify *v)
 	t.nothing = v->walk.empty || !(t.sums[SUM_FILES] + v->busy);
 	if (t.nothing && t.complete && !t.trouble && !v->walk.empty && !v->walk.allow_empty)
 		complain("no chunk was checked: none was found, or all were deleted meanwhile");
-	if (v->json)
+	if (v->json) {
+		caches_tell(&v->walk, &v->out, true, "");
 		summary_json(v, &t);
-	else if (!v->quiet && (t.sums[SUM_FILES] || !v->walk.trouble))
+	} else if (!v->quiet && (t.sums[SUM_FILES] || !v->walk.trouble))
 		summary_text(v, &t);
 	if (!t.complete || t.trouble || (t.nothing && !v->walk.allow_empty))
 		return EXIT_TROUBLE;

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package chunkctltest
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/chunkring/chunkring/go/chunkgen"
+)
+
+const (
+	cacheMarker = ".chunkring-cache.json"
+	cacheText   = `{"format":1,"kind":"s3","endpoint":"s3.example.com","bucket":"loki","prefix":"chunks/"}`
+	cacheWhose  = `s3 bucket "loki" at "s3.example.com", prefix "chunks/"`
+)
+
+// cacheOf is a folder with the marker of a disk cache and one damaged chunk among some.
+func cacheOf(t *testing.T, marker string) (dir, damaged string) {
+	t.Helper()
+	x := generate(t, chunkgen.Options{Count: 5, Size: 3000})
+	require.NoError(t, os.WriteFile(filepath.Join(x.Dir(), cacheMarker), []byte(marker), 0o600))
+	damaged = x.Path(x.Refs[0])
+	require.NoError(t, os.Truncate(damaged, 1000))
+	return x.Dir(), damaged
+}
+
+func TestCacheIsNamed(t *testing.T) {
+	dir, damaged := cacheOf(t, cacheText)
+	r := run(t, "doctor", dir)
+	require.Contains(t, r.stdout, "copies of the chunks of "+cacheWhose, r.stderr)
+	require.NotContains(t, r.stdout, "strange files")
+
+	r = run(t, "ls", "--totals", "tenant", dir)
+	require.Contains(t, r.stdout, "is a disk cache of "+cacheWhose)
+	require.Equal(t, cacheWhose, typed(t, run(t, "ls", "--totals", "none", "--json", dir), "cache").str("store"))
+
+	r = run(t, "verify", "--settle", "0", dir)
+	require.Equal(t, exitFindings, r.code)
+	require.Contains(t, r.stdout, "is a disk cache of "+cacheWhose+": what is damaged there is only a miss")
+	require.NotContains(t, r.stdout, "quarantine", "no advice to move what heals by itself")
+	o := typed(t, run(t, "verify", "--settle", "0", "--json", dir), "cache")
+	require.Equal(t, []string{dir, cacheWhose}, []string{o.str("root"), o.str("store")})
+
+	stream := filepath.Dir(damaged) // of a tenant's folder and a stream's as well
+	for _, inner := range []string{stream, filepath.Dir(stream)} {
+		require.Contains(t, run(t, "ls", "--totals", "none", inner).stdout, "is a disk cache of "+cacheWhose)
+	}
+}
+
+func TestCacheIsNotQuarantined(t *testing.T) {
+	dir, damaged := cacheOf(t, cacheText)
+	report := filepath.Join(t.TempDir(), "report.json")
+	require.NoError(t, os.WriteFile(report, []byte(run(t, "verify", "--settle", "0", "--json", dir).stdout), 0o600))
+	for _, args := range [][]string{{"--from", report, "--yes"}, {"--from", report}, {"--restore", "--yes"}} {
+		r := run(t, append([]string{"quarantine", dir}, args...)...)
+		require.Equal(t, exitTrouble, r.code)
+		require.Contains(t, r.stderr, "is a disk cache of "+cacheWhose)
+	}
+	require.FileExists(t, damaged)
+	require.NoDirExists(t, filepath.Join(dir, ".chunkctl-quarantine"))
+
+	require.NoError(t, os.Remove(filepath.Join(dir, cacheMarker))) // the same of a store
+	require.Equal(t, exitSound, run(t, "quarantine", dir, "--from", report, "--yes").code)
+	require.NoFileExists(t, damaged)
+}
+
+// What a marker says is shown, but not obeyed by a terminal; a damaged one is a marker still.
+func TestCacheMarkersAreHostile(t *testing.T) {
+	for marker, whose := range map[string]string{
+		"": "an unknown store", "{": "an unknown store", "[]": "an unknown store", "{}": "an unknown store",
+		`{"kind":"\u001b[2J","bucket":"a\nb"}`: `\x1b[2J bucket "a\nb"`,
+	} {
+		dir, _ := cacheOf(t, marker)
+		r := run(t, "doctor", dir)
+		require.Contains(t, r.stdout, whose, "%q", marker)
+		require.NotContains(t, r.stdout, "\x1b")
+		require.Equal(t, exitTrouble, run(t, "quarantine", dir, "--from", "/dev/null").code)
+	}
+}
+
+// typed is the only object of a type.
+func typed(t *testing.T, r result, kind string) (found object) {
+	t.Helper()
+	for _, o := range objects(t, r.stdout) {
+		if o.str("type") == kind {
+			require.Nil(t, found)
+			found = o
+		}
+	}
+	require.NotNil(t, found, r.stdout)
+	return found
+}
