@@ -80,6 +80,7 @@ func acquire(cfg Config, id Identity, schema config.SchemaConfig, logger log.Log
 	}
 	c.users = 1
 	caches.open[path] = c
+	go c.write()
 	return c, nil
 }
 
@@ -93,6 +94,7 @@ func release(c *cache) {
 	}
 }
 
+// open makes a cache whose writer has not begun.
 func open(cfg Config, id Identity, schema config.SchemaConfig, logger log.Logger, reg prometheus.Registerer) (*cache, error) {
 	m, err := newMetrics(reg)
 	if err != nil {
@@ -112,7 +114,6 @@ func open(cfg Config, id Identity, schema config.SchemaConfig, logger log.Logger
 	c.put = c.folder.put
 	c.ctx, c.end = context.WithCancel(context.Background())
 	m.maxBytes.Add(float64(cfg.MaxBytes))
-	go c.write()
 	return c, nil
 }
 

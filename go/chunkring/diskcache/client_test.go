@@ -4,15 +4,19 @@ package diskcache
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v2"
 
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
 	"github.com/grafana/loki/v3/pkg/storage/chunk/client"
@@ -331,6 +335,25 @@ func TestSharedFolder(t *testing.T) {
 	require.ErrorContains(t, err, "another configuration")
 }
 
+func TestConfigOfYAMLAndFlags(t *testing.T) {
+	var cfg Config
+	flags := flag.NewFlagSet("", flag.ContinueOnError)
+	cfg.RegisterFlagsWithPrefix("store.chunkring.", flags)
+	require.Equal(t, Config{MaxBytes: 50 << 30, MaxFiles: 2_000_000, WriteThrough: "auto"}, cfg)
+	require.NoError(t, flags.Parse([]string{"-store.chunkring.disk-cache.max-bytes=20GB", "-store.chunkring.disk-cache.write-through=false"}))
+	require.Equal(t, Config{MaxBytes: 20 << 30, MaxFiles: 2_000_000, WriteThrough: "false"}, cfg)
+	require.NoError(t, yaml.UnmarshalStrict([]byte(`
+directory: /cache
+max_bytes: 30GB
+max_files: 7
+min_free_bytes: 2GB
+max_age: 7d
+write_through: true
+`), &cfg))
+	require.Equal(t, Config{Directory: "/cache", MaxBytes: 30 << 30, MaxFiles: 7, MinFreeBytes: 2 << 30, MaxAge: model.Duration(7 * day), WriteThrough: "true"}, cfg)
+	require.NoError(t, cfg.Validate())
+}
+
 func TestWrongConfig(t *testing.T) {
 	good := configOf(t.TempDir())
 	for _, wrong := range []func(cfg *Config){
@@ -397,6 +420,35 @@ func TestEverythingAtOnce(t *testing.T) {
 	_, held := copies(t, cfg.Directory)
 	require.LessOrEqual(t, held, uint64(cfg.MaxBytes))
 	require.Positive(t, value(c.metrics.evicted))
+}
+
+// Nothing is left open or running after Stop.
+func TestNoLeaks(t *testing.T) {
+	fds := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		require.NoError(t, err)
+		return len(entries)
+	}
+	chunks := someChunks(t, 5, 2000)
+	var before, goroutines int
+	for n := range 5 {
+		dir := t.TempDir()
+		for range 2 {
+			c, err := New(configOf(dir), originOf(t, chunks), schema, bucket, nil, nil)
+			require.NoError(t, err)
+			get(t, c, chunks)
+			c.Stop()
+		}
+		require.Error(t, func() error {
+			_, err := New(configOf(dir), originOf(t, nil), schema, Identity{}, nil, nil)
+			return err
+		}())
+		if n == 0 { // what the runtime and C keep, they have now
+			before, goroutines = fds(), runtime.NumGoroutine()
+		}
+	}
+	comesTrue(t, func() bool { return fds() <= before && runtime.NumGoroutine() <= goroutines })
+	require.Empty(t, caches.open)
 }
 
 func joined(errs ...error) error {

@@ -4,7 +4,6 @@ package diskcache
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"hash/crc32"
 	"io/fs"
@@ -15,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-kit/log"
 	"github.com/stretchr/testify/require"
 )
 
@@ -219,14 +219,17 @@ func TestHitsBeforeTheWalkCount(t *testing.T) {
 	require.Equal(t, chunks[1].ChunkRef, ref, "the first one was read")
 }
 
-func TestWalkIsStopped(t *testing.T) {
-	chunks, dir := someChunks(t, 3, 2000), t.TempDir()
-	warm(t, configOf(dir), originOf(t, chunks), chunks).Stop()
-	f, err := openFolder(dir, bucket)
+// A cache that is stopped before it knows what there is writes nothing.
+func TestStopDuringWalk(t *testing.T) {
+	chunks, dir := someChunks(t, 4, 2000), t.TempDir()
+	warm(t, configOf(dir), originOf(t, chunks), chunks[:3]).Stop()
+	c, err := open(configOf(dir), bucket, schema, log.NewNopLogger(), nil)
 	require.NoError(t, err)
-	defer f.close()
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	_, _, err = f.walk(ctx, schema)
-	require.ErrorIs(t, err, context.Canceled)
+	c.offer(chunks[3].ChunkRef, encoded(t, chunks[3]))
+	c.end()
+	c.write()
+	c.close()
+	require.EqualValues(t, 1, value(c.metrics.dropped[dropStopped]))
+	files, _ := copies(t, dir)
+	require.Len(t, files, 3)
 }

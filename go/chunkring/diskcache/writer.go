@@ -146,7 +146,10 @@ func (c *cache) write() {
 func (c *cache) lookAround() {
 	begin := time.Now()
 	files, foreign, err := c.folder.walk(c.ctx, c.schema)
-	if err != nil && c.ctx.Err() == nil {
+	if c.ctx.Err() != nil {
+		return // nobody knows what may be written
+	}
+	if err != nil {
 		c.failed(opWalk, err)
 	}
 	c.changes.Lock()
@@ -193,7 +196,7 @@ func (c *cache) store(j job) (dropped string) {
 	defer c.changes.Unlock()
 	rel, need := pathOf(c.schema, j.ref), allocated(int64(len(j.data)), 0)
 	switch {
-	case c.ctx.Err() != nil && !c.index.walked:
+	case !c.index.walked:
 		return dropStopped
 	case c.trouble.pauses(c.now()):
 		return dropPaused

@@ -242,6 +242,53 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// At no moment the folder takes more than it may, with the file that is being written.
+func TestDiskUseAtEveryMoment(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64m"); err != nil {
+		t.Skipf("a tmpfs can't be mounted: %v", err)
+	}
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, 0)) })
+	used := func() uint64 {
+		var st unix.Statfs_t
+		if err := unix.Statfs(dir, &st); err != nil {
+			t.Error(err)
+		}
+		return (st.Blocks - st.Bfree) * uint64(st.Bsize)
+	}
+	chunks := append(someChunks(t, 60, 3000), someChunks(t, 20, 60000)...)
+	cfg := configOf(filepath.Join(dir, "cache"))
+	cfg.MaxBytes = bytesSize(300 << 10)
+	c := openClient(t, cfg, originOf(t, chunks))
+	t.Cleanup(c.Stop) // before the unmount
+	base, most, over := used(), make(chan uint64), make(chan struct{})
+	go func() {
+		seen := uint64(0)
+		for {
+			select {
+			case <-over:
+				most <- seen
+				return
+			default:
+				seen = max(seen, used()-base)
+			}
+		}
+	}()
+	for round := range 20 {
+		for i := range chunks {
+			n := (i*37 + round*11) % len(chunks)
+			get(t, c, chunks[n:n+1])
+			if i%9 == 0 {
+				_ = os.Truncate(c.fileOf(chunks[n]), 100)
+			}
+		}
+	}
+	close(over)
+	seen := <-most
+	require.LessOrEqual(t, seen, uint64(cfg.MaxBytes))
+	require.Greater(t, seen, uint64(cfg.MaxBytes)*8/10)
+}
+
 // A copy that can't be deleted still takes room, so nothing is written in its place.
 func TestEvictionFails(t *testing.T) {
 	if os.Geteuid() == 0 {
