@@ -180,6 +180,31 @@ var edits = []edit{
 `,
 	},
 
+	// The disk cache: in front of every object store that a process reads chunks of for queries, not the compactor's,
+	// whose client is its own.
+	{
+		file: "pkg/storage/store.go",
+		why:  "a disk cache in front of object stores",
+		in:   "func LokiStore.chunkClientForPeriod",
+		at:   "chunks = client.NewMetricsChunkClient(chunks, s.chunkClientMetrics)",
+		put:  before,
+		text: `// chunkring: in front of an object store, if there is a folder for it.
+	if chunks, err = s.diskCached(chunks, objectStoreType); err != nil {
+		return nil, err
+	}
+
+`,
+	},
+	{
+		file: "pkg/loki/modules.go",
+		why:  "the disk cache copies what is stored where one process writes and reads",
+		in:   "func Loki.initStore",
+		at:   "store, err := storage.NewStore(t.Cfg.StorageConfig, t.Cfg.ChunkStoreConfig, t.Cfg.SchemaConfig, t.Overrides, t.ClientMetrics, prometheus.DefaultRegisterer, util_log.Logger, t.Cfg.MetricsNamespace)",
+		put:  before,
+		text: `t.Cfg.StorageConfig.Chunkring.DiskCache.SingleProcess = t.Cfg.isTarget(All) // chunkring:
+	`,
+	},
+
 	// chunk.DecodeVerified and SetVerifier are all in files/; this is who asks, for chunks that come from
 	// object stores and caches, and what is handed on.
 	{
