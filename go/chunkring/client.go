@@ -3,6 +3,7 @@
 package chunkring
 
 import (
+	"context"
 	"fmt"
 	"sync"
 
@@ -19,6 +20,7 @@ import (
 type Client struct {
 	*store // which others may share
 	keys   keyer
+	origin func(ctx context.Context, chk chunk.Chunk) ([]byte, error) // see SetOrigin
 
 	// Every call holds it shared; Stop, and nothing else, takes it whole, so it waits for what runs.
 	life    sync.RWMutex
@@ -42,6 +44,14 @@ func New(cfg Config, schema config.SchemaConfig, logger log.Logger, reg promethe
 		return nil, fmt.Errorf("chunkring: %w", err)
 	}
 	return &Client{store: s, keys: newKeyer(schema)}, nil
+}
+
+// SetOrigin says that the files are copies, which may go at any time, and how to get all bytes of a chunk from where
+// it really is: for the block of a query whose chunk was read by its ends (WithWanted) and whose file is gone or
+// damaged since. whole must not ask this client for that chunk's blocks; ChunkRef is all that is set of chk. Call it
+// before the client is used.
+func (c *Client) SetOrigin(whole func(ctx context.Context, chk chunk.Chunk) ([]byte, error)) {
+	c.origin = whole
 }
 
 // Backend names what runs, not what was asked for: "uring" or "threads". It changes at most once, from the

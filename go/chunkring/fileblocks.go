@@ -65,6 +65,9 @@ func (s *fileBlocks) OpenBlock(ctx context.Context, codec compression.Codec, blo
 		b.next = next
 	}
 	r, err := blockread.Open(codec, b.at.Bytes, b.at.RawBytes, &b)
+	if s.c.origin != nil && (err != nil || b.err != nil) {
+		r, err = b.fromOrigin(ctx)
+	}
 	m := &s.c.metrics.partial
 	m.blockSeconds.Observe(time.Since(begin).Seconds())
 	m.blockBytes.Add(float64(b.bytesRead))
@@ -193,6 +196,33 @@ func (b *fileBlock) Decompress(d *core.Decompressor, dst []byte) (n uint64, stat
 	b.err = b.readError(&read)
 	return 0, core.BlockPending
 }
+
+// fromOrigin opens the block from the whole chunk, where the file is only a copy that came from elsewhere.
+func (b *fileBlock) fromOrigin(ctx context.Context) (io.Reader, error) {
+	whole, err := b.c.origin(ctx, chunk.Chunk{ChunkRef: b.ref})
+	if err == nil && b.at.Off+int64(b.at.Bytes) > int64(len(whole)) {
+		err = fmt.Errorf("%w: %w", chunk.ErrInvalidChecksum, errShrinking) // not the chunk whose ends were read
+	}
+	if err != nil {
+		return nil, err
+	}
+	b.err, b.bytesRead = nil, b.bytesRead+len(whole)
+	return blockread.Open(b.codec, b.at.Bytes, b.at.RawBytes, originBlock{b, whole[b.at.Off:][:b.at.Bytes:b.at.Bytes]})
+}
+
+// originBlock is a block that is in memory.
+type originBlock struct {
+	*fileBlock
+	block []byte
+}
+
+// Decompress implements blockread.FileBlock.
+func (b originBlock) Decompress(d *core.Decompressor, dst []byte) (n uint64, status core.BlockStatus) {
+	return d.Decompress(uint8(b.codec), b.block, dst)
+}
+
+// Raw implements blockread.FileBlock.
+func (b originBlock) Raw(bool) ([]byte, error) { return b.block, nil }
 
 // Raw implements blockread.FileBlock. Where there is doubt, the checksum of the whole file has the last word: a
 // chunk says its codec in one byte, and only that checksum covers it.

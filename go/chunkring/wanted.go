@@ -32,6 +32,11 @@ func WithWanted(ctx context.Context, w Wanted) context.Context {
 	return context.WithValue(ctx, wantedKey{}, &wanted{Wanted: w})
 }
 
+// WithoutWanted takes back what WithWanted said: GetChunks gets whole chunks.
+func WithoutWanted(ctx context.Context) context.Context {
+	return context.WithValue(ctx, wantedKey{}, (*wanted)(nil))
+}
+
 // BlockError is why a query that WithWanted marked should fail: the first block that it must not do without.
 func BlockError(ctx context.Context) error {
 	if w := wantedOf(ctx); w != nil {

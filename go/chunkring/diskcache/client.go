@@ -65,7 +65,22 @@ func New(cfg Config, origin client.Client, schema config.SchemaConfig, id Identi
 		release(shared)
 		return nil, fmt.Errorf("disk_cache: %w", err)
 	}
-	return &Client{cache: shared, origin: origin, local: local, writeThrough: through}, nil
+	c := &Client{cache: shared, origin: origin, local: local, writeThrough: through}
+	local.SetOrigin(c.whole)
+	return c, nil
+}
+
+// whole returns the bytes of a chunk whose copy was read by its ends and went, or was found damaged, before a query
+// came to one of its blocks.
+func (c *Client) whole(ctx context.Context, chk chunk.Chunk) ([]byte, error) {
+	got, err := c.GetChunks(chunkring.WithoutWanted(ctx), []chunk.Chunk{chk})
+	if err != nil {
+		return nil, err
+	}
+	if len(got) != 1 {
+		return nil, fmt.Errorf("chunk %v: %w", chk.ChunkRef, fs.ErrNotExist)
+	}
+	return got[0].Encoded()
 }
 
 // enter begins a call, unless Stop was called. RLock would wait behind a Stop that waits for another call;
