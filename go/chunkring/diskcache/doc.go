@@ -16,5 +16,6 @@
 // a restart is warm at once. Reads are chunkring's: one call into C for all chunks of a call.
 //
 // What holds: no call fails or waits because of the folder (but DeleteChunk, which waits for a write that is
-// under way). The folder's files take at most Config.MaxBytes, and the file being written.
+// under way). The folder's files take at most Config.MaxBytes, the one that is being written included; what is
+// deleted while a query reads it takes its room until it is closed.
 package diskcache

