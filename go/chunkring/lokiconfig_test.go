@@ -54,3 +54,27 @@ func TestLokiConfigHasNoBlockPath(t *testing.T) {
 	require.NoError(t, f.Parse([]string{"-store.chunkring.block-path=in_place", "-store.chunkring.block-buffer-bytes=7"}))
 	require.Equal(t, chunkring.LokiProcessConfig{BlockPath: "in_place", BlockBufferBytes: 7}, process)
 }
+
+// A filesystem store reads chunks partly unless it is told otherwise.
+func TestLokiConfigPartialReads(t *testing.T) {
+	for _, c := range []struct {
+		args   []string
+		partly bool
+	}{
+		{nil, true},
+		{[]string{"-local.chunkring.partial-reads=false"}, false},
+		{[]string{"-local.chunkring.enabled=false"}, false},
+	} {
+		var cfg chunkring.LokiConfig
+		f := flag.NewFlagSet("", flag.ContinueOnError)
+		cfg.RegisterFlagsWithPrefix("local.", f)
+		require.NoError(t, f.Parse(append(c.args, "-local.chunkring.seal=always", "-local.chunkring.strict-blocks")))
+		require.Equal(t, c.partly, cfg.ReadsPartly(), c.args)
+		require.Equal(t, chunkring.SealAlways, cfg.Seal)
+		require.True(t, cfg.StrictBlocks)
+		require.NoError(t, cfg.Validate())
+		cfg.Seal = "sometimes"
+		require.ErrorContains(t, cfg.Validate(), `unknown seal "sometimes"`)
+	}
+	require.False(t, (&chunkring.LokiConfig{}).ReadsPartly(), "made as a Go value it is not enabled")
+}

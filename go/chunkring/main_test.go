@@ -48,6 +48,7 @@ import (
 //	put_test.go           PutChunks, DeleteChunk
 //	sweep_test.go         leftovers of interrupted writes
 //	pooled_test.go        GetChunksPooled
+//	partial_test.go       chunks of which only the ends are read, in a patched Loki; fileblocks_test.go: what needs a hand inside
 //	slowfs_test.go        file systems that are slow or lie, mounted by FUSE
 //	bench_test.go         benchmarks against stock
 

@@ -128,7 +128,9 @@ func (e endsFile) take(b *Batch, f *File, o *chunkcheck.Outline, head, tail []by
 	if sealed {
 		f.GotCRC = crc
 	}
-	e.announce(b, o)
+	for _, block := range wantedBlocks(b, o) {
+		willNeed(e.fd, block.Off, block.Bytes)
+	}
 	return nil
 }
 
@@ -174,10 +176,10 @@ func (e endsFile) seal(how Seal, o *chunkcheck.Outline, head, tail []byte) (crc 
 	return crc32.Update(crc, castagnoli, tail), true, nil
 }
 
-// announce asks the kernel to fetch the blocks that are wanted first.
-func (e endsFile) announce(b *Batch, o *chunkcheck.Outline) {
+// wantedBlocks are those that the kernel is asked to fetch.
+func wantedBlocks(b *Batch, o *chunkcheck.Outline) []chunkcheck.BlockPlace {
 	if b.Ahead <= 0 {
-		return
+		return nil
 	}
 	wanted := make([]chunkcheck.BlockPlace, 0, o.Blocks)
 	o.EachBlock(func(block chunkcheck.BlockPlace) bool {
@@ -186,16 +188,11 @@ func (e endsFile) announce(b *Batch, o *chunkcheck.Outline) {
 		}
 		return true
 	})
-	if over := len(wanted) - b.Ahead; over > 0 {
-		if b.Backward {
-			wanted = wanted[over:]
-		} else {
-			wanted = wanted[:b.Ahead]
-		}
+	over := max(0, len(wanted)-b.Ahead)
+	if b.Backward {
+		return wanted[over:]
 	}
-	for _, block := range wanted {
-		willNeed(e.fd, block.Off, block.Bytes)
-	}
+	return wanted[:len(wanted)-over]
 }
 
 // willNeed begins to fetch a block and its CRC. Where the kernel does not, reading it takes longer.
