@@ -126,11 +126,13 @@ static int give(void *arg, struct cr_req *reqs, uint32_t first, uint32_t n)
 	struct plan *plan = arg;
 
 	for (uint32_t i = first; i < first + n && plan->give != GIVE_NONE; i++) {
-		uint32_t room = reqs[i].size_bytes;
+		uint32_t room = reqs[i].want_bytes;
 
-		if (reqs[i].status != CR_PENDING)
+		if (reqs[i].status != CR_PENDING || reqs[i].cap_bytes >= room)
 			continue;
-		FUZZ_CHECK(!plan->bufs[i] && room > 0);
+		/* again only of a file of which both ends were read first */
+		FUZZ_CHECK((!plan->bufs[i] || plan->batch.flags & CR_READ_ENDS) && room > 0);
+		free(plan->bufs[i]);
 		if (plan->give == GIVE_TOO_LITTLE)
 			room--;
 		plan->bufs[i] = malloc(room ? room : 1);
@@ -192,6 +194,8 @@ static void read_plan(struct input *in, struct plan *plan)
 		plan->batch.done = note;
 	plan->batch.done_bytes_min = how >> 5;
 	plan->batch.flags = take(in);
+	plan->batch.seal = how & 3; /* 3 is none */
+	plan->batch.ends_bytes_min = 4999; /* of d/b is one byte more */
 	plan->batch.timeout_ms = take(in) & 1 ? 100000 : 0;
 	while (in->n && plan->batch.n < REQS_MAX) {
 		uint32_t i = plan->batch.n++;
@@ -269,7 +273,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	memset(&plan, 0, sizeof(plan));
 	read_plan(&in, &plan);
 	malformed = plan.batch.n == 0 || plan.no_path ||
-		    (plan.batch.flags & ~(CR_CHECK_CRC | CR_CHECK_CHUNK)) != 0;
+		    (plan.batch.flags & ~(CR_CHECK_CRC | CR_CHECK_CHUNK | CR_READ_ENDS)) != 0 ||
+		    (plan.batch.flags & CR_READ_ENDS &&
+		     (!(plan.batch.flags & CR_CHECK_CHUNK) || plan.batch.seal > CR_SEAL_ALWAYS));
 	memcpy(&before, &plan, sizeof(plan));
 	res = cr_batch_read(contexts[n & 1], &plan.batch);
 	FUZZ_CHECK(res == (malformed ? -EINVAL : 0));

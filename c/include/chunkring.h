@@ -130,36 +130,48 @@ struct cr_req {
 	const char *path;        /* in:  NUL-terminated, relative to the directory; borrowed */
 	uint32_t    path_bytes;  /* in:  strlen(path), or 0 to have it counted */
 	uint32_t    crc_want;    /* in:  CRC32C of the whole file (from the chunk's key) */
-	void       *buf;         /* in or from the callback: room for the file. Its bytes are
+	void       *buf;         /* in or from the callback: room for want_bytes. Its bytes are
 				  * undefined unless status is CR_OK (CR_BAD_CRC and CR_BAD_FORMAT:
 				  * the bytes read, for whoever wants to look) */
 	uint32_t    cap_bytes;   /* in or from the callback: room in buf */
-	uint32_t    size_bytes;  /* out: size of the file: what was read, if status is CR_OK */
+	uint32_t    want_bytes;  /* out, for the callback: room that is needed; in the end how many bytes
+				  * of buf were read, if status is CR_OK. It is size_bytes, but of a
+				  * file whose ends are read */
+	uint32_t    size_bytes;  /* out: size of the file */
+	uint32_t    head_bytes;  /* out, behind CR_OK: 0, or, of a file that was read at its ends: buf has the
+				  * first head_bytes of the file, */
+	uint32_t    tail_bytes;  /* ... and right behind them its last tail_bytes */
 	uint32_t    status;      /* out: enum cr_status; CR_PENDING while the callback runs */
 	uint32_t    os_errno;    /* out: positive errno behind CR_IO, CR_REFUSED; else 0 */
 	uint32_t    op;          /* out: enum cr_op: what failed, behind CR_IO; else 0 */
-	uint32_t    crc_got;     /* out: CRC32C of the file, with CR_CHECK_CRC or CR_CHECK_CHUNK */
+	uint32_t    crc_got;     /* out: CRC32C of the file, with CR_CHECK_CRC or CR_CHECK_CHUNK. Of a file
+				  * that was read at its ends only with CR_REQ_SEALED, else 0 */
 	uint32_t    reason;      /* out: enum cr_chunk_reason behind CR_BAD_FORMAT; with CR_BAD_CRC
 				  * what was found besides, or 0 */
 	uint32_t    blocks_bad;  /* out: with CR_CHECK_CHUNK: blocks whose own CRC is wrong. Not an
 				  * error: Loki drops such blocks and serves the rest */
 	uint32_t    flags;       /* out: CR_REQ_* */
+	bool        seal_known;  /* in:  with CR_READ_ENDS: the caller has seen it CR_REQ_SEALED, and can tell by the ends
+				  * whether they are still those: it is not sealed again */
 };
 
 enum cr_op { CR_OP_NONE = 0, CR_OP_OPEN = 1, CR_OP_STAT = 2, CR_OP_READ = 3 };
 
 #define CR_REQ_BLOCKS_OK 1u /* CR_CHECK_CHUNK ran and every block lies at its recorded offset with
 			     * the right CRC: nothing in the file needs to be checked again */
+#define CR_REQ_SEALED    2u /* of a file that was read at its ends: its CRC32C, joined from the ends and the
+			     * CRCs that it stores behind its blocks, is crc_want. So a block with the
+			     * CRC that is stored behind it is what the chunk's writer wrote */
 
 /*
  * Called on the thread that called cr_batch_read(), with no lock held, when the files
  * reqs[first .. first+n) are open and sized: for each one whose status is CR_PENDING and whose
- * cap_bytes < size_bytes it sets buf and cap_bytes >= size_bytes. The others have failed, or have what
+ * cap_bytes < want_bytes it sets buf and cap_bytes >= want_bytes. The others have failed, or have what
  * they need. One left without a buffer gets CR_NO_BUFFER; a non-zero return gives that to all of them.
  * Called once a batch; once a wave when a batch has more files than a wave may open (1024, or half of what
  * open_files_max leaves, or 16 where memory is short); and again for files that are tried again: one that
- * could be opened only when others were closed, and one that has grown, which comes with the buffer that it
- * had, for the callee to reuse or give back.
+ * could be opened only when others were closed, and one that has grown or whose ends did not tell enough,
+ * which comes with the buffer that it had, for the callee to reuse or give back.
  * Neither it nor done may call cr_batch_read() or cr_ctx_close() of the same context.
  */
 typedef int (*cr_alloc_fn)(void *arg, struct cr_req *reqs, uint32_t first, uint32_t n);
@@ -168,24 +180,55 @@ typedef int (*cr_alloc_fn)(void *arg, struct cr_req *reqs, uint32_t first, uint3
  * Called as soon as files are read and checked with CR_OK: reqs[index[0 .. n)], n >= 1, final. It runs
  * on the thread that read them, while their bytes are in its caches: the caller's or one of the
  * context's threads, so at the same time on several, with no lock held. Each such file is named
- * once, before cr_batch_read() returns; the others, and those below done_bytes_min, not at all.
+ * once, before cr_batch_read() returns; the others, and those with fewer than done_bytes_min in buf, not at
+ * all.
  */
 typedef void (*cr_done_fn)(void *arg, const uint32_t *index, uint32_t n);
 
 #define CR_CHECK_CRC   1u /* compare the file's CRC32C with crc_want */
 #define CR_CHECK_CHUNK 2u /* CR_CHECK_CRC, and check the structure and every block's CRC in the
 			   * same pass over the bytes: CR_BAD_FORMAT, blocks_bad, CR_REQ_BLOCKS_OK */
+#define CR_READ_ENDS   4u /* with CR_CHECK_CHUNK: see below */
+
+#define CR_BLOCK_BYTES_MAX (1u << 20) /* compressed. Loki's blocks are 256 KiB before they are compressed, unless
+				       * a line is longer */
+
+/*
+ * CR_READ_ENDS. Of a file that is larger than ends_bytes_min only the two ends are read, if they tell all that
+ * is in the file but its blocks: cr_chunk_outline() says CR_ENDS_OK. (Then every checksum of what was read is
+ * right, and no byte of the file is in no part.) All other files are read whole, as without the flag, and
+ * end as they do: damaged ones; what no writer of Loki's makes; a block above CR_BLOCK_BYTES_MAX; blocks that
+ * are on average smaller than 16 KiB or an eighth of ends_bytes_min, whichever is less, for which a read each
+ * costs more than it saves; ends of together more than 64 KiB or a quarter of the file.
+ *
+ * A chunk's codec has no checksum but the file's. Where it can't be proven by the seal, the first bytes of what
+ * was compressed must agree with it: of the structured metadata, and of the first wanted block if that is in the
+ * page cache. Without a codec (CR_CODEC_NONE) a block's first timestamp must be one that its meta allows.
+ */
+enum cr_seal {
+	CR_SEAL_OFF      = 0,
+	CR_SEAL_RESIDENT = 1, /* where the page cache has all that it takes: 4 bytes behind each block */
+	CR_SEAL_ALWAYS   = 2, /* read them, too */
+};
 
 struct cr_batch {
 	struct cr_req  *reqs;
 	uint32_t        n;          /* 1..CR_BATCH_MAX */
-	uint32_t        flags;      /* CR_CHECK_* */
+	uint32_t        flags;      /* CR_CHECK_*, CR_READ_ENDS */
 	uint32_t        timeout_ms; /* 0 = none. Stops new work; reads in flight are waited for */
 	cr_alloc_fn     alloc;      /* NULL: buf and cap_bytes of every request are set already */
 	void           *arg;        /* for alloc and done */
 	cr_done_fn      done;       /* may be NULL */
 	uint32_t        done_bytes_min; /* files below are not named to done: where a call costs more
 				     * than their bytes being in a cache saves. 0: all are */
+	/* with CR_READ_ENDS: */
+	uint32_t        ends_bytes_min; /* smaller files, and those of this size, are read whole */
+	uint32_t        seal;       /* enum cr_seal. A file's CRC32C that is not crc_want has it read whole */
+	int64_t         from_ns, through_ns; /* blocks are wanted that have an entry in this span, both times
+				     * included */
+	bool            backward;   /* they are wanted from the last to the first */
+	uint32_t        ahead;      /* so many of them, the first that will be wanted, are fetched into the page
+				     * cache: the call does not wait for it. 0: none */
 	const uint32_t *cancel;     /* may be NULL. Whoever stores a non-zero value (atomically)
 				     * stops new work, like a timeout; it stays non-zero */
 	uint64_t        open_ns;    /* out: wall time spent opening and sizing, */

@@ -111,13 +111,12 @@ static enum cr_next wait_open(struct cr_file *f)
 
 /* ---- Read ---- */
 
-/* Whether the page cache has all of it, by a system call that reads nothing. */
-static bool cached(const struct cr_file *f, uint32_t ask)
+bool cr_plain_cached(const struct cr_file *f, uint64_t off, uint64_t bytes)
 {
-	struct { __u64 off, len; } range = { f->got_bytes, ask };
+	struct { __u64 off, len; } range = { off, bytes };
 	struct { __u64 cached, dirty, writeback, evicted, recently_evicted; } pages;
 	struct cr_ctx *ctx = f->wave->ctx;
-	uint64_t page = ctx->page_bytes, end = f->got_bytes + (uint64_t)ask;
+	uint64_t page = ctx->page_bytes, end = off + bytes;
 
 	if (atomic_load_explicit(&ctx->no_cachestat, memory_order_relaxed))
 		return false;
@@ -126,31 +125,42 @@ static bool cached(const struct cr_file *f, uint32_t ask)
 			atomic_store_explicit(&ctx->no_cachestat, true, memory_order_relaxed);
 		return false;
 	}
-	return pages.cached >= (end + page - 1) / page - f->got_bytes / page;
+	return pages.cached >= (end + page - 1) / page - off / page;
 }
 
-static int64_t plain_pread(const struct cr_file *f, uint32_t ask)
+static int64_t plain_pread(const struct cr_file *f, void *to, uint32_t ask, uint64_t off)
 {
-	ssize_t res = pread(f->fd, (char *)f->req->buf + f->got_bytes, ask, f->got_bytes);
+	ssize_t res = pread(f->fd, to, ask, (off_t)off);
 
 	return res < 0 ? -errno : res;
 }
 
-int64_t cr_plain_read(const struct cr_file *f, uint32_t ask, bool wait)
+int64_t cr_plain_read(const struct cr_file *f, void *to, uint32_t ask, uint64_t off, bool wait)
 {
-	struct iovec iov = { (char *)f->req->buf + f->got_bytes, ask };
+	struct iovec iov = { to, ask };
 	ssize_t res;
 
 	if (wait)
-		return plain_pread(f, ask);
-	res = preadv2(f->fd, &iov, 1, f->got_bytes, RWF_NOWAIT);
+		return plain_pread(f, to, ask, off);
+	res = preadv2(f->fd, &iov, 1, (off_t)off, RWF_NOWAIT);
 	if (res >= 0)
 		return res;
 	if (errno == EAGAIN)
 		return -EAGAIN;
 	/* EOPNOTSUPP: FUSE, NFS, overlayfs and tmpfs don't know RWF_NOWAIT (6.18); ENOSYS: a sandbox that
 	 * does not know preadv2(2) */
-	return cached(f, ask) ? plain_pread(f, ask) : -EOPNOTSUPP;
+	return cr_plain_cached(f, off, ask) ? plain_pread(f, to, ask, off) : -EOPNOTSUPP;
+}
+
+/* A read that may not block has the kernel begin to fetch: of a file that is read at its ends both parts, so that
+ * whoever waits for the first one finds the second under way. Its bytes are read again where they are wanted. */
+static void start_tail(const struct cr_file *f)
+{
+	const struct cr_req *req = f->req;
+
+	if (f->got_bytes < f->head_bytes)
+		f->wave->ctx->ops->read(f, (char *)req->buf + f->head_bytes, f->tail_bytes,
+					req->size_bytes - f->tail_bytes, false);
 }
 
 static enum cr_next try_read(struct cr_file *f)
@@ -161,9 +171,11 @@ static enum cr_next try_read(struct cr_file *f)
 
 	if (ask > CR_SLICE_BYTES)
 		ask = CR_SLICE_BYTES; /* checksummed while in L2 */
-	res = ctx->ops->read(f, ask, false);
+	res = ctx->ops->read(f, cr_file_to(f), ask, cr_file_off(f), false);
 	if (res >= 0)
-		return cr_file_read(f, res, ask);
+		return cr_file_read(f, res, ask, false);
+	if (res == -EAGAIN)
+		start_tail(f);
 	/* Only what a ring could wait for says EAGAIN; other errors are for pread(2) to say. */
 	if (res == -EAGAIN && !f->no_ring && !atomic_load_explicit(&ctx->ring_off, memory_order_relaxed))
 		return NEXT_RING;
@@ -187,13 +199,28 @@ static void advise(struct cr_file *f)
 		posix_fadvise(f->fd, f->advised_bytes, CR_READAHEAD_BYTES, POSIX_FADV_WILLNEED);
 }
 
-/* Whether reads here go through the page cache (FUSE's direct IO does not, though it fetches ahead into it when
- * it is told to: all would be read twice). The first large file of a context shows it, by a short read. Where
- * nobody can tell, they do. */
-static void learn(const struct cr_file *f, uint32_t got)
+void cr_plain_fetch(const struct cr_file *f, uint64_t off, uint64_t bytes, bool backward)
 {
 	struct cr_ctx *ctx = f->wave->ctx;
-	bool yes = cached(f, got) || atomic_load_explicit(&ctx->no_cachestat, memory_order_relaxed);
+
+	if (atomic_load_explicit(&ctx->read_ahead, memory_order_relaxed) == READ_AHEAD_NO)
+		return;
+	for (uint64_t done = 0; done < bytes;) { /* in steps: see advise() */
+		uint64_t step = bytes - done < CR_READAHEAD_BYTES ? bytes - done : CR_READAHEAD_BYTES;
+
+		done += step;
+		posix_fadvise(f->fd, (off_t)(backward ? off + bytes - done : off + done - step), (off_t)step,
+			      POSIX_FADV_WILLNEED);
+	}
+}
+
+/* Whether reads here go through the page cache (FUSE's direct IO does not, though it fetches ahead into it when
+ * it is told to: all would be read twice). The first large file of a context shows it, by a short read, or the
+ * first that is read in parts. Where nobody can tell, they do. */
+void cr_plain_learn(const struct cr_file *f, uint64_t off, uint64_t got)
+{
+	struct cr_ctx *ctx = f->wave->ctx;
+	bool yes = cr_plain_cached(f, off, got) || atomic_load_explicit(&ctx->no_cachestat, memory_order_relaxed);
 
 	atomic_store_explicit(&ctx->read_ahead, yes ? READ_AHEAD_YES : READ_AHEAD_NO, memory_order_relaxed);
 }
@@ -202,20 +229,25 @@ static enum cr_next wait_read(struct cr_file *f)
 {
 	struct cr_ctx *ctx = f->wave->ctx;
 	uint32_t ask = cr_file_ask(f);
+	uint64_t off = cr_file_off(f);
 	enum cr_read_ahead ahead = atomic_load_explicit(&ctx->read_ahead, memory_order_relaxed);
-	bool learns = ahead == READ_AHEAD_UNKNOWN && ask > CR_READAHEAD_BYTES;
+	bool learns = ahead == READ_AHEAD_UNKNOWN && (ask > CR_READAHEAD_BYTES || f->head_bytes);
 	int64_t res;
 
-	if (learns)
+	if (ask == 0) /* only its judgment might block */
+		return cr_file_judge(f, true);
+	if (learns && ask > CR_READAHEAD_BYTES)
 		ask = CR_READAHEAD_BYTES;
-	else if (ahead == READ_AHEAD_YES)
+	if (ahead == READ_AHEAD_YES && f->got_bytes < f->head_bytes)
+		cr_plain_fetch(f, f->req->size_bytes - f->tail_bytes, f->tail_bytes, false);
+	else if (ahead == READ_AHEAD_YES && !f->head_bytes)
 		advise(f);
-	res = ctx->ops->read(f, ask, true);
+	res = ctx->ops->read(f, cr_file_to(f), ask, off, true);
 	if (res > 0 && learns)
-		learn(f, (uint32_t)res);
+		cr_plain_learn(f, off, (uint64_t)res);
 	if (res > 0 && f->no_ring)
 		cr_ring_was_wrong(ctx);
-	return cr_file_read(f, res, ask);
+	return cr_file_read(f, res, ask, true);
 }
 
 /* ---- Both ---- */

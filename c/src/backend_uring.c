@@ -144,7 +144,7 @@ static void queue_read(struct cr_worker *w, struct cr_file *f)
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
 
 	CR_ASSERT(sqe); /* a file has one request at a time, and the window is no larger than the queue */
-	io_uring_prep_read(sqe, f->fd, (char *)f->req->buf + f->got_bytes, cr_file_ask(f), f->got_bytes);
+	io_uring_prep_read(sqe, f->fd, cr_file_to(f), cr_file_ask(f), cr_file_off(f));
 	sqe->user_data = (uintptr_t)f | f->tag;
 }
 
@@ -185,7 +185,7 @@ static void on_result(struct cr_worker *w, struct cr_file *f, int res)
 
 	if (res >= 0) {
 		w->ctx->ring_wrong = 0;
-		next = cr_file_read(f, res, cr_file_ask(f));
+		next = cr_file_read(f, res, cr_file_ask(f), false);
 	} else {
 		on_failure(w, f, -res);
 	}

@@ -33,8 +33,7 @@ static void wave_init(struct cr_wave *wave, struct cr_ctx *ctx, struct cr_batch 
 
 /* ---- Descriptors: what all waves together may hold ---- */
 
-/* How many of want files the next wave may open; 0 when the batch was stopped while it waited. */
-static uint32_t files_promise(struct cr_wave *wave, uint32_t want)
+uint32_t cr_files_promise(struct cr_wave *wave, uint32_t want)
 {
 	struct cr_ctx *ctx = wave->ctx;
 	enum cr_status why;
@@ -63,7 +62,7 @@ static uint32_t files_promise(struct cr_wave *wave, uint32_t want)
 	return n;
 }
 
-static void files_give_back(struct cr_ctx *ctx, uint32_t n)
+void cr_files_give_back(struct cr_ctx *ctx, uint32_t n)
 {
 	pthread_mutex_lock(&ctx->mu);
 	ctx->open_files -= n;
@@ -75,7 +74,7 @@ static void files_give_back(struct cr_ctx *ctx, uint32_t n)
 
 static bool wants_room(const struct cr_file *f)
 {
-	return f->fd >= 0 && (!f->req->buf || f->req->cap_bytes < f->req->size_bytes);
+	return f->fd >= 0 && (!f->req->buf || f->req->cap_bytes < f->req->want_bytes);
 }
 
 static void fail_open_file(struct cr_file *f, enum cr_status status)
@@ -117,7 +116,7 @@ static void get_buffers(struct cr_wave *wave)
 			fail_open_file(f, why);
 		else if (err || !f->req->buf)
 			fail_open_file(f, CR_NO_BUFFER);
-		else if (f->req->cap_bytes < f->req->size_bytes)
+		else if (f->req->cap_bytes < f->req->want_bytes)
 			fail_open_file(f, CR_TOO_SMALL);
 	}
 }
@@ -154,7 +153,8 @@ static bool stale(const struct cr_file *f)
 
 static void req_reset(struct cr_req *req)
 {
-	req->size_bytes = req->status = req->os_errno = req->op = 0;
+	req->want_bytes = req->size_bytes = req->head_bytes = req->tail_bytes = 0;
+	req->status = req->os_errno = req->op = 0;
 	req->crc_got = req->reason = req->blocks_bad = req->flags = 0;
 }
 
@@ -164,7 +164,7 @@ static uint32_t again(struct cr_file *files, uint32_t n, bool patient)
 	uint32_t kept = 0;
 
 	for (uint32_t i = 0; i < n; i++)
-		if ((patient && starved(files[i].req)) || stale(&files[i]) || files[i].grew)
+		if ((patient && starved(files[i].req)) || stale(&files[i]) || files[i].grew || files[i].more)
 			files[kept++] = files[i];
 	return kept;
 }
@@ -173,11 +173,13 @@ static void begin_again(struct cr_file *files, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++) {
 		struct cr_file *f = &files[i];
-		uint8_t tries = starved(f->req) ? f->tries : f->tries + 1;
+		uint8_t tries = starved(f->req) || f->more ? f->tries : f->tries + 1;
 
 		req_reset(f->req);
 		*f = (struct cr_file){ .req = f->req, .wave = f->wave, .fd = -1, .tries = tries,
-				       .measure = f->grew || f->measure };
+				       .measure = f->grew || f->measure, .whole = f->whole,
+				       .ends_tries = f->ends_tries + f->more,
+				       .head_bytes = f->head_bytes, .tail_bytes = f->tail_bytes };
 	}
 }
 
@@ -185,7 +187,7 @@ static void begin_again(struct cr_file *files, uint32_t n)
 static void stop(struct cr_file *files, uint32_t n, enum cr_status why)
 {
 	for (uint32_t i = 0; i < n; i++) {
-		if (!starved(files[i].req) && !files[i].grew)
+		if (!starved(files[i].req) && !files[i].grew && !files[i].more)
 			continue;
 		req_reset(files[i].req);
 		files[i].req->status = why;
@@ -239,7 +241,9 @@ static int batch_check(const struct cr_ctx *ctx, const struct cr_batch *b)
 {
 	if (!ctx || !b || !b->reqs || b->n == 0 || b->n > CR_BATCH_MAX)
 		return -EINVAL;
-	if (b->flags & ~(CR_CHECK_CRC | CR_CHECK_CHUNK))
+	if (b->flags & ~(CR_CHECK_CRC | CR_CHECK_CHUNK | CR_READ_ENDS))
+		return -EINVAL;
+	if (b->flags & CR_READ_ENDS && (!(b->flags & CR_CHECK_CHUNK) || b->seal > CR_SEAL_ALWAYS))
 		return -EINVAL;
 	for (uint32_t i = 0; i < b->n; i++)
 		if (!b->reqs[i].path)
@@ -282,7 +286,7 @@ int cr_batch_read(struct cr_ctx *ctx, struct cr_batch *b)
 	wave.files = files;
 	for (uint32_t first = 0; first < b->n;) {
 		uint32_t n = b->n - first < files_max ? b->n - first : files_max;
-		uint32_t promised = files_promise(&wave, n);
+		uint32_t promised = cr_files_promise(&wave, n);
 
 		if (promised) /* else stopped: the wave opens nothing and says so */
 			n = promised;
@@ -290,7 +294,7 @@ int cr_batch_read(struct cr_ctx *ctx, struct cr_batch *b)
 			files[i] = (struct cr_file){ .req = &b->reqs[first + i], .wave = &wave, .fd = -1 };
 		run_wave(&wave, n);
 		run_again(&wave, n, &naps);
-		files_give_back(ctx, promised);
+		cr_files_give_back(ctx, promised);
 		first += n;
 	}
 	pthread_cond_destroy(&wave.over);

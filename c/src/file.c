@@ -105,7 +105,7 @@ enum cr_next cr_file_begin(struct cr_file *f)
 	return NEXT_AGAIN;
 }
 
-static enum cr_status open_status(int err)
+enum cr_status cr_file_open_status(int err)
 {
 	switch (err) {
 	case ENOENT:       return CR_NOT_FOUND;
@@ -180,6 +180,13 @@ static enum cr_next whole(struct cr_file *f)
 	return end(f);
 }
 
+/* Its ends don't tell: batch.c reads more of it. Nobody sees this status. */
+static enum cr_next want_more(struct cr_file *f)
+{
+	f->more = true;
+	return fail(f, CR_TOO_SMALL, 0);
+}
+
 /* The file ended before the size that it was said to have. It may be all of the chunk: the checksum
  * knows. */
 static enum cr_next ended_early(struct cr_file *f)
@@ -187,14 +194,38 @@ static enum cr_next ended_early(struct cr_file *f)
 	struct cr_req *req = f->req;
 	uint32_t said = req->size_bytes;
 
-	req->size_bytes = f->got_bytes;
+	if (f->head_bytes) {
+		f->whole = true;
+		return want_more(f);
+	}
+	req->size_bytes = req->want_bytes = f->got_bytes;
 	judge(f);
 	if (req->status != CR_OK) {
 		req->status = CR_SHORT;
-		req->size_bytes = said;
+		req->size_bytes = req->want_bytes = said;
 		req->crc_got = req->reason = req->blocks_bad = 0;
 	}
 	return end(f);
+}
+
+static enum cr_next ends(struct cr_file *f, bool wait)
+{
+	switch (cr_ends_judge(f, wait)) {
+	case ENDS_MORE:  return want_more(f);
+	case ENDS_BLOCK: return NEXT_BLOCK;
+	case ENDS_STOP:  return NEXT_AGAIN; /* whoever may block looks for that first */
+	case ENDS_GOOD:  break;
+	}
+	f->req->head_bytes = f->head_bytes;
+	f->req->tail_bytes = f->tail_bytes;
+	f->req->status = CR_OK;
+	return end(f);
+}
+
+enum cr_next cr_file_judge(struct cr_file *f, bool wait)
+{
+	CR_ASSERT(f->state == FILE_READING && f->got_bytes == f->req->want_bytes);
+	return f->head_bytes ? ends(f, wait) : whole(f);
 }
 
 /* ---- Open and size ---- */
@@ -226,6 +257,7 @@ static enum cr_next sized(struct cr_file *f, int64_t bytes)
 	if (bytes > f->wave->ctx->file_bytes_max)
 		return fail(f, CR_TOO_BIG, 0);
 	f->req->size_bytes = (uint32_t)bytes;
+	cr_ends_plan(f);
 	if (bytes == 0) { /* nothing to allocate or read, but still to judge */
 		judge(f);
 		return end(f);
@@ -265,7 +297,7 @@ enum cr_next cr_file_opened(struct cr_file *f, int res, bool wait)
 	if (res < 0) {
 		if (res == -EINTR && may_retry(f, EINTR)) /* EAGAIN was waited for */
 			return NEXT_AGAIN;
-		enum cr_status status = open_status(-res);
+		enum cr_status status = cr_file_open_status(-res);
 
 		if (status == CR_IO)
 			return fail_io(f, CR_OP_OPEN, -res);
@@ -289,14 +321,28 @@ enum cr_next cr_file_opened(struct cr_file *f, int res, bool wait)
 
 /* ---- Read ---- */
 
+uint64_t cr_file_off(const struct cr_file *f)
+{
+	if (f->got_bytes < f->head_bytes)
+		return f->got_bytes;
+	/* the last bytes of what is read are the last of the file, whatever is left out before them */
+	return f->req->size_bytes - (f->req->want_bytes - f->got_bytes);
+}
+
+void *cr_file_to(const struct cr_file *f)
+{
+	return (char *)f->req->buf + f->got_bytes;
+}
+
 uint32_t cr_file_ask(const struct cr_file *f)
 {
-	uint32_t left = f->req->size_bytes - f->got_bytes;
+	uint32_t end = f->got_bytes < f->head_bytes ? f->head_bytes : f->req->want_bytes;
+	uint32_t left = end - f->got_bytes;
 
 	return left < CR_READ_BYTES_MAX ? left : CR_READ_BYTES_MAX;
 }
 
-enum cr_next cr_file_read(struct cr_file *f, int64_t res, int64_t asked)
+enum cr_next cr_file_read(struct cr_file *f, int64_t res, int64_t asked, bool wait)
 {
 	struct cr_req *req = f->req;
 	enum cr_status why;
@@ -318,10 +364,10 @@ enum cr_next cr_file_read(struct cr_file *f, int64_t res, int64_t asked)
 		f->crc = cr_crc32c(f->crc, (const char *)req->buf + f->got_bytes, (size_t)res);
 	f->got_bytes += (uint32_t)res;
 	f->retries = 0;
-	if (f->got_bytes < req->size_bytes) {
+	if (f->got_bytes < req->want_bytes) {
 		if (cr_wave_stopped(f->wave, &why))
 			return fail(f, why, 0);
 		return NEXT_AGAIN;
 	}
-	return whole(f);
+	return cr_file_judge(f, wait);
 }

@@ -11,6 +11,7 @@
  *	backend_threads.c  a step of one file by plain system calls
  *	backend_uring.c    reads of many files by one thread
  *	file.c             decides what each result means: the only place that sets a status
+ *	ends.c             which parts of a file are read, and whether they tell all that is in it
  *
  * Locking: ctx->mu guards everything that says "mu"; nothing else is shared. It is never held over a
  * system call on a file, nor over a callback.
@@ -57,6 +58,11 @@ struct cr_file {
 	uint8_t         tries;     /* before this one */
 	bool            measure;   /* what fstat says of its size is not true: count its bytes */
 	bool            grew;      /* out: it is longer than it was said to be, and deserves another try */
+	bool            whole;     /* its ends did not tell what is in it */
+	bool            more;      /* out: they did not, and it deserves another try: longer ones, or whole */
+	uint8_t         ends_tries; /* with ends, before this one */
+	uint32_t        head_bytes; /* > 0: these and the last tail_bytes of it are read, one behind the other */
+	uint32_t        tail_bytes;
 };
 
 enum cr_step { STEP_OPEN, STEP_READ };
@@ -127,7 +133,8 @@ struct cr_turn {
 struct cr_backend_ops {
 	const char *name;
 	int     (*open)(struct cr_file *f, bool wait);                     /* fd or -errno */
-	int64_t (*read)(const struct cr_file *f, uint32_t ask, bool wait); /* bytes or -errno */
+	/* bytes or -errno */
+	int64_t (*read)(const struct cr_file *f, void *to, uint32_t ask, uint64_t off, bool wait);
 	int     (*ring_open)(struct cr_worker *w, const char **step); /* 0 or -errno and what failed */
 	int     (*ring_start)(struct cr_worker *w, struct cr_list *files);
 	int     (*ring_reap)(struct cr_worker *w, bool wait);
@@ -225,6 +232,11 @@ int cr_ctx_open_with(const char *dir, const struct cr_options *opt,
  * groups' pids.max; UINT32_MAX: no limit. */
 uint32_t cr_thread_limit(void);
 
+/* batch.c: descriptors that all batches may hold together. Returns how many of want (at least one) the wave may
+ * open; 0 when it was stopped while it waited. */
+uint32_t cr_files_promise(struct cr_wave *wave, uint32_t want);
+void     cr_files_give_back(struct cr_ctx *ctx, uint32_t n);
+
 /* stop.c */
 uint64_t cr_now_ns(void); /* CLOCK_MONOTONIC, as all conditions that are waited on with a time */
 struct timespec cr_time_after(uint64_t ns); /* by that clock */
@@ -270,17 +282,40 @@ void cr_ring_was_wrong(struct cr_ctx *ctx); /* a plain call read what a ring cou
  * NEXT_BLOCK and NEXT_RING are answers, too. */
 enum cr_next cr_file_run(struct cr_file *f, bool wait);
 int     cr_plain_open(struct cr_file *f, bool wait);
-int64_t cr_plain_read(const struct cr_file *f, uint32_t ask, bool wait);
+int64_t cr_plain_read(const struct cr_file *f, void *to, uint32_t ask, uint64_t off, bool wait);
+/* Whether the page cache has all of a part of the file, by a system call that reads nothing; false where nobody
+ * can tell. */
+bool    cr_plain_cached(const struct cr_file *f, uint64_t off, uint64_t bytes);
+/* Has the kernel fetch a part of the file, where reads go through the page cache. It does not wait for it, but may
+ * block all the same. backward: its end first. */
+void    cr_plain_fetch(const struct cr_file *f, uint64_t off, uint64_t bytes, bool backward);
+/* A read of the file through the page cache, or past it: of off gave got bytes. */
+void    cr_plain_learn(const struct cr_file *f, uint64_t off, uint64_t got);
 
 /* file.c: what a result means. Pure of IO but for fstat, and reads behind the end that a file was said to
  * have. A file whose status is set may still be open: cr_turn_add() sees to it. */
 enum cr_next cr_file_begin(struct cr_file *f);           /* NEXT_AGAIN: go ahead */
 enum cr_next cr_file_opened(struct cr_file *f, int res, bool wait); /* fd or -errno */
-enum cr_next cr_file_read(struct cr_file *f, int64_t res, int64_t asked); /* bytes or -errno */
-uint32_t     cr_file_ask(const struct cr_file *f);       /* bytes the next read asks for */
+enum cr_next cr_file_read(struct cr_file *f, int64_t res, int64_t asked, bool wait); /* bytes or -errno */
+enum cr_next cr_file_judge(struct cr_file *f, bool wait); /* all its bytes are there */
+uint64_t     cr_file_off(const struct cr_file *f);       /* in the file, of the next read, */
+void        *cr_file_to(const struct cr_file *f);        /* ... where its bytes go, */
+uint32_t     cr_file_ask(const struct cr_file *f);       /* ... and how many it asks for: 0, all are there */
 void         cr_file_reset(struct cr_file *f);           /* DONE -> IDLE, between steps */
 void         cr_file_fail(struct cr_file *f, enum cr_status status, int os_errno);
 void         cr_file_stop(struct cr_file *f, enum cr_status why); /* one that waits in a lane: its step is over */
+
+enum cr_status cr_file_open_status(int err); /* of a file that could not be opened */
+
+/* ends.c */
+enum cr_ends_next {
+	ENDS_GOOD,
+	ENDS_MORE,  /* longer ones, or the whole file: f says which */
+	ENDS_BLOCK, /* for a thread that may block */
+	ENDS_STOP,  /* the batch was stopped meanwhile */
+};
+void cr_ends_plan(struct cr_file *f); /* its size is known: which parts of it are to be read */
+enum cr_ends_next cr_ends_judge(struct cr_file *f, bool wait);
 
 /* path.c */
 bool cr_path_ok(const char *path, uint32_t path_bytes);

@@ -129,7 +129,7 @@ uint32_t cr_lane_try(struct cr_wave *wave, struct cr_file **files)
 
 		if (!wants(wave, f))
 			continue;
-		bytes += wave->step == STEP_READ ? f->req->size_bytes : 0;
+		bytes += wave->step == STEP_READ ? f->req->want_bytes : 0;
 		if (n > 0 && bytes > CR_SLICE_BYTES)
 			break;
 		files[n++] = f;

@@ -26,6 +26,14 @@
 #define CR_GREW_TRIES       3u          /* further tries of a file that grows while it is read */
 #define CR_STALE_TRIES      3u          /* of ESTALE: NFS wants the path walked again */
 
+/* ---- The two ends of a file ---- */
+
+#define CR_ENDS_FIRST_BYTES 4096u       /* of each, at first: enough of nearly all chunks, and a page or two */
+#define CR_ENDS_BYTES_MAX   (64u << 10) /* of both; and at most a quarter of the file: else it is read whole */
+#define CR_ENDS_TRIES       3u          /* how often more of them is read before the file is read whole */
+#define CR_ENDS_BLOCK_BYTES_MIN (16u << 10) /* blocks that are smaller on average cost more calls than reading
+					 * them all would */
+
 /* ---- Rings ---- */
 
 #define CR_RINGS_MAX        8u          /* threads with a ring; one keeps an NVMe disk busy, more share
@@ -99,6 +107,7 @@ _Static_assert(CR_WINDOW_FILES <= UINT8_MAX, "a file's place in the window is a 
 _Static_assert(CR_THREADS_DEFAULT <= CR_WORKERS_MAX, "default within what options allow");
 _Static_assert(CR_THREADS_DEFAULT > CR_RINGS_MAX * (1 + CR_IOWQ_MAX) + CR_BLOCKED_MIN,
 	       "rings leave threads for what blocks");
+_Static_assert(2 * CR_ENDS_FIRST_BYTES <= CR_ENDS_BYTES_MAX, "the first try is not too much");
 _Static_assert(CR_READ_BYTES_MAX <= INT32_MAX, "the result of a read is an int32");
 _Static_assert(CR_FILE_BYTES_MAX <= INT32_MAX, "sizes fit the uint32 of a request");
 

@@ -193,11 +193,11 @@ int cr_pool_alloc(void *pool, struct cr_req *reqs, uint32_t first, uint32_t n)
 	for (uint32_t i = first; i < first + n; i++) {
 		struct cr_req *req = &reqs[i];
 
-		if (req->status != CR_PENDING || req->cap_bytes >= req->size_bytes)
+		if (req->status != CR_PENDING || req->cap_bytes >= req->want_bytes)
 			continue;
 		if (req->buf) /* it has grown */
 			cr_pool_release(pool, req->buf);
-		req->buf = cr_pool_get(pool, req->size_bytes, &req->cap_bytes);
+		req->buf = cr_pool_get(pool, req->want_bytes, &req->cap_bytes);
 		if (!req->buf)
 			req->cap_bytes = 0;
 	}

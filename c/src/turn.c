@@ -31,7 +31,7 @@ static void ready(struct cr_turn *turn, const struct cr_file *f)
 {
 	const struct cr_batch *batch = turn->wave->batch;
 
-	if (!batch->done || f->req->size_bytes < batch->done_bytes_min)
+	if (!batch->done || f->req->want_bytes < batch->done_bytes_min)
 		return;
 	if (turn->n_ready == CR_WINDOW_FILES)
 		hand_over(turn);

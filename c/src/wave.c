@@ -27,7 +27,7 @@ static uint32_t step_begin(struct cr_wave *wave, enum cr_step step)
 		if (f->state == FILE_DONE)
 			cr_file_reset(f);
 		left++;
-		bytes += step == STEP_READ ? f->req->size_bytes : 0;
+		bytes += step == STEP_READ ? f->req->want_bytes : 0;
 	}
 	atomic_store_explicit(&wave->left, left, memory_order_relaxed);
 	slice = left / (4 * wave->ctx->cpus);

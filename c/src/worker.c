@@ -280,7 +280,7 @@ static void note_call(struct cr_ctx *ctx, uint64_t now, uint64_t ns)
 /* mu is held before and after. */
 static void run_blocking(struct cr_worker *w, struct cr_file *f)
 {
-	uint64_t begin = cr_now_ns(), bytes = f->wave->step == STEP_READ ? f->req->size_bytes : 0, end;
+	uint64_t begin = cr_now_ns(), bytes = f->wave->step == STEP_READ ? f->req->want_bytes : 0, end;
 	struct cr_ctx *ctx = w->ctx;
 
 	if (ctx->threads[LANE_BLOCK] - ctx->idle[LANE_BLOCK].n == 1)

@@ -55,18 +55,18 @@ static uint64_t mix(uint64_t x)
 }
 
 /* A number that depends on nothing but the plan and where the file is in its life. */
-static uint64_t draw(const struct cr_file *f, uint32_t salt)
+static uint64_t draw(const struct cr_file *f, uint64_t off, uint32_t salt)
 {
 	uint64_t x = mix(fault_plan.seed + salt);
 
 	for (const char *p = f->req->path; *p; p++)
 		x = mix(x ^ (uint8_t)*p);
-	return mix(mix(mix(x ^ f->got_bytes) ^ f->retries) ^ f->state);
+	return mix(mix(mix(x ^ off) ^ f->retries) ^ f->state);
 }
 
-static bool chance(const struct cr_file *f, uint32_t salt, uint32_t of_1024)
+static bool chance(const struct cr_file *f, uint64_t off, uint32_t salt, uint32_t of_1024)
 {
-	return draw(f, salt) % 1024 < of_1024;
+	return draw(f, off, salt) % 1024 < of_1024;
 }
 
 static bool rule_hits(struct fault_rule *rule, const struct cr_file *f)
@@ -83,16 +83,16 @@ static bool rule_hits(struct fault_rule *rule, const struct cr_file *f)
 }
 
 /* 0: let the system do it; else the errno, or FAULT_EOF. */
-static int fault_for(const struct cr_file *f, bool may_say_eagain)
+static int fault_for(const struct cr_file *f, uint64_t off, bool may_say_eagain)
 {
 	int err = 0;
 
 	for (uint32_t i = 0; i < FAULT_RULES_MAX && !err; i++)
 		if (rule_hits(&fault_plan.rules[i], f))
 			err = fault_plan.rules[i].err;
-	if (!err && chance(f, 1, fault_plan.eintr))
+	if (!err && chance(f, off, 1, fault_plan.eintr))
 		err = EINTR;
-	if (!err && may_say_eagain && chance(f, 2, fault_plan.eagain))
+	if (!err && may_say_eagain && chance(f, off, 2, fault_plan.eagain))
 		err = EAGAIN;
 	if (err)
 		atomic_fetch_add(&fault_injected, 1);
@@ -103,7 +103,7 @@ static int fault_for(const struct cr_file *f, bool may_say_eagain)
 
 static int fault_open(struct cr_file *f, bool wait)
 {
-	int err = fault_for(f, !wait); /* an open that may wait has waited for what says EAGAIN */
+	int err = fault_for(f, 0, !wait); /* an open that may wait has waited for what says EAGAIN */
 
 	if (wait && fault_plan.on_block)
 		fault_plan.on_block(f);
@@ -114,39 +114,38 @@ static int fault_open(struct cr_file *f, bool wait)
 	return cr_plain_open(f, wait);
 }
 
-static int64_t do_read(const struct cr_file *f, uint32_t asked)
+static int64_t do_read(const struct cr_file *f, void *to, uint32_t asked, uint64_t off)
 {
-	uint8_t *at = (uint8_t *)f->req->buf + f->got_bytes;
 	uint32_t bytes = asked;
-	int err = fault_for(f, true);
+	int err = fault_for(f, off, true);
 	ssize_t res;
 
 	/* what is not read must not happen to hold the right bytes */
-	memset(at, UNREAD, asked);
+	memset(to, UNREAD, asked);
 	if (err)
 		return err == FAULT_EOF ? 0 : -err;
-	if (asked > 1 && chance(f, 3, fault_plan.short_read)) {
-		bytes = 1 + (uint32_t)(draw(f, 4) % (asked - 1));
+	if (asked > 1 && chance(f, off, 3, fault_plan.short_read)) {
+		bytes = 1 + (uint32_t)(draw(f, off, 4) % (asked - 1));
 		atomic_fetch_add(&fault_injected, 1);
 	}
-	res = pread(f->fd, at, bytes, f->got_bytes);
+	res = pread(f->fd, to, bytes, (off_t)off);
 	return res < 0 ? -errno : res;
 }
 
-static int64_t fault_read(const struct cr_file *f, uint32_t ask, bool wait)
+static int64_t fault_read(const struct cr_file *f, void *to, uint32_t ask, uint64_t off, bool wait)
 {
 	if (!wait && fault_plan.cold)
 		return -EOPNOTSUPP;
 	if (!wait && fault_plan.late)
 		return -EAGAIN;
-	return do_read(f, ask);
+	return do_read(f, to, ask, off);
 }
 
 /* Returns whether the file is out of the ring. */
 static bool advance(struct cr_worker *w, struct cr_file *f)
 {
 	uint32_t asked = cr_file_ask(f);
-	int64_t res = do_read(f, asked);
+	int64_t res = do_read(f, cr_file_to(f), asked, cr_file_off(f));
 	enum cr_next next;
 
 	FX_CHECK(f->state == FILE_READING);
@@ -154,7 +153,7 @@ static bool advance(struct cr_worker *w, struct cr_file *f)
 		f->no_ring = true;
 		next = NEXT_BLOCK;
 	} else {
-		next = cr_file_read(f, res, asked);
+		next = cr_file_read(f, res, asked, false);
 	}
 	if (next == NEXT_AGAIN)
 		return false;

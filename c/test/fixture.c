@@ -339,21 +339,27 @@ static void make_parents(const char *full, size_t from)
 	}
 }
 
-uint32_t fx_write(const struct fx *fx, const char *path, size_t bytes)
+uint32_t fx_write_bytes(const struct fx *fx, const char *path, const void *content, size_t bytes)
 {
-	uint8_t *content = malloc(bytes + 1);
 	const char *full = fx_path(fx, path);
-	uint32_t crc;
 	int fd;
 
-	FX_CHECK(content);
-	fx_content(path, content, bytes);
 	make_parents(full, strlen(fx->dir) + 1);
 	fd = open(full, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	FX_CHECK(fd >= 0);
 	FX_CHECK(write(fd, content, bytes) == (ssize_t)bytes);
 	close(fd);
-	crc = cr_crc32c(0, content, bytes);
+	return cr_crc32c(0, content, bytes);
+}
+
+uint32_t fx_write(const struct fx *fx, const char *path, size_t bytes)
+{
+	uint8_t *content = malloc(bytes + 1);
+	uint32_t crc;
+
+	FX_CHECK(content);
+	fx_content(path, content, bytes);
+	crc = fx_write_bytes(fx, path, content, bytes);
 	free(content);
 	return crc;
 }
@@ -406,7 +412,7 @@ void fx_batch_set(struct fx_batch *b, uint32_t i, const char *path, uint32_t crc
 void fx_batch_buffer(struct fx_batch *b, uint32_t i, uint32_t bytes)
 {
 	free(b->mem[i]);
-	b->mem[i] = malloc(FX_GUARD_BYTES + (size_t)bytes + FX_GUARD_BYTES);
+	b->mem[i] = calloc(1, FX_GUARD_BYTES + (size_t)bytes + FX_GUARD_BYTES); /* test_sim has mallocs that fail */
 	FX_CHECK(b->mem[i]);
 	memset(b->mem[i], FX_FILL, FX_GUARD_BYTES + (size_t)bytes + FX_GUARD_BYTES);
 	b->mem_bytes[i] = bytes;
@@ -426,10 +432,10 @@ static int give_buffers(void *arg, struct cr_req *reqs, uint32_t first, uint32_t
 	}
 	for (uint32_t i = first; i < first + n; i++) {
 		b->covered[i]++;
-		if (reqs[i].status != CR_PENDING || reqs[i].cap_bytes >= reqs[i].size_bytes)
+		if (reqs[i].status != CR_PENDING || reqs[i].cap_bytes >= reqs[i].want_bytes)
 			continue;
 		b->asked[i]++;
-		fx_batch_buffer(b, i, reqs[i].size_bytes);
+		fx_batch_buffer(b, i, reqs[i].want_bytes);
 	}
 	return b->hook ? b->hook(b, first, n) : 0;
 }
@@ -469,11 +475,12 @@ static bool guards_untouched(const struct fx_batch *b, uint32_t i)
 static void check_req(const struct fx_batch *b, uint32_t i)
 {
 	const struct cr_req *req = &b->reqs[i];
+	bool ends = b->batch.flags & CR_READ_ENDS, whole = !req->head_bytes;
 
 	FX_CHECK(req->status != CR_PENDING && req->status < CR_STATUS_COUNT);
 	FX_CHECK(guards_untouched(b, i));
-	FX_CHECK(b->asked[i] <= 1 + b->may_grow * CR_GREW_TRIES);
-	FX_CHECK(b->named[i] == (req->status == CR_OK && req->size_bytes >= b->batch.done_bytes_min));
+	FX_CHECK(b->asked[i] <= 1 + b->may_grow * CR_GREW_TRIES + ends * (CR_ENDS_TRIES + 1));
+	FX_CHECK(b->named[i] == (req->status == CR_OK && req->want_bytes >= b->batch.done_bytes_min));
 	FX_CHECK((req->op != CR_OP_NONE) == (req->status == CR_IO) && req->op <= CR_OP_READ);
 	if (req->status == CR_IO || req->status == CR_REFUSED)
 		FX_CHECK(req->os_errno > 0);
@@ -481,7 +488,11 @@ static void check_req(const struct fx_batch *b, uint32_t i)
 		FX_CHECK(req->os_errno == 0);
 	FX_CHECK((req->reason == CR_REASON_NONE) || req->status == CR_BAD_FORMAT ||
 		 req->status == CR_BAD_CRC);
-	FX_CHECK(req->flags == 0 || (req->flags == CR_REQ_BLOCKS_OK && req->status == CR_OK));
+	FX_CHECK(req->flags == 0 || (req->flags == (whole ? CR_REQ_BLOCKS_OK : CR_REQ_SEALED) &&
+				     req->status == CR_OK));
+	FX_CHECK(whole || (ends && req->status == CR_OK && req->size_bytes > b->batch.ends_bytes_min));
+	FX_CHECK(req->status != CR_OK ||
+		 req->want_bytes == (whole ? req->size_bytes : req->head_bytes + req->tail_bytes));
 	FX_CHECK(req->path == b->paths[i]);
 }
 

@@ -79,6 +79,8 @@ void fx_content(const char *path, uint8_t *out, size_t bytes);
 
 /* Writes fx->dir/path, with the directories on the way; its CRC32C. */
 uint32_t fx_write(const struct fx *fx, const char *path, size_t bytes);
+/* The same with these bytes. */
+uint32_t fx_write_bytes(const struct fx *fx, const char *path, const void *content, size_t bytes);
 
 /* fx->dir/path in one of a few static buffers. Main thread only. */
 const char *fx_path(const struct fx *fx, const char *path);

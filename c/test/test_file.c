@@ -87,7 +87,7 @@ static void end(struct life *l)
 
 static enum cr_next feed(struct life *l, int64_t res, int64_t asked)
 {
-	return cr_file_read(&l->file, res, asked);
+	return cr_file_read(&l->file, res, asked, false);
 }
 
 static void open_errors(void **state)
@@ -397,7 +397,7 @@ static void sizes_that_are_not_true(void **state)
 	for (uint32_t flags = 0; flags <= CR_CHECK_CRC; flags++) { /* shorter: it is tried again */
 		begin_read(fx, &l);
 		l.batch.flags = flags;
-		l.req.size_bytes = 100;
+		l.req.size_bytes = l.req.want_bytes = 100;
 		assert_int_equal(feed(&l, 100, 100), NEXT_DONE);
 		assert_true(l.file.grew);
 		end(&l);
@@ -405,14 +405,14 @@ static void sizes_that_are_not_true(void **state)
 	begin_read(fx, &l); /* ... unless what was read is right, or it was tried often */
 	l.batch.flags = CR_CHECK_CRC;
 	l.req.crc_want = crc;
-	l.req.size_bytes = 100;
+	l.req.size_bytes = l.req.want_bytes = 100;
 	assert_int_equal(feed(&l, 100, 100), NEXT_DONE);
 	assert_false(l.file.grew);
 	assert_int_equal(l.req.status, CR_OK);
 	end(&l);
 	begin_read(fx, &l);
 	l.batch.flags = CR_CHECK_CRC;
-	l.req.size_bytes = 100;
+	l.req.size_bytes = l.req.want_bytes = 100;
 	l.file.tries = CR_GREW_TRIES;
 	assert_int_equal(feed(&l, 100, 100), NEXT_DONE);
 	assert_false(l.file.grew);
@@ -515,7 +515,7 @@ static void asks_for_a_piece(void **state)
 
 	(void)state;
 	begin(&l, STEP_READ);
-	l.req.size_bytes = CR_FILE_BYTES_MAX;
+	l.req.size_bytes = l.req.want_bytes = CR_FILE_BYTES_MAX;
 	assert_int_equal(cr_file_ask(&l.file), CR_READ_BYTES_MAX);
 	l.file.got_bytes = CR_FILE_BYTES_MAX - 1;
 	assert_int_equal(cr_file_ask(&l.file), 1);
@@ -567,13 +567,13 @@ static void opened_unasked(void)
 
 static void read_unasked(void)
 {
-	cr_file_read(&bad_life.file, 1, 1);
+	cr_file_read(&bad_life.file, 1, 1, false);
 }
 
 static void read_beyond(void)
 {
 	bad_life.file.state = FILE_READING;
-	cr_file_read(&bad_life.file, 2, 1);
+	cr_file_read(&bad_life.file, 2, 1, false);
 }
 
 static void more_done_than_left(void)
