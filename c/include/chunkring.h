@@ -10,6 +10,10 @@
  *
  *	cr_chunk_parse() -> cr_chunk_block_next() -> cr_block_decompress_grow() -> cr_entries_next()
  *
+ * and through a file of which only some blocks are wanted:
+ *
+ *	cr_batch_read() with CR_READ_ENDS -> cr_chunk_outline() -> cr_chunk_meta_next() -> cr_block_read()
+ *
  * Conventions. Sizes, offsets and capacities are bytes and end in _bytes or _off; counts are plain
  * nouns. A function that can fail returns 0 or a negative errno value, never by errno. The
  * library never prints, never exits and has no global mutable state besides the CRC32C kernel
@@ -172,7 +176,7 @@ enum cr_op { CR_OP_NONE = 0, CR_OP_OPEN = 1, CR_OP_STAT = 2, CR_OP_READ = 3 };
  * open_files_max leaves, or 16 where memory is short); and again for files that are tried again: one that
  * could be opened only when others were closed, and one that has grown or whose ends did not tell enough,
  * which comes with the buffer that it had, for the callee to reuse or give back.
- * Neither it nor done may call cr_batch_read() or cr_ctx_close() of the same context.
+ * Neither it nor done may call cr_batch_read(), cr_block_read() or cr_ctx_close() of the same context.
  */
 typedef int (*cr_alloc_fn)(void *arg, struct cr_req *reqs, uint32_t first, uint32_t n);
 
@@ -189,9 +193,6 @@ typedef void (*cr_done_fn)(void *arg, const uint32_t *index, uint32_t n);
 #define CR_CHECK_CHUNK 2u /* CR_CHECK_CRC, and check the structure and every block's CRC in the
 			   * same pass over the bytes: CR_BAD_FORMAT, blocks_bad, CR_REQ_BLOCKS_OK */
 #define CR_READ_ENDS   4u /* with CR_CHECK_CHUNK: see below */
-
-#define CR_BLOCK_BYTES_MAX (1u << 20) /* compressed. Loki's blocks are 256 KiB before they are compressed, unless
-				       * a line is longer */
 
 /*
  * CR_READ_ENDS. Of a file that is larger than ends_bytes_min only the two ends are read, if they tell all that
@@ -250,6 +251,65 @@ struct cr_batch {
  * A request's out fields are written by this call only; requests may name the same file.
  */
 CR_API int cr_batch_read(struct cr_ctx *ctx, struct cr_batch *batch);
+
+/* ---- One block of a file ---- */
+
+struct cr_decompressor; /* below: blocks */
+
+#define CR_BLOCK_BYTES_MAX (1u << 20) /* compressed. Loki's blocks are 256 KiB before they are compressed, unless
+				       * a line is longer */
+
+/* What became of the block. Values are ABI: append, never renumber. */
+enum cr_block_read_status {
+	CR_BLOCK_READ_PENDING   = 0,  /* never returned */
+	CR_BLOCK_READ_OK        = 1,
+	CR_BLOCK_READ_NOT_FOUND = 2,  /* no file of that name */
+	CR_BLOCK_READ_SHORT     = 3,  /* the file ends before the block and its CRC do */
+	CR_BLOCK_READ_BAD_CRC   = 4,  /* CRC32C of the block is crc_got, not the one behind it */
+	CR_BLOCK_READ_IO        = 5,  /* the system refused: os_errno and op say what */
+	CR_BLOCK_READ_ROOM      = 6,  /* does not fit cap_bytes; raw_bytes says what it takes, or 0 */
+	CR_BLOCK_READ_BAD       = 7,  /* CR_DECOMPRESS_BAD, CR_DECOMPRESS_CODEC, or CR_CODEC_NONE and
+				       * a block that was compressed */
+	CR_BLOCK_READ_UNSURE    = 8,  /* CR_DECOMPRESS_UNSURE: only Loki's own reader can tell */
+	CR_BLOCK_READ_NO_MEMORY = 9,
+	CR_BLOCK_READ_REFUSED   = 10, /* CR_BAD_PATH, CR_REFUSED, CR_NOT_REGULAR of cr_batch_read(); or a
+				       * block above CR_BLOCK_BYTES_MAX */
+	CR_BLOCK_READ_STATUS_COUNT
+};
+
+/* Short name ("bad_crc"); never NULL. Thread-safe. */
+CR_API const char *cr_block_read_status_name(uint32_t status);
+
+struct cr_block_read {
+	const char *path;       /* in:  as struct cr_req has it */
+	uint32_t    path_bytes; /* in:  strlen(path), or 0 to have it counted */
+	uint32_t    codec;      /* in:  enum cr_codec */
+	uint64_t    off;        /* in:  of the block in the file, and its bytes without */
+	uint32_t    bytes;      /* ... the CRC that follows them; at most CR_BLOCK_BYTES_MAX */
+	uint32_t    next_bytes; /* in:  a block of the same file that will be wanted next: the call begins to
+				 * fetch it into the page cache. 0: none */
+	uint64_t    next_off;   /* in */
+	void       *dst;        /* in:  room for cap_bytes; undefined unless status is OK */
+	size_t      cap_bytes;  /* in */
+	size_t      raw_bytes;  /* out: OK: bytes of dst that are valid. ROOM: how many it takes, or 0. Else 0 */
+	uint32_t    status;     /* out: enum cr_block_read_status */
+	uint32_t    os_errno;   /* out: positive errno behind IO; behind REFUSED, if the system said so; else 0 */
+	uint32_t    op;         /* out: enum cr_op behind IO; else 0 */
+	uint32_t    crc_got;    /* out: CRC32C of the block behind OK, BAD_CRC and what decompressing it says */
+};
+
+/*
+ * Opens the file, reads the block, checks it, decompresses it into dst and closes the file. Returns b->status.
+ * It keeps nothing: a chunk's name holds the CRC of its bytes, so the file that has the name now has the bytes of
+ * the one whose ends were read. It may block, on the calling thread, and holds one descriptor meanwhile, of
+ * those that open_files_max bounds. Paths, leases, EINTR, ESTALE and EMFILE are as in a cr_batch_read() of one.
+ * Any number of threads may call it with the same ctx, each with a decompressor of its own, which keeps at
+ * most 256 KiB of the memory that the compressed bytes took.
+ */
+CR_API uint32_t cr_block_read(struct cr_ctx *ctx, struct cr_decompressor *decompressor, struct cr_block_read *b);
+
+/* The same without decompressing: dst gets the block as it is in the file. Its codec is not looked at. */
+CR_API uint32_t cr_block_read_raw(struct cr_ctx *ctx, struct cr_block_read *b);
 
 /* ---- Buffers with explicit release, for C callers ---- */
 

@@ -39,6 +39,7 @@ void cr_decompressor_close(struct cr_decompressor *decompressor)
 	cr_deflate_close(decompressor);
 	cr_zstd_close(decompressor);
 	cr_lz4_close(decompressor);
+	cr_scratch_trim(decompressor, 0);
 	free(decompressor);
 }
 

@@ -14,7 +14,10 @@ struct cr_decompressor {
 	struct libdeflate_decompressor *deflate; /* gzip and flate */
 	struct ZSTD_DCtx_s *zstd;
 	struct LZ4F_dctx_s *lz4;
+	struct cr_buf scratch; /* block_read.c: compressed bytes */
 };
+
+void cr_scratch_trim(struct cr_decompressor *decompressor, size_t keep_bytes); /* frees it if it is larger */
 
 uint32_t cr_gzip_decompress(struct cr_decompressor *decompressor, struct cr_decompress *d);
 uint32_t cr_flate_decompress(struct cr_decompressor *decompressor, struct cr_decompress *d);

@@ -13,6 +13,8 @@
  *	file.c             decides what each result means: the only place that sets a status
  *	ends.c             which parts of a file are read, and whether they tell all that is in it
  *
+ * block_read.c goes through the same calls with a batch of one, on the thread that called.
+ *
  * Locking: ctx->mu guards everything that says "mu"; nothing else is shared. It is never held over a
  * system call on a file, nor over a callback.
  */

@@ -33,6 +33,8 @@
 #define CR_ENDS_TRIES       3u          /* how often more of them is read before the file is read whole */
 #define CR_ENDS_BLOCK_BYTES_MIN (16u << 10) /* blocks that are smaller on average cost more calls than reading
 					 * them all would */
+#define CR_SCRATCH_STEP_BYTES (64u << 10) /* what a decompressor holds compressed bytes in grows in such steps */
+#define CR_SCRATCH_KEEP_BYTES (256u << 10) /* ... and more than that is given back after a call */
 
 /* ---- Rings ---- */
 
