@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "chunk_build.h"
+#include "layout.h"
 #include "open_how.h"
 
 #define FD_BASE      1000000 /* simulated descriptors: none of the system is so high */
@@ -23,6 +25,7 @@
 #define RINGS_MAX    (2 * CR_RINGS_MAX)
 #define OPS_MAX      (2u * CR_RING_ENTRIES_MAX)
 #define TICK_NS      500u    /* a call takes that long */
+#define LOOK_BYTES_MAX 10u
 #define TICKS_MAX    (1u << 20) /* of one seed, 40 times what any needed: a loop without end */
 #define PATIENCE_NS  100000     /* of the real clock: who waits so long for a time, waits until it is that time */
 #define BLOCK_PATIENCES 4     /* a call that blocks takes so many of these */
@@ -91,7 +94,9 @@ static struct wait *waits;
 static uint64_t timeouts;
 static uint32_t cuts;                    /* short reads */
 static uint32_t n_threads;               /* of the library */
-static _Thread_local bool is_library;    /* this one is */
+static _Thread_local bool is_library;    /* this one is, */
+static _Thread_local bool may_block;     /* ... or may block like one, for no batch */
+static _Thread_local bool builds;        /* a chunk: with memory of its own */
 static _Thread_local int said_cached;    /* the descriptor whose pages cachestat(2) has just said to be there */
 
 /* ---- Chance ---- */
@@ -141,8 +146,77 @@ static void tick(void)
 
 /* ---- Files ---- */
 
+static uint32_t chunk_block_bytes(const struct chunk_spec *s, uint32_t i)
+{
+	return s->block_bytes_each / 2 + (uint32_t)(mix((s->seed >> 10) + i) % s->block_bytes_each);
+}
+
+/* Chunks of the same name have the same parts in all versions, but of one that is replaced. */
+static void chunk_of(const struct sim_file *f, uint32_t version, struct chunk_made *m)
+{
+	static const uint8_t codecs[] = { CR_CODEC_NONE, CR_CODEC_GZIP, CR_CODEC_SNAPPY, CR_CODEC_FLATE };
+	uint64_t x = mix((uint64_t)(f - sim_files) + 1 + (f->fate == SIM_REPLACED ? 77 * version : 0));
+	struct chunk_spec s = { .version = 3 + x % 2, .codec = codecs[x >> 2 & 3] };
+
+	s.seed = (x & ~UINT64_C(1023)) + 100 * version; /* sizes follow from the rest */
+	s.blocks = 1 + (x >> 4) % 12;
+	s.block_bytes = chunk_block_bytes;
+	s.block_bytes_each = 40 + f->chunk_bytes / s.blocks;
+	s.symbols_bytes = 20 + (x >> 8) % 200;
+	if ((x >> 16) % 8 == 0) /* more than the first try reads */
+		s.json_bytes = (x >> 20) % 5000;
+	builds = true;
+	make_chunk(m, &s);
+	if (m->b.n % 2 == 0) { /* odd, as all files here */
+		free(m->b.p);
+		s.json_bytes++;
+		make_chunk(m, &s);
+	}
+	builds = false;
+}
+
+uint32_t sim_content_bytes(const struct sim_file *f, uint32_t version)
+{
+	struct chunk_made m;
+
+	chunk_of(f, version, &m);
+	free(m.b.p);
+	return (uint32_t)m.b.n;
+}
+
+static void chunk_content(const struct sim_file *f, uint32_t version, uint8_t *out, size_t bytes)
+{
+	struct chunk_made m;
+
+	chunk_of(f, version, &m);
+	memset(out, 0, bytes);
+	memcpy(out, m.b.p, bytes < m.b.n ? bytes : m.b.n);
+	free(m.b.p);
+}
+
+/* One bit of what is no block's, often of the header. */
+static void damage(const struct sim_file *f, uint8_t *content)
+{
+	uint64_t x = draw(24, (uint64_t)(f - sim_files), 0);
+	struct chunk_made m;
+	size_t at;
+
+	chunk_of(f, 0, &m);
+	at = (x >> 8) % (m.blocks_off + m.b.n - m.metas_off);
+	if (at >= m.blocks_off)
+		at += m.metas_off - m.blocks_off;
+	if (x >> 3 & 1)
+		at = m.data_off + (x >> 8) % (CR_CODEC_OFF + 1);
+	content[at] ^= (uint8_t)(1u << x % 8);
+	free(m.b.p);
+}
+
 void sim_content(const struct sim_file *f, uint32_t version, uint8_t *out, size_t bytes)
 {
+	if (f->chunk) {
+		chunk_content(f, version, out, bytes);
+		return;
+	}
 	fx_content(f->name, out, bytes);
 	for (size_t i = 0; version && i < bytes; i++)
 		out[i] ^= 0x55;
@@ -158,6 +232,8 @@ static struct sim_inode *inode_new(const struct sim_file *f, uint32_t version, u
 	inode->data = calloc(1, (f->other_bytes > bytes ? f->other_bytes : bytes) + 1ul);
 	FX_CHECK(inode->data);
 	sim_content(f, version, inode->data, bytes);
+	if (f->damaged)
+		damage(f, inode->data);
 	inodes[n_inodes++] = inode;
 	return inode;
 }
@@ -170,6 +246,17 @@ struct sim_file *sim_file_add(const char *name, uint32_t bytes, enum sim_fate fa
 	*f = (struct sim_file){ .fate = fate, .bytes = bytes, .other_bytes = bytes };
 	snprintf(f->name, sizeof(f->name), "%s", name);
 	sim_n_files++;
+	return f;
+}
+
+struct sim_file *sim_chunk_add(const char *name, uint32_t bytes, enum sim_fate fate)
+{
+	struct sim_file *f = sim_file_add(name, bytes, fate);
+
+	f->chunk = true;
+	f->chunk_bytes = bytes;
+	f->bytes = f->other_bytes = sim_content_bytes(f, 0);
+	f->damaged = fate == SIM_PLAIN && chance(150, 25, (uint64_t)(f - sim_files), 0);
 	return f;
 }
 
@@ -315,10 +402,11 @@ static int fd_close(int number)
 	return file_chance(sim_plan.close_fails, 3, f) ? -EIO : 0; /* closed all the same */
 }
 
-/* One byte on a stack looks behind the end, and 64 KiB count what there is. */
+/* One byte on a stack looks behind the end, and 64 KiB count what there is. A few are a CRC behind a block, or what
+ * a block begins with. */
 static bool is_look(const void *buf, size_t bytes)
 {
-	return (bytes == 1 || bytes == 65536) && !sim_buffer_live(buf, bytes);
+	return (bytes <= LOOK_BYTES_MAX || bytes == 65536) && !sim_buffer_live(buf, bytes);
 }
 
 static void grow(struct sim_file *f, struct sim_inode *inode)
@@ -367,7 +455,7 @@ static int64_t file_read(struct sim_file *f, struct sim_inode *inode, void *buf,
 	}
 	memcpy(buf, inode->data + off, bytes);
 	/* one may have begun when nobody had canceled yet */
-	if (!looks && canceled() && ++f->late_reads > 1)
+	if (!looks && !may_block && canceled() && ++f->late_reads > 1)
 		fx_fail(__FILE__, __LINE__, "a canceled file is read on");
 	return (int64_t)bytes;
 }
@@ -480,6 +568,16 @@ off_t __wrap_lseek(int fd, off_t off, int whence)
 	return result((off_t)(of->file->fate == SIM_LIES ? of->file->other_bytes : of->inode->bytes));
 }
 
+/* One place may be looked at when nobody had canceled yet, and the file's end. */
+static void count_late_look(struct sim_file *f, uint64_t off)
+{
+	if (f->late_looks && off - f->late_off <= LOOK_BYTES_MAX)
+		return; /* the rest of it, or again */
+	f->late_off = off;
+	if (++f->late_looks > 2)
+		fx_fail(__FILE__, __LINE__, "a canceled file is looked at on");
+}
+
 ssize_t __real_pread(int fd, void *buf, size_t bytes, off_t off);
 ssize_t __wrap_pread(int fd, void *buf, size_t bytes, off_t off);
 ssize_t __wrap_pread(int fd, void *buf, size_t bytes, off_t off)
@@ -490,12 +588,14 @@ ssize_t __wrap_pread(int fd, void *buf, size_t bytes, off_t off)
 	if (!is_look(buf, bytes)) {
 		struct sim_file *f = fd_get(fd)->file;
 
-		if (!is_library && said_cached != fd)
+		if (!is_library && !may_block && said_cached != fd)
 			fx_fail(__FILE__, __LINE__, "a caller reads what may block");
 		if (is_library && file_chance(sim_plan.slow, 21, f))
 			block();
-	} else if (bytes > 1 && !is_library) {
-		fx_fail(__FILE__, __LINE__, "a caller counts a file's bytes, which may block");
+	} else if (bytes > 1 && !is_library && !may_block && said_cached != fd) {
+		fx_fail(__FILE__, __LINE__, "a caller counts a file's bytes, or looks between its ends, which may block");
+	} else if (bytes <= LOOK_BYTES_MAX && said_cached != fd && !may_block && canceled()) {
+		count_late_look(fd_get(fd)->file, (uint64_t)off);
 	}
 	said_cached = -1;
 	return result(fd_read(fd, buf, bytes, (uint64_t)off));
@@ -531,6 +631,8 @@ int __wrap_posix_fadvise(int fd, off_t off, off_t bytes, int advice)
 		return __real_posix_fadvise(fd, off, bytes, advice);
 	enter();
 	fd_get(fd);
+	if (!is_library && !may_block)
+		fx_fail(__FILE__, __LINE__, "a caller has something fetched, which may block");
 	return result(0);
 }
 
@@ -600,7 +702,7 @@ long __wrap_syscall(long number, int at, const char *path, const struct open_how
 			return result(-EAGAIN);
 		}
 	} else {
-		if (!is_library && !sim_plan.no_cached)
+		if (!is_library && !may_block && !sim_plan.no_cached)
 			fx_fail(__FILE__, __LINE__, "a caller opens what may block");
 		if (f && file_chance(sim_plan.slow, 22, f))
 			block();
@@ -802,7 +904,7 @@ int __wrap_nanosleep(const struct timespec *ts, struct timespec *left)
 void *__wrap_malloc(size_t bytes);
 void *__wrap_malloc(size_t bytes)
 {
-	if (on && bytes && bytes == sim_plan.no_memory_for)
+	if (on && !builds && bytes && bytes == sim_plan.no_memory_for)
 		return NULL;
 	return __real_malloc(bytes);
 }
@@ -1156,6 +1258,11 @@ int __wrap___io_uring_get_cqe(struct io_uring *user, struct io_uring_cqe **cqe, 
 }
 
 /* ---- From seed to seed ---- */
+
+void sim_may_block(bool may)
+{
+	may_block = may;
+}
 
 void sim_begin(const struct sim_plan *plan)
 {

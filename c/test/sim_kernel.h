@@ -42,7 +42,12 @@ struct sim_file {
 	uint32_t      times, at;
 	uint32_t      opens, reads, calls; /* so far */
 	uint32_t      late_reads;          /* that gave bytes after the batch was canceled */
+	uint32_t      late_looks;          /* places that were looked at after that by calls that may block, */
+	uint64_t      late_off;            /* ... and the last of them */
 	bool          changed;             /* what fate says has happened */
+	bool          chunk;               /* its content is a chunk, */
+	uint32_t      chunk_bytes;         /* ... of about so many, */
+	bool          damaged;             /* ... with a bit flipped that is no block's */
 	struct sim_inode *inode;           /* what the name stands for */
 };
 
@@ -80,8 +85,14 @@ extern _Atomic uint32_t sim_duplicated;
 /* Asked at every read: may the library write there now? */
 extern bool (*sim_buffer_live)(const void *buf, size_t bytes);
 
+/* From now on, or not any more, this thread may block, and reads on whoever cancels a batch. */
+void sim_may_block(bool may);
+
 void sim_begin(const struct sim_plan *plan); /* no files; from here on calls come to the simulation */
 struct sim_file *sim_file_add(const char *name, uint32_t bytes, enum sim_fate fate);
+/* The same of a chunk, of about that many bytes. */
+struct sim_file *sim_chunk_add(const char *name, uint32_t bytes, enum sim_fate fate);
+uint32_t sim_content_bytes(const struct sim_file *f, uint32_t version); /* of a chunk */
 void sim_end(void);                          /* nothing may be left; calls go to the system again */
 
 uint32_t sim_open_fds(void);  /* of files; the store's own directory is not counted */

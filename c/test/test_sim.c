@@ -10,6 +10,7 @@
  *	nothing is read into a buffer before the callback gave it or after the batch returned, and
  *	nobody touches it then
  *	a caller makes no call that may block, and a canceled file is not read on
+ *	what is served of a chunk's ends is right, with the seal: that of its key; and so is a block that is read
  *	the context has all its promised descriptors again, and soon no more threads than at rest
  *	the library never waits for what can't come and never loops for ever
  *	and what sim_watch.c says, at every step
@@ -30,6 +31,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "chunk_build.h"
+#include "layout.h"
 #include "sim_kernel.h"
 
 #define SEEDS_DEFAULT   3000u
@@ -42,12 +45,14 @@
 /* One thread that reads batches of its own files. */
 struct caller {
 	uint32_t          number, n_files;
+	bool              chunks; /* its files are, and are read at their ends */
 	struct sim_file  *files;
 	struct fx        *fx;
 	struct fx_batch  *batches[BATCHES_MAX];
 	uint32_t         *sums[BATCHES_MAX]; /* of buffers, taken when their batch returned */
 	uint32_t          n_batches;
 	uint64_t          random;
+	uint8_t           block[FILE_BYTES_MAX]; /* for cr_block_read_raw() */
 };
 
 enum give { GIVE_ALL, GIVE_NONE_TO_SOME, GIVE_LITTLE_TO_SOME, GIVE_ERROR };
@@ -60,6 +65,7 @@ static bool repeats; /* nothing depends on threads: all is done by the caller */
 static bool starves; /* descriptors are short for ever */
 static uint32_t cancel_word;
 static enum give giving;
+static _Atomic uint32_t for_ends, by_ends; /* chunks that could be read at their ends, and those that were */
 
 /* ---- Whoever fails says with which seed ---- */
 
@@ -155,6 +161,8 @@ static void choose_fate(uint64_t *random, struct sim_file *f)
 		break;
 	case SIM_REPLACED:
 		f->other_bytes = size(random);
+		if (f->chunk)
+			f->other_bytes = sim_content_bytes(f, 1);
 		if (one_in(random, 2))
 			f->at = SIM_ALWAYS; /* before it is opened */
 		break;
@@ -168,14 +176,17 @@ static void add_files(struct caller *c)
 	uint64_t *random = &c->random;
 	uint32_t odd = 2 + below(random, 6); /* one file in so many has a fate */
 
+	c->chunks = (seed + c->number) % 3 == 0;
 	c->files = &sim_files[sim_n_files];
 	c->n_files = one_in(random, 4) ? 1 + below(random, FILES_MAX) : 1 + below(random, 24);
 	for (uint32_t i = 0; i < c->n_files; i++) {
 		enum sim_fate fate = one_in(random, odd) ? below(random, SIM_FATES) : SIM_PLAIN;
+		uint32_t bytes = one_in(random, 12) ? 0 : size(random);
 		char name[SIM_NAME_BYTES];
 
 		snprintf(name, sizeof(name), "t%u/%u/f%u", c->number, i % 3, i);
-		choose_fate(random, sim_file_add(name, one_in(random, 12) ? 0 : size(random), fate));
+		choose_fate(random, c->chunks && bytes ? sim_chunk_add(name, bytes / 2, fate)
+						       : sim_file_add(name, bytes, fate));
 	}
 }
 
@@ -301,13 +312,82 @@ static bool grown_bytes_are(const struct cr_req *req, const struct sim_file *f)
 	return memcmp(want, req->buf, req->size_bytes) == 0;
 }
 
+/* Free it. Not in memory of each thread: that is taken from the stacks of the library's. */
+static uint8_t *content_of(const struct sim_file *f, uint32_t version, uint32_t bytes)
+{
+	uint8_t *content = calloc(1, bytes + 8ul);
+
+	FX_CHECK(content);
+	sim_content(f, version, content, bytes);
+	return content;
+}
+
+static bool ends_are(const struct cr_req *req, const struct sim_file *f, uint32_t version, uint32_t bytes)
+{
+	const uint8_t *got = req->buf;
+	uint8_t *want;
+	bool same;
+
+	if (req->size_bytes != bytes)
+		return false;
+	want = content_of(f, version, bytes);
+	same = memcmp(got, want, req->head_bytes) == 0 &&
+	       memcmp(got + req->head_bytes, want + bytes - req->tail_bytes, req->tail_bytes) == 0;
+	free(want);
+	return same;
+}
+
+/* The same of what is no block's: nobody looks at these. Without the seal two numbers may be others: the codec, which
+ * has no checksum, and the length of the metadata, which with and without its own four bytes says the same. */
+static bool parts_are(const struct cr_req *req, const struct sim_file *f)
+{
+	uint8_t *want = content_of(f, 0, f->bytes);
+	struct cr_block_cursor cursor = { 0 };
+	const uint8_t *got = req->buf;
+	struct cr_chunk chunk;
+	struct cr_block first;
+	bool same;
+
+	FX_CHECK(cr_chunk_parse(want, f->bytes, &chunk) == CR_REASON_NONE);
+	FX_CHECK(cr_chunk_block_next(want, &chunk, &cursor, &first) == 1);
+	if (!(req->flags & CR_REQ_SEALED)) {
+		want[chunk.data_off + CR_CODEC_OFF] = got[chunk.data_off + CR_CODEC_OFF];
+		memcpy(want, got, CR_LENGTH_BYTES);
+	}
+	same = req->size_bytes == f->bytes && memcmp(got, want, first.off) == 0 &&
+	       memcmp(got + req->want_bytes - (f->bytes - chunk.metas_off), want + chunk.metas_off,
+		      f->bytes - chunk.metas_off) == 0;
+	free(want);
+	return same;
+}
+
+/* With the seal it is the file of that key. Without it, it may be another one, or torn in what is no block's: each
+ * part has its own CRC. */
+static bool good_ends(const struct cr_req *req, const struct sim_file *f)
+{
+	bool sealed = req->flags & CR_REQ_SEALED;
+
+	if (!f->chunk || req->crc_got != (sealed ? req->crc_want : 0))
+		return false;
+	if (f->damaged)
+		return !sealed && parts_are(req, f);
+	if (f->fate == SIM_OVERWRITTEN)
+		return sealed ? parts_are(req, f) : req->size_bytes == f->bytes;
+	return ends_are(req, f, 0, f->bytes) ||
+	       (!sealed && f->fate == SIM_REPLACED && f->changed && ends_are(req, f, 1, f->other_bytes));
+}
+
 /* Good bytes are those of one version; torn ones have a checksum that is wrong. Without a check only
  * what is overwritten in place may be torn, as for any reader. */
 static bool good(const struct cr_req *req, const struct sim_file *f, uint32_t flags)
 {
+	if (req->head_bytes)
+		return good_ends(req, f);
+	if (f->damaged)
+		return false;
 	if (bytes_are(req, f, 0, f->bytes))
 		return true;
-	if (flags & CR_CHECK_CRC)
+	if (flags)
 		return false; /* crc_want is that of version 0 */
 	switch (f->fate) {
 	case SIM_REPLACED:    return bytes_are(req, f, 1, f->other_bytes);
@@ -361,9 +441,14 @@ static bool allowed(const struct caller *c, const struct cr_req *req, const stru
 	case CR_TOO_SMALL:
 		return giving == GIVE_LITTLE_TO_SOME;
 	case CR_SHORT:
-		return f->fate == SIM_SHRINKS && f->changed;
+		return (f->fate == SIM_SHRINKS && f->changed) ||
+		       (f->fate == SIM_LIES && f->bytes == 0 && flags & CR_CHECK_CHUNK); /* nothing is no chunk */
 	case CR_BAD_CRC:
-		return f->fate >= SIM_SHRINKS && f->fate < SIM_LIES && f->changed && flags & CR_CHECK_CRC;
+		return (f->damaged && flags) || (flags && f->changed &&
+		       ((f->fate >= SIM_SHRINKS && f->fate < SIM_LIES) ||
+			(f->fate == SIM_GROWS_ON && flags & CR_READ_ENDS))); /* since its ends were read */
+	case CR_BAD_FORMAT: /* of nothing; the CRC of which is right */
+		return f->bytes == 0 && flags & CR_CHECK_CHUNK;
 	default:
 		return false;
 	}
@@ -416,6 +501,10 @@ static bool buffer_live(const void *buf, size_t bytes)
 	const uint8_t *at = buf;
 	const struct cr_req *req = NULL;
 
+	for (uint32_t i = 0; i < n_callers; i++)
+		if (at >= callers[i].block && at < callers[i].block + FILE_BYTES_MAX)
+			return bytes <= (size_t)(callers[i].block + FILE_BYTES_MAX - at);
+
 	pthread_mutex_lock(&live_mu);
 	for (uint32_t i = 0; i < n_live && !req; i++)
 		if (at >= live[i].start && bytes <= live[i].bytes &&
@@ -445,6 +534,19 @@ static int give_less(struct fx_batch *b, uint32_t first, uint32_t n)
 	return 0;
 }
 
+static void choose_ends(uint64_t *random, struct cr_batch *b)
+{
+	b->flags = CR_CHECK_CHUNK;
+	if (!one_in(random, 8))
+		b->flags |= CR_READ_ENDS;
+	b->ends_bytes_min = below(random, 8000);
+	b->seal = below(random, CR_SEAL_ALWAYS + 1);
+	b->ahead = one_in(random, 3) ? UINT32_MAX : below(random, 4);
+	b->backward = one_in(random, 2);
+	b->from_ns = chunk_mint(below(random, 12));
+	b->through_ns = b->from_ns + below(random, 600);
+}
+
 /* Each file once: how often it fails is counted. The whole list or a part of it. */
 static struct fx_batch *make_batch(struct caller *c, uint32_t first, uint32_t n)
 {
@@ -455,6 +557,8 @@ static struct fx_batch *make_batch(struct caller *c, uint32_t first, uint32_t n)
 	b->batch.cancel = &cancel_word;
 	if (one_in(&c->random, 3))
 		b->batch.flags = CR_CHECK_CRC;
+	if (c->chunks)
+		choose_ends(&c->random, &b->batch);
 	if (one_in(&c->random, 10)) {
 		b->batch.timeout_ms = 1;
 		stops = true; /* before any thread starts: choose_batches() */
@@ -498,6 +602,49 @@ static uint32_t *sums_of(const struct fx_batch *b)
 	return sums;
 }
 
+/* Of sound ones whose ends are not most of them. */
+static void count_ends(const struct fx_batch *b, const struct cr_req *req, const struct sim_file *f)
+{
+	if (!f->chunk || f->damaged || f->fate != SIM_PLAIN || !(b->batch.flags & CR_READ_ENDS) || req->status != CR_OK ||
+	    f->bytes < 3000 || f->bytes <= b->batch.ends_bytes_min)
+		return;
+	for_ends++;
+	by_ends += req->head_bytes > 0;
+}
+
+/* One of the blocks that the ends told of, whatever has become of the file. */
+static void read_block(struct caller *c, const struct cr_req *req, const struct sim_file *f)
+{
+	const uint8_t *buf = req->buf;
+	struct cr_ends ends = { .head = buf, .tail = buf + req->head_bytes, .file_bytes = req->size_bytes,
+				.head_bytes = req->head_bytes, .tail_bytes = req->tail_bytes };
+	struct cr_block_cursor cursor = { 0 };
+	struct cr_block_read r;
+	struct cr_chunk chunk;
+	struct cr_block b;
+	bool same = false;
+
+	FX_CHECK(cr_chunk_outline(&ends, &chunk) == CR_ENDS_OK);
+	for (uint64_t i = below(&c->random, (uint32_t)chunk.blocks) + 1; i; i--)
+		FX_CHECK(cr_chunk_meta_next(buf + req->want_bytes - (req->size_bytes - chunk.metas_off), &chunk,
+					    &cursor, &b) == 1);
+	r = (struct cr_block_read){ .path = f->name, .off = b.off, .bytes = (uint32_t)b.bytes, .dst = c->block,
+				    .cap_bytes = sizeof(c->block), .next_off = b.off, .next_bytes = 100 };
+	sim_may_block(true);
+	cr_block_read_raw(c->fx->ctx, &r);
+	sim_may_block(false);
+	FX_CHECK(r.status > CR_BLOCK_READ_PENDING && r.status < CR_BLOCK_READ_STATUS_COUNT);
+	FX_CHECK(r.status == CR_BLOCK_READ_OK || f->fate != SIM_PLAIN);
+	for (uint32_t version = 0; version < 2 && r.status == CR_BLOCK_READ_OK; version++) {
+		uint32_t bytes = sim_content_bytes(f, version);
+		uint8_t *want = content_of(f, version, bytes);
+
+		same |= b.off + b.bytes <= bytes && memcmp(want + b.off, c->block, b.bytes) == 0;
+		free(want);
+	}
+	FX_CHECK(r.status != CR_BLOCK_READ_OK || same || !"a block that is no version's");
+}
+
 static void *run_caller(void *arg)
 {
 	struct caller *c = arg;
@@ -514,6 +661,7 @@ static void *run_caller(void *arg)
 		for (uint32_t i = 0; i < b->n; i++) {
 			const struct sim_file *f = &c->files[first + i];
 
+			count_ends(b, &b->reqs[i], f);
 			if (allowed(c, &b->reqs[i], f, times[i], b->batch.flags) &&
 			    (b->reqs[i].status != CR_OK || size_possible(f, b->reqs[i].size_bytes)))
 				continue;
@@ -523,6 +671,9 @@ static void *run_caller(void *arg)
 				b->reqs[i].os_errno, f->reads, stops ? ", stops" : "");
 			FX_CHECK(!"a status that this file's fate does not allow");
 		}
+		for (uint32_t i = 0; i < b->n; i++)
+			if (b->reqs[i].head_bytes)
+				read_block(c, &b->reqs[i], &c->files[first + i]);
 		c->sums[k] = sums_of(b);
 		first += b->n;
 	}
@@ -637,7 +788,8 @@ static void run_seed(uint64_t number, uint32_t duplicate)
 	FX_CHECK(cr_ctx_open("store", &opt, &fx.ctx) == 0);
 	sim_plan.no_thread = no_thread;
 	sim_watch(fx.ctx);
-	repeats = !parallel && !stops && !starves && !plan.uncached && !plan.slow && !plan.eagain &&
+	/* ends are handed over, and the first file of the context shows whether there is a page cache */
+	repeats = !parallel && !callers[0].chunks && !stops && !starves && !plan.uncached && !plan.slow && !plan.eagain &&
 		  !plan.no_cached && !plan.no_openat2 && !plan.no_nowait;
 	run_callers(parallel);
 	if (number % 4) /* else it is closed as soon as the last batch has returned */
@@ -660,6 +812,9 @@ static void every_seed(void **state)
 		run_seed(n, 0);
 		calls += sim_calls();
 	}
+	/* some have more metadata than is worth it */
+	FX_CHECK(only || by_ends >= for_ends / 10 * 9);
+	print_message("%u of %u chunks read at their ends\n", by_ends, for_ends);
 	print_message("%llu seeds, %llu calls\n", (unsigned long long)(only ? 1 : seeds),
 		      (unsigned long long)calls);
 }
