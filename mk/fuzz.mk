@@ -4,7 +4,7 @@
 
 FUZZ_CC    ?= $(or $(shell command -v clang-14),clang)
 FUZZ_DIR   := $(BUILD)/fuzz
-FUZZ_C     := chunk entries meta key snappy batch path block_gzip block_flate block_zstd block_lz4 block_snappy
+FUZZ_C     := chunk ends entries meta key snappy batch path block_gzip block_flate block_zstd block_lz4 block_snappy
 FUZZ_FLAGS  = $(filter-out -O2 -D_FORTIFY_SOURCE=3,$(CFLAGS_ALL)) -O1 -DCR_DEBUG -fsanitize=address,undefined \
 	-fno-sanitize-recover=all -Ic/src
 SECONDS    ?= 60
@@ -15,6 +15,7 @@ FUZZ_DEF_block_zstd   := -DFUZZ_CODEC=CR_CODEC_ZSTD
 FUZZ_DEF_block_lz4    := -DFUZZ_CODEC=CR_CODEC_LZ4_64K
 FUZZ_DEF_block_snappy := -DFUZZ_CODEC=CR_CODEC_SNAPPY
 FUZZ_MUTATOR_chunk        := c/fuzz/mutate_chunk.c c/fuzz/repair.c
+FUZZ_MUTATOR_ends         := c/fuzz/mutate_chunk.c c/fuzz/repair.c
 FUZZ_MUTATOR_snappy       := c/fuzz/mutate_snappy.c c/fuzz/repair.c
 FUZZ_MUTATOR_block_snappy := c/fuzz/mutate_snappy.c c/fuzz/repair.c
 fuzz_src = c/fuzz/$(if $(filter block_%,$(1)),block,$(1)).c

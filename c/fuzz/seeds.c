@@ -110,6 +110,7 @@ static void write_parts(const char *out, const uint8_t *data, size_t n)
 	struct cr_block block;
 
 	write_seed(out, "chunk", data, n);
+	write_seed(out, "ends", data, n);
 	if (cr_chunk_parse(data, n, &chunk) != CR_REASON_NONE)
 		return;
 	write_seed(out, "snappy", data + chunk.frames_off, chunk.frames_bytes);
