@@ -34,6 +34,25 @@ static inline struct chunkring_decompressed chunkring_decompress(struct cr_decom
 	return (struct chunkring_decompressed){ .raw_bytes = d.raw_bytes, .status = d.status };
 }
 
+// The same, and without a decompressor the bytes as they are in the file.
+#cgo noescape chunkring_block_read
+#cgo nocallback chunkring_block_read
+struct chunkring_block { uint64_t raw_bytes; uint32_t status, os_errno, op, crc_got; };
+static inline struct chunkring_block chunkring_block_read(struct cr_ctx *ctx, struct cr_decompressor *decompressor,
+	const char *path, uint32_t path_bytes, uint32_t codec, uint64_t off, uint32_t bytes,
+	uint64_t next_off, uint32_t next_bytes, void *dst, uint64_t cap_bytes)
+{
+	struct cr_block_read b = { .path = path, .path_bytes = path_bytes, .codec = codec, .off = off,
+				   .bytes = bytes, .next_off = next_off, .next_bytes = next_bytes,
+				   .dst = dst, .cap_bytes = cap_bytes };
+	if (decompressor)
+		cr_block_read(ctx, decompressor, &b);
+	else
+		cr_block_read_raw(ctx, &b);
+	return (struct chunkring_block){ .raw_bytes = b.raw_bytes, .status = b.status, .os_errno = b.os_errno,
+					 .op = b.op, .crc_got = b.crc_got };
+}
+
 #cgo noescape chunkring_verify
 #cgo nocallback chunkring_verify
 static inline struct cr_verdict chunkring_verify(const void *file, uint64_t file_bytes)
@@ -188,10 +207,11 @@ func (r *Reader) readWhole(b Batch) (Times, error) {
 	c.pin.Pin(unsafe.SliceData(reqs))
 	for i := range files {
 		f := &files[i]
-		*f = File{Path: f.Path, CRC: f.CRC}
+		*f = File{Path: f.Path, CRC: f.CRC, SealKnown: f.SealKnown}
 		reqs[i].path = (*C.char)(unsafe.Pointer(&paths[:pathBytes][len(paths)]))
 		reqs[i].path_bytes = C.uint32_t(len(f.Path))
 		reqs[i].crc_want = C.uint32_t(f.CRC)
+		reqs[i].seal_known = C.bool(f.SealKnown)
 		paths = append(append(paths, f.Path...), 0)
 	}
 	// By pointer: a handle is a small number, which must not sit in a pointer-typed field.
@@ -205,6 +225,14 @@ func (r *Reader) readWhole(b Batch) (Times, error) {
 		flags: C.uint32_t(b.Check),
 		alloc: C.cr_alloc_fn(C.chunkringAlloc),
 		arg:   unsafe.Pointer(handle),
+	}
+	if b.EndsBytesMin > 0 && b.Check == CheckChunk {
+		batch.flags |= C.CR_READ_ENDS
+		batch.ends_bytes_min = C.uint32_t(min(b.EndsBytesMin, math.MaxUint32))
+		batch.seal = C.uint32_t(b.Seal)
+		batch.ahead = C.uint32_t(min(max(b.Ahead, 0), AheadAll))
+		batch.from_ns, batch.through_ns = C.int64_t(b.FromNs), C.int64_t(b.ThroughNs)
+		batch.backward = C.bool(b.Backward)
 	}
 	if b.Done != nil {
 		batch.done = C.cr_done_fn(C.chunkringDone)
@@ -240,9 +268,12 @@ func (f *File) take(req *C.struct_cr_req) {
 	f.Reason = uint32(req.reason)
 	f.BlocksBad = uint32(req.blocks_bad)
 	f.BlocksOK = req.flags&C.CR_REQ_BLOCKS_OK != 0
+	f.Size = int64(req.size_bytes)
+	f.HeadBytes = int(req.head_bytes)
+	f.Sealed = req.flags&C.CR_REQ_SEALED != 0
 	switch f.Status {
 	case OK, BadCRC, BadFormat:
-		f.Buf = f.Buf[:req.size_bytes] // shorter than asked for if the file was
+		f.Buf = f.Buf[:req.want_bytes] // shorter than asked for if the file was
 	default:
 		f.Buf = nil // undefined bytes
 	}
@@ -253,15 +284,15 @@ func chunkringAlloc(arg unsafe.Pointer, _ *C.struct_cr_req, first, n C.uint32_t)
 	c := (*cgo.Handle)(arg).Value().(*call)
 	reqs := c.reqs // as C has them
 	for i := first; i < first+n; i++ {
-		if reqs[i].status != C.CR_PENDING || reqs[i].cap_bytes >= reqs[i].size_bytes {
+		if reqs[i].status != C.CR_PENDING || reqs[i].cap_bytes >= reqs[i].want_bytes {
 			continue
 		}
-		buf := c.Alloc(int(reqs[i].size_bytes))
+		buf := c.Alloc(int(reqs[i].want_bytes))
 		if len(buf) == 0 {
 			continue // cr_batch_read says CR_NO_BUFFER
 		}
 		p := unsafe.SliceData(buf)
-		c.pin.Pin(p) // that of a file which has grown since stays pinned, too, until Read returns
+		c.pin.Pin(p) // that of a file which is tried again stays pinned, too, until Read returns
 		reqs[i].buf = unsafe.Pointer(p)
 		reqs[i].cap_bytes = C.uint32_t(len(buf))
 		c.Files[i].Buf = buf
@@ -318,6 +349,32 @@ func (d *Decompressor) Decompress(codec uint8, src, dst []byte) (n uint64, statu
 		unsafe.Pointer(unsafe.SliceData(src)), C.uint64_t(len(src)),
 		unsafe.Pointer(unsafe.SliceData(dst)), C.uint64_t(len(dst)))
 	return uint64(got.raw_bytes), BlockStatus(got.status)
+}
+
+// ReadBlock reads, checks and decompresses one block with one call into C, which may block. Safe for concurrent use
+// with a Decompressor each; not after Close.
+func (r *Reader) ReadBlock(d *Decompressor, b *BlockRead) { r.readBlock(d.decompressor, b) }
+
+// ReadRaw is ReadBlock without decompressing: Dst gets the block as it is in the file.
+func (r *Reader) ReadRaw(b *BlockRead) { r.readBlock(nil, b) }
+
+func (r *Reader) readBlock(d *C.struct_cr_decompressor, b *BlockRead) {
+	var room [512]byte // of usual paths
+	path := append(append(room[:0], b.Path...), 0)
+	bytes := uint32(BlockBytesMax + 1) // what C refuses, of what its 32 bits may not hold
+	if b.Bytes >= 0 && b.Bytes <= BlockBytesMax {
+		bytes = uint32(b.Bytes)
+	}
+	got := C.chunkring_block_read(r.ctx, d,
+		(*C.char)(unsafe.Pointer(unsafe.SliceData(path))), C.uint32_t(len(b.Path)), C.uint32_t(b.Codec),
+		C.uint64_t(b.Off), C.uint32_t(bytes),
+		C.uint64_t(b.NextOff), C.uint32_t(min(max(b.NextBytes, 0), BlockBytesMax)),
+		unsafe.Pointer(unsafe.SliceData(b.Dst)), C.uint64_t(len(b.Dst)))
+	b.N = int(got.raw_bytes)
+	b.Status = BlockReadStatus(got.status)
+	b.Errno = syscall.Errno(got.os_errno)
+	b.Op = Op(got.op)
+	b.GotCRC = uint32(got.crc_got)
 }
 
 // Verifier returns a function that reports whether a chunk's file has a CRC32C, its structure is sound, and each of
