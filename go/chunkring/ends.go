@@ -73,9 +73,11 @@ func (c *Client) readEnds(b *core.Batch, w *wanted) {
 // The ends are checked here once more, as decode checks a whole file: C's check is another parser's in another
 // language, and by these numbers Go slices, and knows where blocks are.
 func (c *Client) decodeEnds(f *core.File, chk *chunk.Chunk) bool {
-	if _, err := chunkcheck.CheckEnds(f.Buf, f.HeadBytes, f.Size); err != nil {
+	o, err := chunkcheck.CheckEnds(f.Buf, f.HeadBytes, f.Size)
+	if err != nil {
 		return false
 	}
+	leaveBlocksOut(f, o)
 	sum := crc32.Checksum(f.Buf, castagnoli)
 	switch {
 	case f.Sealed:
@@ -92,6 +94,14 @@ func (c *Client) decodeEnds(f *core.File, chk *chunk.Chunk) bool {
 	m.chunks.Inc()
 	m.bytesLeft.Add(float64(f.Size - int64(len(f.Buf))))
 	return true
+}
+
+// leaveBlocksOut makes the ends what DecodeEnds takes: up to the first block, and from the block metas on. C reads them
+// in whole pages.
+func leaveBlocksOut(f *core.File, o *chunkcheck.Outline) {
+	tail := f.Buf[len(f.Buf)-int(f.Size-o.MetasOff):]
+	n := copy(f.Buf[o.BlocksOff:], tail) // never over a byte that is still to be copied: the tail only moves down
+	f.HeadBytes, f.Buf = int(o.BlocksOff), f.Buf[:int(o.BlocksOff)+n]
 }
 
 // sealedFiles remembers files whose seal was right, with a checksum of their ends, so that the seal is paid once.

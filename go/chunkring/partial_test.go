@@ -306,7 +306,7 @@ func TestDamageThatOnlyTheSealCovers(t *testing.T) {
 				ctx := marked(context.Background())
 				got, err := c.GetChunks(ctx, []chunk.Chunk{ref})
 				what := fmt.Sprintf("%s for %s, seal %s", instead, codec, seal)
-				if seal == chunkring.SealAlways {
+				if seal == chunkring.SealAlways || err != nil { // C looks at the first block, if that is in the page cache
 					require.ErrorIs(t, err, chunk.ErrInvalidChecksum, what)
 					require.Empty(t, got, what)
 					continue

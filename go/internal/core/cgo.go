@@ -118,7 +118,6 @@ const Built = "cgo"
 // Reader reads files of one directory. Safe for concurrent use until Close.
 type Reader struct {
 	ctx *C.struct_cr_ctx
-	dir string // of interim_cgo.go
 }
 
 // Open opens dir and starts the workers. A refused io_uring is no error: see Fallback.
@@ -141,7 +140,7 @@ func Open(dir string, o Options) (*Reader, error) {
 	if rc := C.cr_ctx_open(cdir, &opt, &r.ctx); rc != 0 {
 		return nil, fmt.Errorf("open chunk directory %s: %w", dir, syscall.Errno(-rc))
 	}
-	return r, r.openInterim(dir)
+	return r, nil
 }
 
 func backendNumber(name string) (uint32, error) {
@@ -160,7 +159,6 @@ func backendNumber(name string) (uint32, error) {
 func (r *Reader) Close() {
 	C.cr_ctx_close(r.ctx)
 	r.ctx = nil
-	r.closeInterim()
 }
 
 // Backend names what runs: "uring" or "threads". It changes at most once, from the first to the second.
@@ -187,7 +185,7 @@ type call struct {
 // Read opens, sizes, reads, checks and closes all files of a batch in one call into C.
 //
 // When Read returns nothing writes to any buffer any more. The error is a misuse, never a file's.
-func (r *Reader) readWhole(b Batch) (Times, error) {
+func (r *Reader) Read(b Batch) (Times, error) {
 	files := b.Files
 	if len(files) == 0 {
 		return Times{}, nil

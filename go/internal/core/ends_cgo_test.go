@@ -5,9 +5,6 @@
 package core_test
 
 import (
-	"encoding/binary"
-	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,150 +14,7 @@ import (
 	"github.com/chunkring/chunkring/go/internal/core"
 )
 
-const goodChunks = "../../../testdata/good"
-
-// place is where a block is in its file.
-type place struct {
-	off   int64
-	bytes int
-}
-
-// placesOf reads the footer and the block metas of a sound chunk.
-func placesOf(file []byte) (codec uint8, places []place) {
-	data := int64(strings.Index(string(file), "\x01\x2e\xe5\x6a"))
-	version, codec := file[data+4], file[data+5]
-	if version == 1 {
-		codec = 1
-	}
-	metas := file[data+int64(binary.BigEndian.Uint64(file[len(file)-8:])):]
-	next := func() uint64 {
-		x, n := binary.Uvarint(metas)
-		metas = metas[n:]
-		return x
-	}
-	for blocks := next(); blocks > 0; blocks-- {
-		next() // entries
-		next() // times
-		next()
-		off := data + int64(next())
-		if version >= 3 {
-			next() // bytes, uncompressed
-		}
-		places = append(places, place{off, int(next())})
-	}
-	return codec, places
-}
-
-// readEnds reads all of testdata/good.
-func readEnds(t *testing.T, r *core.Reader, b core.Batch) (files []core.File, contents [][]byte) {
-	t.Helper()
-	names, err := filepath.Glob(goodChunks + "/*.chunk")
-	require.NoError(t, err)
-	require.NotEmpty(t, names)
-	for _, name := range names {
-		content, err := os.ReadFile(name)
-		require.NoError(t, err)
-		files = append(files, core.File{Path: filepath.Base(name), CRC: crcOf(content)})
-		contents = append(contents, content)
-	}
-	b.Files, b.Check = files, core.CheckChunk
-	b.Alloc = func(size int) []byte {
-		buf := core.NewBuffer(size)
-		require.Len(t, buf, size)
-		return buf
-	}
-	_, err = r.Read(b)
-	require.NoError(t, err)
-	return files, contents
-}
-
-// TestEnds: what is read of files in parts is what is in the files.
-func TestEnds(t *testing.T) {
-	eachBackend(t, func(t *testing.T, backend string) {
-		r := open(t, goodChunks, core.Options{Backend: backend})
-		for _, seal := range []core.Seal{core.SealOff, core.SealResident, core.SealAlways} {
-			files, contents := readEnds(t, r, core.Batch{EndsBytesMin: 1, Seal: seal, Ahead: core.AheadAll, ThroughNs: 1 << 62})
-			partly := 0
-			for i, f := range files {
-				want := contents[i]
-				require.Equal(t, core.OK, f.Status, f.Path)
-				require.EqualValues(t, len(want), f.Size, f.Path)
-				if f.HeadBytes == 0 {
-					require.Equal(t, want, f.Buf, f.Path)
-					require.True(t, f.BlocksOK && !f.Sealed, f.Path)
-					continue
-				}
-				partly++
-				tail := len(f.Buf) - f.HeadBytes
-				require.Equal(t, want[:f.HeadBytes], f.Buf[:f.HeadBytes], f.Path)
-				require.Equal(t, want[len(want)-tail:], f.Buf[f.HeadBytes:], f.Path)
-				require.False(t, f.BlocksOK, f.Path)
-				if seal != core.SealResident { // which depends on the page cache
-					require.Equal(t, seal == core.SealAlways, f.Sealed, f.Path)
-				}
-				if f.Sealed {
-					require.Equal(t, f.CRC, f.GotCRC, f.Path)
-				}
-			}
-			require.GreaterOrEqual(t, partly, 50)
-		}
-		files, _ := readEnds(t, r, core.Batch{EndsBytesMin: 1 << 20})
-		for _, f := range files {
-			require.True(t, f.Status == core.OK && f.HeadBytes == 0 && f.BlocksOK, f.Path)
-		}
-	})
-}
-
-// TestSealOfKnownFile: a seal that the caller knows is not paid again.
-func TestSealOfKnownFile(t *testing.T) {
-	r := open(t, goodChunks, core.Options{})
-	for _, known := range []bool{false, true} {
-		files := []core.File{{Path: "v4-gzip.chunk", CRC: 1, SealKnown: known}} // a seal would be broken
-		_, err := r.Read(core.Batch{Files: files, Check: core.CheckChunk, Alloc: core.NewBuffer, EndsBytesMin: 1, Seal: core.SealAlways})
-		require.NoError(t, err)
-		require.Equal(t, known, files[0].HeadBytes > 0)
-		require.Equal(t, known, files[0].Status == core.OK)
-		require.False(t, files[0].Sealed)
-	}
-}
-
-// TestReadBlock: each block alone is what it is in the whole file.
-func TestReadBlock(t *testing.T) {
-	r := open(t, goodChunks, core.Options{})
-	d, err := core.NewDecompressor()
-	require.NoError(t, err)
-	defer d.Close()
-	files, contents := readEnds(t, r, core.Batch{})
-	want, got := make([]byte, 1<<20), make([]byte, 1<<20)
-	for i, f := range files {
-		codec, places := placesOf(contents[i])
-		require.NotEmpty(t, places, f.Path)
-		for k, at := range places {
-			b := core.BlockRead{Path: f.Path, Codec: codec, Off: at.off, Bytes: at.bytes, Dst: got}
-			if k+1 < len(places) {
-				b.NextOff, b.NextBytes = places[k+1].off, places[k+1].bytes
-			}
-			block := contents[i][at.off:][:at.bytes]
-			r.ReadRaw(&b)
-			require.Equal(t, core.BlockReadOK, b.Status, f.Path)
-			require.Equal(t, block, got[:b.N], f.Path)
-			require.Equal(t, crcOf(block), b.GotCRC, f.Path)
-
-			n, status := d.Decompress(codec, block, want)
-			require.Equal(t, core.BlockOK, status, f.Path)
-			r.ReadBlock(d, &b)
-			require.Equal(t, core.BlockReadOK, b.Status, f.Path)
-			require.Equal(t, want[:n], got[:b.N], f.Path)
-
-			b.Dst = make([]byte, n-1)
-			r.ReadBlock(d, &b)
-			require.Equal(t, core.BlockReadRoom, b.Status, f.Path)
-			b.Dst = nil
-			r.ReadBlock(d, &b)
-			require.Equal(t, core.BlockReadRoom, b.Status, f.Path)
-		}
-	}
-}
+// What the twin without cgo has not: its own words for what no caller asks for, and no allocation.
 
 func TestReadBlockFails(t *testing.T) {
 	r := open(t, goodChunks, core.Options{})
@@ -202,10 +56,10 @@ func TestReadBlockDoesNotAllocate(t *testing.T) {
 	d, err := core.NewDecompressor()
 	require.NoError(t, err)
 	defer d.Close()
-	content, err := os.ReadFile(filepath.Join(goodChunks, "v4-gzip.chunk"))
-	require.NoError(t, err)
-	codec, places := placesOf(content)
-	b := core.BlockRead{Path: "v4-gzip.chunk", Codec: codec, Off: places[0].off, Bytes: places[0].bytes, Dst: make([]byte, 1<<20)}
+	const name = "v4-gzip.chunk"
+	f := readEnds(t, r, map[string][]byte{name: goodFiles(t)[name]}, core.Batch{EndsBytesMin: 1})[name]
+	codec, blocks := blocksOf(t, f)
+	b := core.BlockRead{Path: name, Codec: codec, Off: blocks[0].Off, Bytes: blocks[0].Bytes, Dst: make([]byte, 1<<20)}
 	require.Zero(t, testing.AllocsPerRun(100, func() { r.ReadBlock(d, &b) }))
 	require.Equal(t, core.BlockReadOK, b.Status)
 }

@@ -4,6 +4,7 @@ package core_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"maps"
@@ -112,6 +113,11 @@ func checkBlocks(t *testing.T, r *core.Reader, d *core.Decompressor, whole []byt
 	tail := whole[f.HeadBytes+len(whole)-len(f.Buf):]
 	require.Equal(t, whole[:f.HeadBytes], f.Buf[:f.HeadBytes], f.Path)
 	require.Equal(t, tail, f.Buf[f.HeadBytes:], f.Path)
+	if _, err := chunkcheck.CheckEnds(f.Buf, f.HeadBytes, f.Size); errors.Is(err, chunkcheck.ErrWhole) {
+		// C takes a little more, which go/chunkring then has read whole: JSON in several frames, bytes behind the metas.
+		require.Regexp(t, "frames|metas-tail", f.Path)
+		return
+	}
 	codec, blocks := blocksOf(t, f)
 	for i, place := range blocks {
 		block := whole[place.Off:][:place.Bytes]
@@ -240,6 +246,10 @@ func TestSeal(t *testing.T) {
 				}
 				b.Seal = core.SealOff
 				f = readEnds(t, r, map[string][]byte{"f": sound}, b)["f"]
+				if c.what == "codec" && f.HeadBytes == 0 { // C looks at what is compressed in the ends
+					require.Equal(t, core.BadCRC, f.Status)
+					return
+				}
 				require.Equal(t, core.OK, f.Status)
 				require.NotZero(t, f.HeadBytes)
 				require.False(t, f.Sealed)
