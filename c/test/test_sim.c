@@ -31,6 +31,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bytes.h"
 #include "chunk_build.h"
 #include "layout.h"
 #include "sim_kernel.h"
@@ -639,7 +640,9 @@ static void read_block(struct caller *c, const struct cr_req *req, const struct 
 		uint32_t bytes = sim_content_bytes(f, version);
 		uint8_t *want = content_of(f, version, bytes);
 
-		same |= b.off + b.bytes <= bytes && memcmp(want + b.off, c->block, b.bytes) == 0;
+		same |= b.off + b.bytes + CR_CHUNK_CRC_BYTES <= bytes &&
+			memcmp(want + b.off, c->block, b.bytes) == 0 &&
+			cr_crc32c(0, want + b.off, b.bytes) == cr_be32(want + b.off + b.bytes); /* a block's place */
 		free(want);
 	}
 	FX_CHECK(r.status != CR_BLOCK_READ_OK || same || !"a block that is no version's");
