@@ -16,8 +16,7 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/chunkring/chunkring/bench/internal/corpus"
 	"github.com/chunkring/chunkring/bench/internal/result"
 	"github.com/chunkring/chunkring/go/cli"
 	"github.com/chunkring/chunkring/go/test/coldcache"
@@ -133,7 +132,7 @@ func (o *options) check(states, shapes string) (err error) {
 
 // contenders are the Lokis that are measured; the first is what the others are compared with.
 func (o *options) contenders() []lokiproc.Build {
-	args := append(slices.Clone(readArgs), strings.Fields(o.bothArgs)...)
+	args := append(slices.Clone(corpus.ReadArgs), strings.Fields(o.bothArgs)...)
 	with := func(more ...string) []string { return append(slices.Clone(args), more...) }
 	all := []lokiproc.Build{
 		{Name: "stock", Bin: o.stock, Args: args},
@@ -158,7 +157,7 @@ func run(ctx context.Context, o options) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("-timeout %s is over", o.timeout))
 	defer cancel()
 	b := &bench{options: o}
-	unlock, err := lock(o.dir)
+	unlock, err := cli.Lock(o.dir)
 	if err != nil {
 		return err
 	}
@@ -184,21 +183,6 @@ func run(ctx context.Context, o options) error {
 		err = errors.Join(err, result.Save(o.jsonFile, &b.E2E))
 	}
 	return err
-}
-
-// lock keeps a second run away from the stores and the logs of this one.
-func lock(dir string) (unlock func(), err error) {
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o666)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s is in use by another run: %w", dir, err), f.Close())
-	}
-	return func() { _ = f.Close() }, nil
 }
 
 func (b *bench) measureStores(ctx context.Context, stores []store) error {

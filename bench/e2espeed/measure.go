@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/chunkring/chunkring/bench/internal/corpus"
+	"github.com/chunkring/chunkring/bench/internal/procstat"
 	"github.com/chunkring/chunkring/bench/internal/result"
 	"github.com/chunkring/chunkring/go/cli"
 	"github.com/chunkring/chunkring/go/test/coldcache"
@@ -19,9 +21,6 @@ const (
 	slowQuery   = 300 * time.Millisecond // from here on, -pairs-slow
 	warmUpsWarm = 2
 	warmUpsCold = 1
-	settleStep  = 5 * time.Millisecond
-	settleCPU   = settleStep / 10
-	settleMax   = 300 * time.Millisecond
 )
 
 // contender is a Loki under test, and what was measured of one query.
@@ -48,7 +47,7 @@ type course struct {
 func (b *bench) measureStore(ctx context.Context, s store) error {
 	c := &course{store: s, bench: b}
 	var err error
-	if c.files, _, err = lokiproc.ChunkFiles(s.dir, tenant); err != nil {
+	if c.files, _, err = lokiproc.ChunkFiles(s.dir, corpus.Tenant); err != nil {
 		return err
 	}
 	if len(c.files) != s.Chunks {
@@ -108,7 +107,7 @@ func checkBackend(ctx context.Context, p *contender) error {
 }
 
 func (c *course) queries(ctx context.Context) error {
-	for _, sh := range shapes(c.store) {
+	for _, sh := range corpus.Queries(c.Tiny > 0) {
 		if !c.bench.shapes.MatchString(sh.Name) {
 			continue
 		}
@@ -135,13 +134,13 @@ func stateName(cold bool) string {
 }
 
 // measure asks one query in turns (A B, B A, ...), so that whatever else the machine does hits all alike.
-func (c *course) measure(ctx context.Context, sh shape, cold bool) error {
+func (c *course) measure(ctx context.Context, sh corpus.Query, cold bool) error {
 	for _, p := range c.contenders {
 		p.samples, p.tally = nil, lokiproc.Tally{}
 		if err := p.tally.Begin(ctx, p.Proc); err != nil {
 			return err
 		}
-		if err := resetPeak(p.PID()); err != nil {
+		if err := procstat.ResetPeak(p.PID()); err != nil {
 			return err
 		}
 	}
@@ -178,15 +177,15 @@ func (c *course) measure(ctx context.Context, sh shape, cold bool) error {
 	return c.finish(ctx, sh, cold, want)
 }
 
-func checkAnswer(sh shape, a lokiproc.Answer, w written) error {
-	if sh.check == nil {
+func checkAnswer(sh corpus.Query, a lokiproc.Answer, w corpus.Written) error {
+	if sh.Check == nil {
 		return nil
 	}
-	return sh.check(a, w)
+	return sh.Check(a, w)
 }
 
 // finish checks who read the chunks, and adds the rows of the table.
-func (c *course) finish(ctx context.Context, sh shape, cold bool, a lokiproc.Answer) error {
+func (c *course) finish(ctx context.Context, sh corpus.Query, cold bool, a lokiproc.Answer) error {
 	for _, p := range c.contenders {
 		if sh.Chunks {
 			if _, err := p.tally.End(ctx, p.Proc, c.bench.cacheMB > 0); err != nil {
@@ -195,7 +194,7 @@ func (c *course) finish(ctx context.Context, sh shape, cold bool, a lokiproc.Ans
 			p.readChunks = true
 		}
 		var err error
-		if p.peak, err = peakRSS(p.PID()); err != nil {
+		if p.peak, err = procstat.PeakRSS(p.PID()); err != nil {
 			return err
 		}
 		p.peakAll = max(p.peakAll, p.peak)
@@ -208,7 +207,7 @@ func (c *course) finish(ctx context.Context, sh shape, cold bool, a lokiproc.Ans
 
 // turn asks one Loki. Its CPU time counts until it has come to rest, so that a collection of garbage that
 // goes on after the answer is its own and no burden to the next one.
-func (c *course) turn(ctx context.Context, p *contender, sh shape, cold bool) (lokiproc.Answer, result.E2ESample, error) {
+func (c *course) turn(ctx context.Context, p *contender, sh corpus.Query, cold bool) (lokiproc.Answer, result.E2ESample, error) {
 	if cold {
 		if err := c.bench.drop.Drop(c.files); err != nil {
 			return lokiproc.Answer{}, result.E2ESample{}, err
@@ -219,11 +218,11 @@ func (c *course) turn(ctx context.Context, p *contender, sh shape, cold bool) (l
 		return lokiproc.Answer{}, result.E2ESample{}, err
 	}
 	begin := time.Now()
-	a, err := lokiproc.Ask(ctx, p.Proc, tenant, sh.Query)
+	a, err := lokiproc.Ask(ctx, p.Proc, corpus.Tenant, sh.Query)
 	if err != nil {
 		return a, result.E2ESample{}, err
 	}
-	if err := settle(p); err != nil {
+	if err := procstat.Settle(p.PID()); err != nil {
 		return a, result.E2ESample{}, err
 	}
 	after, err := c.cpuTimes()
@@ -249,27 +248,13 @@ func ms(d time.Duration) float64 { return d.Seconds() * 1e3 }
 func (c *course) cpuTimes() ([]time.Duration, error) {
 	var all []time.Duration
 	for _, p := range c.contenders {
-		t, err := cpuTime(p.PID())
+		t, err := procstat.CPUTime(p.PID())
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, t)
 	}
 	return all, nil
-}
-
-// settle waits until a process spends next to nothing, but not for ever.
-func settle(p *contender) error {
-	last, err := cpuTime(p.PID())
-	for waited := time.Duration(0); err == nil && waited < settleMax; waited += settleStep {
-		time.Sleep(settleStep)
-		var now time.Duration
-		if now, err = cpuTime(p.PID()); err == nil && now-last < settleCPU {
-			return nil
-		}
-		last = now
-	}
-	return err
 }
 
 // reportMemory notes the peaks of this store's processes.

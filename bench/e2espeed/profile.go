@@ -11,11 +11,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chunkring/chunkring/bench/internal/corpus"
 	"github.com/chunkring/chunkring/go/test/lokiproc"
 )
 
 // profiles writes a CPU profile of every contender with one query, asked over and over.
-func (c *course) profiles(ctx context.Context, sh shape, cold bool) error {
+func (c *course) profiles(ctx context.Context, sh corpus.Query, cold bool) error {
 	if c.bench.profileDir == "" {
 		return nil
 	}
@@ -36,7 +37,7 @@ func (c *course) profiles(ctx context.Context, sh shape, cold bool) error {
 	return nil
 }
 
-func (c *course) profile(ctx context.Context, p *contender, sh shape, cold bool) (data []byte, answers int, err error) {
+func (c *course) profile(ctx context.Context, p *contender, sh corpus.Query, cold bool) (data []byte, answers int, err error) {
 	type reply struct {
 		code int
 		data []byte

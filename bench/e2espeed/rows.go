@@ -4,10 +4,7 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"os/exec"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/chunkring/chunkring/bench/internal/result"
@@ -49,7 +46,7 @@ func (b *bench) header(ctx context.Context, stores []store) (result.E2EHeader, e
 		CacheMB: b.cacheMB, Cold: b.drop.Describe() + "; before every query",
 	}
 	for _, c := range b.contenders() {
-		v, err := version(ctx, c.Bin)
+		v, err := c.Version(ctx)
 		if err != nil {
 			return h, err
 		}
@@ -60,21 +57,4 @@ func (b *bench) header(ctx context.Context, stores []store) (result.E2EHeader, e
 			Bytes: int64(s.Written.Bytes), ChunkBytes: s.ChunkBytes})
 	}
 	return h, nil
-}
-
-// version is a Loki's, and the Go's that compiled it.
-func version(ctx context.Context, bin string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, bin, "-version").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%s -version: %w: %s", bin, err, out)
-	}
-	first, rest, _ := strings.Cut(string(out), "\n")
-	for line := range strings.Lines(rest) {
-		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "go version" {
-			return first + ", " + strings.TrimSpace(value), nil
-		}
-	}
-	return first, nil
 }

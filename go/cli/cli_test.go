@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -93,4 +94,16 @@ func TestProgress(t *testing.T) {
 func TestMachineNamesCPUAndKernel(t *testing.T) {
 	require.Contains(t, Machine(), "CPUs, Linux "+kernel())
 	require.NotEqual(t, "?", kernel())
+}
+
+func TestOneRunAtATime(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new")
+	unlock, err := Lock(dir)
+	require.NoError(t, err)
+	_, err = Lock(dir)
+	require.ErrorContains(t, err, "in use by another run")
+	unlock()
+	unlock, err = Lock(dir)
+	require.NoError(t, err)
+	unlock()
 }

@@ -32,6 +32,23 @@ type Build struct {
 	Backend string
 }
 
+// Version is a Loki's, and the Go's that compiled it.
+func (b Build) Version(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, b.Bin, "-version").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s -version: %w: %s", b.Bin, err, out)
+	}
+	first, rest, _ := strings.Cut(string(out), "\n")
+	for line := range strings.Lines(rest) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "go version" {
+			return first + ", " + strings.TrimSpace(value), nil
+		}
+	}
+	return first, nil
+}
+
 // Proc is one running Loki.
 type Proc struct {
 	Build

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+// Package procstat says what a process has spent.
+package procstat
 
 import (
 	"fmt"
@@ -13,10 +14,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cpuTime is what all threads of a process have spent, in user mode and in the kernel, those that ended
+const (
+	settleStep = 5 * time.Millisecond
+	settleCPU  = settleStep / 10
+	settleMax  = 300 * time.Millisecond
+)
+
+// CPUTime is what all threads of a process have spent, in user mode and in the kernel, those that ended
 // included: io_uring's workers, too. It is the clock that clock_getcpuclockid(3) names, in nanoseconds;
 // /proc/PID/stat has ticks of 10 ms, and /proc/PID/schedstat the main thread only.
-func cpuTime(pid int) (time.Duration, error) {
+func CPUTime(pid int) (time.Duration, error) {
 	const wholeProcess = 2 // CPUCLOCK_SCHED; linux/posix-timers_types.h
 	var ts unix.Timespec
 	if err := unix.ClockGettime(int32(^pid<<3|wholeProcess), &ts); err != nil {
@@ -25,8 +32,8 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(ts.Nano()), nil
 }
 
-// peakRSS is the largest resident set since the start or the last resetPeak, in bytes.
-func peakRSS(pid int) (int64, error) {
+// PeakRSS is the largest resident set since the start or the last ResetPeak, in bytes.
+func PeakRSS(pid int) (int64, error) {
 	data, err := os.ReadFile(procFile(pid, "status"))
 	if err != nil {
 		return 0, err
@@ -40,9 +47,23 @@ func peakRSS(pid int) (int64, error) {
 	return 0, fmt.Errorf("process %d: no VmHWM", pid)
 }
 
-// resetPeak makes the peak what is resident now.
-func resetPeak(pid int) error { return os.WriteFile(procFile(pid, "clear_refs"), []byte("5"), 0) }
+// ResetPeak makes the peak what is resident now.
+func ResetPeak(pid int) error { return os.WriteFile(procFile(pid, "clear_refs"), []byte("5"), 0) }
 
 func procFile(pid int, name string) string {
 	return filepath.Join("/proc", strconv.Itoa(pid), name)
+}
+
+// Settle waits until a process spends next to nothing, but not for ever.
+func Settle(pid int) error {
+	last, err := CPUTime(pid)
+	for waited := time.Duration(0); err == nil && waited < settleMax; waited += settleStep {
+		time.Sleep(settleStep)
+		var now time.Duration
+		if now, err = CPUTime(pid); err == nil && now-last < settleCPU {
+			return nil
+		}
+		last = now
+	}
+	return err
 }

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+// Package corpus has the logs that whole Lokis are measured with, and the queries.
+//
+//	corpus.go   lines, and how pushes are made of them
+//	fill.go     stores: of full chunks, and of tiny ones
+//	queries.go  what is asked, and what the answers must say
+package corpus
 
 import (
 	"fmt"
@@ -17,8 +22,8 @@ import (
 // The logs are those of six hours of a fixed day. Every time stamp is used once, so that no answer depends
 // on how ties are broken.
 var (
-	dataStart = time.Date(2025, 3, 10, 9, 0, 0, 0, time.UTC)
-	dataEnd   = dataStart.Add(6 * time.Hour)
+	Start = time.Date(2025, 3, 10, 9, 0, 0, 0, time.UTC)
+	End   = Start.Add(6 * time.Hour)
 )
 
 const (
@@ -38,8 +43,8 @@ type source struct {
 	line   lineMaker
 }
 
-// written is what was pushed, to check answers and to tell that a store is complete.
-type written struct {
+// Written is what was pushed, to check answers and to tell that a store is complete.
+type Written struct {
 	Lines   int
 	Needles int
 	Bytes   int
@@ -47,7 +52,7 @@ type written struct {
 
 // pusher collects entries to large pushes.
 type pusher struct {
-	written
+	Written
 	size     int
 	order    []string
 	streams  map[string][]push.Entry
@@ -141,7 +146,7 @@ func meanLine(s source) float64 {
 	m := &loglines.Maker{Rand: rand.New(rand.NewPCG(seed, 2))}
 	total := 0
 	for range samples {
-		line, _ := s.line(m, dataStart)
+		line, _ := s.line(m, Start)
 		total += len(line)
 	}
 	return float64(total) / samples
@@ -161,10 +166,10 @@ func eachBusy(sources []source, bytes int, start func(lines int), f func(s sourc
 	n := int(float64(bytes) / mean)
 	start(n)
 	m := &loglines.Maker{Rand: rand.New(rand.NewPCG(seed, 1))}
-	step := int64(dataEnd.Sub(dataStart)) / int64(n+1)
+	step := int64(End.Sub(Start)) / int64(n+1)
 	for i := range n {
 		s := sources[weights[m.Rand.IntN(len(weights))]]
-		ts := dataStart.Add(time.Duration(int64(i+1) * step)).UTC()
+		ts := Start.Add(time.Duration(int64(i+1) * step)).UTC()
 		line, meta := s.line(m, ts)
 		if err := f(s, ts, line, meta); err != nil {
 			return err
