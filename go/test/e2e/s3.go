@@ -5,12 +5,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/chunkring/chunkring/go/test/lokiproc"
@@ -24,7 +21,7 @@ func (t *test) s3(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("S3 server: %w", err)
 	}
-	defer gw.kill()
+	defer gw.Kill()
 	if err := t.s3Write(ctx, gw); err != nil {
 		return fmt.Errorf("S3, written and flushed: %w", err)
 	}
@@ -51,11 +48,11 @@ func (t *test) s3Builds() []lokiproc.Build {
 }
 
 // s3Write has stock and ours write a tenant a codec each, and compares their answers once all is flushed.
-func (t *test) s3Write(ctx context.Context, gw *gateway) error {
+func (t *test) s3Write(ctx context.Context, gw *lokiproc.Service) error {
 	for _, codec := range t.codecs {
 		var procs []*lokiproc.Proc
 		for _, b := range t.s3Builds()[:2] {
-			cfg := lokiproc.Config{S3: gw.address, Bucket: b.Name, Codec: codec, Name: b.Name + "-" + codec}
+			cfg := lokiproc.Config{S3: gw.Address, Bucket: b.Name, Codec: codec, Name: b.Name + "-" + codec}
 			p, err := t.Start(ctx, b, "s3 write "+b.Name+" "+codec, cfg)
 			if err != nil {
 				return err
@@ -111,14 +108,14 @@ func chunkQueries() (some []lokiproc.Query) {
 
 // s3Read has all Lokis answer everything over the bucket that stock wrote; with a cache twice, so that the
 // second answers are made from what the first left there.
-func (t *test) s3Read(ctx context.Context, gw *gateway, cacheMB int) error {
+func (t *test) s3Read(ctx context.Context, gw *lokiproc.Service, cacheMB int) error {
 	n, rounds := t.compared, 1
 	if cacheMB > 0 {
 		rounds = 2
 	}
 	var procs []*lokiproc.Proc
 	for _, b := range t.s3Builds() {
-		p, err := t.Launch(b, fmt.Sprintf("s3 read %s cache %d", b.Name, cacheMB), lokiproc.Config{S3: gw.address, Bucket: t.stockLoki.Name, CacheMB: cacheMB})
+		p, err := t.Launch(b, fmt.Sprintf("s3 read %s cache %d", b.Name, cacheMB), lokiproc.Config{S3: gw.Address, Bucket: t.stockLoki.Name, CacheMB: cacheMB})
 		if err != nil {
 			return err
 		}
@@ -167,18 +164,10 @@ func (t *test) s3Done(ctx context.Context, p *lokiproc.Proc, cacheMB int) error 
 	return p.Stop()
 }
 
-// gateway is an S3 server over a folder.
-type gateway struct {
-	address string
-	cmd     *exec.Cmd
-	ended   chan struct{}
-}
-
-// startGateway starts versitygw on 127.0.0.1 with a bucket for each writer.
-func (t *test) startGateway(ctx context.Context) (*gateway, error) {
-	dir := filepath.Join(t.Root, "s3")
+// startGateway starts an S3 server over a folder on 127.0.0.1, with a bucket for each writer.
+func (t *test) startGateway(ctx context.Context) (*lokiproc.Service, error) {
 	for _, b := range t.s3Builds()[:2] {
-		if err := os.MkdirAll(filepath.Join(dir, b.Name), 0o777); err != nil {
+		if err := os.MkdirAll(filepath.Join(t.s3Dir(), b.Name), 0o777); err != nil {
 			return nil, err
 		}
 	}
@@ -186,53 +175,14 @@ func (t *test) startGateway(ctx context.Context) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	log, err := os.Create(filepath.Join(t.Root, "s3.log"))
+	address := fmt.Sprintf("127.0.0.1:%d", ports[0])
+	gw, err := t.StartService(ctx, "s3", address, t.s3Server, "--port", address, "--access", lokiproc.S3AccessKey,
+		"--secret", lokiproc.S3SecretKey, "--region", lokiproc.S3Region, "--keep-alive", "--quiet", "posix", t.s3Dir())
 	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	gw := &gateway{address: fmt.Sprintf("127.0.0.1:%d", ports[0]), ended: make(chan struct{})}
-	gw.cmd = exec.Command(t.s3Server, "--port", gw.address, "--access", lokiproc.S3AccessKey, "--secret", lokiproc.S3SecretKey,
-		"--region", lokiproc.S3Region, "--keep-alive", "--quiet", "posix", dir)
-	gw.cmd.Stdout, gw.cmd.Stderr = log, log
-	gw.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := gw.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("%w; make test-e2e-s3 builds it", err)
-	}
-	go func() {
-		_ = gw.cmd.Wait() // killed, or said why in the log
-		close(gw.ended)
-	}()
-	if err := gw.waitReady(ctx, log.Name()); err != nil {
-		gw.kill()
-		return nil, err
 	}
 	return gw, nil
 }
 
-// waitReady waits until the server answers anything.
-func (gw *gateway) waitReady(ctx context.Context, log string) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+gw.address, nil)
-		if err != nil {
-			return err
-		}
-		if answer, err := http.DefaultClient.Do(req); err == nil {
-			return answer.Body.Close()
-		}
-		select {
-		case <-gw.ended:
-			return fmt.Errorf("it ended; see %s", log)
-		case <-ctx.Done():
-			return fmt.Errorf("it did not answer (%w); see %s", context.Cause(ctx), log)
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-}
-
-func (gw *gateway) kill() {
-	_ = gw.cmd.Process.Kill() // may have ended by itself
-	<-gw.ended
-}
+// s3Dir has a folder for each bucket, and in it a file for each object.
+func (t *test) s3Dir() string { return filepath.Join(t.Root, "s3") }

@@ -15,7 +15,9 @@ type Config struct {
 	Store      string // chunks and index; may be shared
 	S3, Bucket string // address of an S3 server, which has them instead
 	Codec      string
-	CacheMB    int // of the chunk cache; 0 is no cache at all
+	CacheMB    int    // of the chunk cache; 0 is no cache at all
+	Memcached  string // address of a memcached, which is the chunk cache instead
+	DiskCache  string // directory of chunkring's copies of the S3 server's chunks; needs a patched Loki
 	Ring       string
 	RingPort   int // of memberlist
 	RingJoin   []int
@@ -87,9 +89,19 @@ schema_config:
       index: {prefix: index_, period: 24h}
 storage_config:
   tsdb_shipper: {resync_interval: 5s}
+{{- if .DiskCache}}
+  chunkring:
+    disk_cache: {directory: {{.DiskCache}}}
+{{- end}}
 chunk_store_config:
   chunk_cache_config:
+{{- if .Memcached}}
+    embedded_cache: {enabled: false}
+    memcached: {batch_size: 3, parallelism: 2} # as Loki's guide to extstore has it
+    memcached_client: {addresses: "{{.Memcached}}", timeout: 60s}
+{{- else}}
     embedded_cache: {enabled: true, max_size_mb: {{.CacheMB}}}
+{{- end}}
 ingester:
   chunk_encoding: {{.Codec}}
   chunk_block_size: 4096

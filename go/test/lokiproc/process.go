@@ -68,6 +68,8 @@ type Fleet struct {
 	mu   sync.Mutex
 	all  []*Proc
 	n    int
+
+	services []*Service
 }
 
 // FreePorts returns ports of 127.0.0.1 that nobody listens to.
@@ -229,6 +231,9 @@ func (f *Fleet) KillAll() {
 		if !p.ended() {
 			p.Kill()
 		}
+	}
+	for _, s := range f.services {
+		s.Kill()
 	}
 }
 
