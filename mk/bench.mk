@@ -34,6 +34,17 @@ bench-e2e: loki loki-stock ## whole Lokis over the same store, stock and ours in
 	$(BUILD)/bench/e2espeed -json $(BUILD)/bench/e2e/run.json $(ARGS)
 	@[ ! -e $(BUILD)/bench/e2e/run.json ] || $(BUILD)/bench/mkreport -e2e $(BUILD)/bench/e2e/run.json -out $(BUILD)/bench/e2e
 
+.PHONY: bench-objects
+bench-objects: loki loki-stock ## whole Lokis over an object store, by the cache before it, 3 hours (ARGS=-quick: below 5 minutes)
+	@for t in memcached=memcached /usr/sbin/nginx=nginx; do $(DEPS) $$t || \
+		echo "bench-objects: goes on without $${t#*=}; the report says what is missing"; done
+	$(GO) build $(NETGO) -o $(BUILD)/bench/objectspeed ./bench/objects
+	$(GO) build $(NETGO) -o $(BUILD)/bench/mkreport ./bench/mkreport
+	@mkdir -p $(BUILD)/bench/objects
+	@rm -f $(BUILD)/bench/objects/run.json # -help and -make-only write none
+	$(BUILD)/bench/objectspeed -json $(BUILD)/bench/objects/run.json $(ARGS)
+	@[ ! -e $(BUILD)/bench/objects/run.json ] || $(BUILD)/bench/mkreport -objects $(BUILD)/bench/objects/run.json -out $(BUILD)/bench/objects
+
 .PHONY: bench-verify
 bench-verify: chunkctl genstore ## chunkctl verify against Loki's packages, sha1sum and fio; root, 5 GB of disk
 	@$(DEPS) fio=fio

@@ -112,7 +112,7 @@ func (o *options) check(states, shapes string) (err error) {
 		return fmt.Errorf("-backend: %q is neither uring nor threads", o.backend)
 	case o.bytes < 1e6 && len(o.codecs) > 0:
 		return fmt.Errorf("-bytes: less than a megabyte makes no chunks worth measuring")
-	case o.tiny < 0 || o.tinyOverlap < 0 || max(o.tiny, o.tinyOverlap) > tinyMax || o.pairs < 1 || o.slowPairs < 1 || o.cacheMB < 0 || o.profileTime < time.Second:
+	case o.tiny < 0 || o.tinyOverlap < 0 || max(o.tiny, o.tinyOverlap) > corpus.TinyMax || o.pairs < 1 || o.slowPairs < 1 || o.cacheMB < 0 || o.profileTime < time.Second:
 		return fmt.Errorf("-tiny, -tiny-overlap, -pairs, -pairs-slow, -chunk-cache-mb, -profile-time: out of range")
 	}
 	if o.drop, err = coldcache.Choose(o.drop); err != nil {

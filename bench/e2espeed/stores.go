@@ -19,8 +19,7 @@ import (
 
 const (
 	tinyCodec     = "snappy"
-	tinyLines     = 46      // in a chunk: about 3.5 KB
-	tinyMax       = 1000000 // one in a round and nanosecond
+	tinyLines     = 46 // in a chunk: about 3.5 KB
 	manifestName  = "manifest.json"
 	manifestKnows = 5 // changes when the same flags make other stores
 )

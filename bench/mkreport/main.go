@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command mkreport makes tables (Markdown, CSV) and plots (SVG, PNG) of a run of bench/experiment, of
-// runs of bench/e2espeed, or the plot of one of go/test/soak or bench/evict.
+// runs of bench/e2espeed, of one of bench/objects, or the plot of one of go/test/soak or bench/evict.
 package main
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/chunkring/chunkring/go/cli"
 )
 
-type options struct{ in, out, soak, e2e, evict string }
+type options struct{ in, out, soak, e2e, evict, objects string }
 
 func main() { cli.Main("mkreport", parse, report) }
 
@@ -26,6 +26,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.soak, "soak", "", "`file` that go/test/soak left: makes its plot and nothing else")
 	f.StringVar(&o.e2e, "e2e", "", "`files`, comma-separated, that bench/e2espeed left: makes their report and nothing else")
 	f.StringVar(&o.evict, "evict", "", "`file` that bench/evict left: makes its plot and nothing else")
+	f.StringVar(&o.objects, "objects", "", "`file` that bench/objects left: makes its report and nothing else")
 	return o, cli.Parse(f, args, 0)
 }
 
@@ -37,6 +38,8 @@ func report(_ context.Context, o options) error {
 		return reportE2E(o.e2e, o.out)
 	case o.evict != "":
 		return reportEvict(o.evict, o.out)
+	case o.objects != "":
+		return reportObjects(o.objects, o.out)
 	}
 	return run(o.in, o.out)
 }
@@ -56,6 +59,9 @@ func run(in, out string) error {
 	text := markdown(r, made)
 	if _, err := os.Stat(filepath.Join(out, "e2e.md")); err == nil {
 		text = append(text, "\n## Whole Lokis\n\n[e2e.md](e2e.md), of a run of its own.\n"...)
+	}
+	if _, err := os.Stat(filepath.Join(out, "objects.md")); err == nil {
+		text = append(text, "\n## Whole Lokis over an object store\n\n[objects.md](objects.md), of a run of its own.\n"...)
 	}
 	if err := os.WriteFile(filepath.Join(out, "report.md"), text, 0o644); err != nil {
 		return err

@@ -133,6 +133,49 @@ func TestReportOfWholeLokis(t *testing.T) {
 	require.ErrorContains(t, reportE2E(one, dir), "ours")
 }
 
+func TestReportOfLokisOverAnObjectStore(t *testing.T) {
+	dir := t.TempDir()
+	samples := func(ms ...float64) (all []result.ObjectsSample) {
+		for _, v := range ms {
+			all = append(all, result.ObjectsSample{WallMs: v, LokiCPUMs: v / 2, CacheCPUMs: 1, GETs: 184, Distinct: 109, LokiPeakMB: v, CachePeakMB: 7})
+		}
+		return all
+	}
+	o := &result.Objects{
+		Header: result.ObjectsHeader{Conditions: "first byte after 30ms", Setups: []result.ObjectsSetup{
+			{Name: "stock", About: "Loki alone", Loki: "loki 1"}, {Name: "nginx", About: "with nginx", Loki: "loki 1", Cache: "nginx/1"}},
+			Stores: []result.E2EStore{{Name: "large", Codec: "snappy", Lines: 5, Chunks: 2, Bytes: 3e6, ChunkBytes: 4e3}}},
+		Skipped: []result.ObjectsSkip{{Setup: "memcached", Why: "not installed"}},
+	}
+	for _, state := range result.States {
+		stock := samples(200, 300, 600)
+		o.Rows = append(o.Rows, result.NewObjectsRow("large", "needle", state, "stock", stock, stock),
+			result.NewObjectsRow("large", "needle", state, "nginx", samples(100, 100, 300), stock))
+	}
+	file := filepath.Join(dir, "run.json")
+	require.NoError(t, result.Save(file, o))
+	require.NoError(t, reportObjects(file, dir))
+	md, err := os.ReadFile(filepath.Join(dir, "objects.md"))
+	require.NoError(t, err)
+	for _, want := range []string{"(objects.svg)", "- nginx: with nginx; loki 1; nginx/1", "- memcached: left out: not installed",
+		"- bucket large: snappy, 5 lines, 3 MB of them, in 2 chunks of 2.0 KB",
+		"| large | needle | killed | nginx | 3 | 100 [100..300] | 2.00 [2.00..3.00] | 51.0 [51.0..151.0] | 1 | 184 [184..184] | 109 | 300 | 7 |"} {
+		require.Contains(t, string(md), want)
+	}
+	svg, err := os.ReadFile(filepath.Join(dir, "objects.svg"))
+	require.NoError(t, err)
+	for _, want := range []string{"large: needle", "the cache is empty", "all was killed", "nginx"} {
+		require.Contains(t, string(svg), want)
+	}
+	again, err := result.LoadObjects(filepath.Join(dir, "objects.json"))
+	require.NoError(t, err)
+	require.Equal(t, o, again)
+
+	o.Rows = o.Rows[:1]
+	require.NoError(t, result.Save(file, o))
+	require.ErrorContains(t, reportObjects(file, dir), "nginx")
+}
+
 func TestTicks(t *testing.T) {
 	labels := func(ticks []string) string { return strings.Join(ticks, " ") }
 	var got []string

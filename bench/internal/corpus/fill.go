@@ -18,7 +18,10 @@ import (
 
 const (
 	// Tenant is whose the logs are.
-	Tenant       = "bench"
+	Tenant = "bench"
+	// TinyMax is how many tiny chunks a store may have: one in a round and nanosecond.
+	TinyMax = 1000000
+
 	tinyRound    = 30 * time.Minute // each stream leaves a chunk in every one, and none crosses a split
 	flushTimeout = 20 * time.Minute
 )

@@ -21,7 +21,7 @@ var ReadArgs = []string{
 // Query is a query that is measured.
 type Query struct {
 	lokiproc.Query
-	// Check compares an answer with what was pushed; nil if nothing can.
+	// Check compares an answer with what was pushed; nil if nothing can. A query that has one reads all chunks.
 	Check func(a lokiproc.Answer, w Written) error
 }
 
@@ -33,8 +33,13 @@ var (
 
 const everything = `{app=~".+"}`
 
-// Queries of a store of tiny or of full chunks. Ranges of 256 s: dividing by a power of two is exact, so that sums don't depend on the
-// order in which the parts of an answer arrive.
+// IndexQuery reads the index of all, and no chunk.
+func IndexQuery() lokiproc.Query {
+	return lokiproc.Endpoint("index stats", "/loki/api/v1/index/stats", whole, false, "query", everything)
+}
+
+// Queries of a store of tiny or of full chunks. Ranges of 256 s: dividing by a power of two is exact, so
+// that sums don't depend on the order in which the parts of an answer arrive.
 func Queries(tiny bool) []Query {
 	all := []Query{
 		{lokiproc.Logs("short range", fiveMins, lokiproc.Backward, 1000, everything), nil},

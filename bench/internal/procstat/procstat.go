@@ -54,6 +54,22 @@ func procFile(pid int, name string) string {
 	return filepath.Join("/proc", strconv.Itoa(pid), name)
 }
 
+// Children are the processes that a process's main thread started and that run.
+func Children(pid int) (pids []int, err error) {
+	data, err := os.ReadFile(procFile(pid, fmt.Sprintf("task/%d/children", pid)))
+	if err != nil {
+		return nil, err
+	}
+	for _, text := range strings.Fields(string(data)) {
+		child, err := strconv.Atoi(text)
+		if err != nil {
+			return nil, err
+		}
+		pids = append(pids, child)
+	}
+	return pids, nil
+}
+
 // Settle waits until a process spends next to nothing, but not for ever.
 func Settle(pid int) error {
 	last, err := CPUTime(pid)
