@@ -81,6 +81,7 @@ func parse(args []string) (options, error) {
 		return o, err
 	}
 	if o.quick {
+		o.dir = filepath.Join(o.dir, "quick") // and the large buckets stay
 		o.bytes, o.chunks, o.rounds, o.warmUps, o.warm, queries = 60e6, 1200, 1, 2, 1, "^(short range|needle)$"
 	}
 	for _, r := range []struct {
