@@ -45,6 +45,11 @@ test-e2e-s3: loki loki-stock $(BUILD)/versitygw ## the same over an S3 bucket, a
 	$(GO) build $(NETGO) -o $(BUILD)/e2e ./go/test/e2e
 	$(BUILD)/e2e -phases s3 $(ARGS)
 
+.PHONY: test-objects
+test-objects: loki loki-stock $(BUILD)/versitygw ## a simple scalable Loki with disk caches over an S3 bucket: kills, damage, folders to refuse
+	$(GO) build $(NETGO) -o $(BUILD)/e2e ./go/test/e2e
+	$(BUILD)/e2e -phases objects $(ARGS)
+
 .PHONY: test-loki
 test-loki: loki-src loki-stock-src ## Loki's own suites on the unpatched and the patched tree (ARGS=-help)
 	$(GO) run ./go/test/lokisuites $(ARGS)

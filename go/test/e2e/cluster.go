@@ -23,7 +23,7 @@ const (
 	clusterTenant = "cluster"
 	loadTime      = 30 * time.Second
 	loadWorkers   = 3
-	retriesMax    = 50
+	retriesMax    = 300 // a minute, and the time of the requests
 )
 
 // members of the cluster, each a process.
@@ -53,10 +53,11 @@ func (t *test) cluster(ctx context.Context) error {
 	return t.stopCluster(ctx, c)
 }
 
-// expectation is a query and stock's answer to it.
+// expectation is a query of a tenant's and stock's answer to it.
 type expectation struct {
 	lokiproc.Query
-	want []byte
+	tenant string
+	want   []byte
 }
 
 // expected asks a stock single binary over a store that it wrote itself. What depends on how chunks were
@@ -75,7 +76,7 @@ func (t *test) expected(ctx context.Context) ([]expectation, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, expectation{q, a.Text})
+		all = append(all, expectation{q, clusterTenant, a.Text})
 	}
 	return all, p.Stop()
 }
@@ -218,7 +219,7 @@ func (t *test) settle(ctx context.Context, c *members, expected []expectation) e
 
 // right asks once and compares.
 func (t *test) right(ctx context.Context, p *lokiproc.Proc, e expectation) error {
-	a, err := lokiproc.Ask(ctx, p, clusterTenant, e.Query)
+	a, err := lokiproc.Ask(ctx, p, e.tenant, e.Query)
 	if err != nil {
 		return err
 	}
@@ -236,11 +237,24 @@ type wrongAnswer struct {
 }
 
 func (w *wrongAnswer) Error() string {
-	return fmt.Sprintf("query %q (%s): the cluster's answer differs from a stock single binary's %s", w.Name, w.Params.Get("query"), w.diff)
+	return fmt.Sprintf("query %q (%s): the answer differs from a stock single binary's %s", w.Name, w.Params.Get("query"), w.diff)
 }
 
 // load asks all queries over and over, while a querier is killed and restarted and the ingesters flush.
 func (t *test) load(ctx context.Context, c *members, expected []expectation) error {
+	asked, failed, err := t.underLoad(ctx, []*lokiproc.Proc{c.frontend}, expected, func(ctx context.Context, asked *atomic.Int64) error {
+		return t.disturb(ctx, c, asked)
+	})
+	if err != nil {
+		return err
+	}
+	t.say("cluster: %d answers under load, all right; %d requests failed and were sent again", asked, failed)
+	return nil
+}
+
+// underLoad asks some processes all queries over and over, until disturb returns.
+func (t *test) underLoad(ctx context.Context, procs []*lokiproc.Proc, expected []expectation,
+	disturb func(ctx context.Context, asked *atomic.Int64) error) (answered, refused int64, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := make(chan struct{})
@@ -254,7 +268,7 @@ func (t *test) load(ctx context.Context, c *members, expected []expectation) err
 					return nil
 				default:
 				}
-				n, err := askUntilAnswered(gctx, c.frontend, expected[i%len(expected)])
+				n, err := askUntilAnswered(gctx, procs[w%len(procs)], expected[i%len(expected)])
 				failed.Add(int64(n))
 				if err != nil {
 					return err
@@ -265,22 +279,18 @@ func (t *test) load(ctx context.Context, c *members, expected []expectation) err
 	}
 	g.Go(func() error {
 		defer close(stop)
-		return t.disturb(gctx, c, &asked)
+		return disturb(gctx, &asked)
 	})
-	err := g.Wait()
+	err = g.Wait()
 	t.compared += int(asked.Load())
 	t.asked += int(asked.Load() + failed.Load())
-	if err != nil {
-		return err
-	}
-	t.say("cluster: %d answers under load, all right; %d requests failed and were sent again", asked.Load(), failed.Load())
-	return nil
+	return asked.Load(), failed.Load(), err
 }
 
 // askUntilAnswered sends a query again if it is refused, but never accepts a wrong answer.
 func askUntilAnswered(ctx context.Context, p *lokiproc.Proc, e expectation) (failed int, err error) {
 	for failed = 0; ; failed++ {
-		a, err := lokiproc.Ask(ctx, p, clusterTenant, e.Query)
+		a, err := lokiproc.Ask(ctx, p, e.tenant, e.Query)
 		if err == nil && !bytes.Equal(e.want, a.Text) {
 			return failed, &wrongAnswer{e.Query, lokiproc.Difference(e.want, a.Text)}
 		}
@@ -328,6 +338,11 @@ func (t *test) disturb(ctx context.Context, c *members, asked *atomic.Int64) err
 		},
 		loadTime: func() error { return nil },
 	}
+	return onSchedule(ctx, events)
+}
+
+// onSchedule does what is due at times from now.
+func onSchedule(ctx context.Context, events map[time.Duration]func() error) error {
 	begin := time.Now()
 	for _, at := range slices.Sorted(maps.Keys(events)) {
 		select {

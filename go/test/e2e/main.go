@@ -35,8 +35,11 @@ type options struct {
 
 var allPhases = []string{"write", "read", "delete", "cluster"}
 
-// phaseS3 needs an S3 server, and runs by itself.
-const phaseS3 = "s3"
+// These need an S3 server, and run by themselves.
+const (
+	phaseS3      = "s3"
+	phaseObjects = "objects"
+)
 
 func main() { cli.Main("e2e", parse, run) }
 
@@ -46,7 +49,7 @@ func parse(args []string) (options, error) {
 	f := cli.Flags("e2e", "", "0 all equal; 1 something differs or failed; 2 wrong flags")
 	f.StringVar(&o.stock, "stock", "build/loki-stock", "unpatched Loki `binary`")
 	f.StringVar(&o.ours, "loki", "build/loki", "Loki `binary` with chunkring")
-	f.StringVar(&o.s3Server, "s3-server", "build/versitygw", "versitygw `binary`, for the phase s3")
+	f.StringVar(&o.s3Server, "s3-server", "build/versitygw", "versitygw `binary`, for the phases s3 and objects")
 	f.StringVar(&o.lokiArgs, "loki-args", "", "more `flags` for the Loki with chunkring; -local.chunkring.max-chunk-bytes=5000 must make this test fail")
 	f.BoolVar(&o.self, "self", false, "run the unpatched Loki in place of the other too: checks this test")
 	f.StringVar(&o.dir, "dir", "", "`directory` for stores and logs (default: a temporary one, kept if the test fails)")
@@ -54,15 +57,15 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.lines, "lines", 12000, "log lines a store")
 	f.StringVar(&o.loghub, "loghub", os.Getenv("CHUNKRING_LOGHUB"), "`directory` of *.log files with real lines, added to the generated ones (default $CHUNKRING_LOGHUB)")
 	f.StringVar(&codecs, "codecs", "gzip,snappy,zstd,lz4-64k,none", "codecs of the stores")
-	f.StringVar(&phases, "phases", strings.Join(allPhases, ","), "what to run, also s3; all others but the first need the first")
+	f.StringVar(&phases, "phases", strings.Join(allPhases, ","), "what to run, also s3 and objects; all others but the first need the first")
 	f.DurationVar(&o.timeout, "timeout", 15*time.Minute, "give up after")
 	if err := cli.Parse(f, args, 0); err != nil {
 		return o, err
 	}
 	o.codecs, o.phases = strings.Split(codecs, ","), strings.Split(phases, ",")
 	for _, p := range o.phases {
-		if !slices.Contains(allPhases, p) && p != phaseS3 {
-			return o, fmt.Errorf("-phases: %q is none of %s, %s", p, strings.Join(allPhases, ", "), phaseS3)
+		if !slices.Contains(allPhases, p) && p != phaseS3 && p != phaseObjects {
+			return o, fmt.Errorf("-phases: %q is none of %s, %s, %s", p, strings.Join(allPhases, ", "), phaseS3, phaseObjects)
 		}
 	}
 	if o.self {
@@ -170,7 +173,12 @@ func (t *test) phasesInOrder(ctx context.Context) error {
 		return err
 	}
 	if slices.Contains(t.phases, phaseS3) {
-		return t.s3(ctx)
+		if err := t.s3(ctx); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(t.phases, phaseObjects) {
+		return t.objects(ctx)
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 // path is its own: at each of its levels, without a chunk cache, with the embedded one, and in the process
 // that wrote the chunks, after it flushed them. No Loki of this phase has a filesystem store.
 func (t *test) s3(ctx context.Context) error {
-	gw, err := t.startGateway(ctx)
+	gw, err := t.startGateway(ctx, t.stockLoki.Name, t.s3Builds()[1].Name) // a bucket for each writer
 	if err != nil {
 		return fmt.Errorf("S3 server: %w", err)
 	}
@@ -164,10 +164,10 @@ func (t *test) s3Done(ctx context.Context, p *lokiproc.Proc, cacheMB int) error 
 	return p.Stop()
 }
 
-// startGateway starts an S3 server over a folder on 127.0.0.1, with a bucket for each writer.
-func (t *test) startGateway(ctx context.Context) (*lokiproc.Service, error) {
-	for _, b := range t.s3Builds()[:2] {
-		if err := os.MkdirAll(filepath.Join(t.s3Dir(), b.Name), 0o777); err != nil {
+// startGateway starts an S3 server over a folder on 127.0.0.1.
+func (t *test) startGateway(ctx context.Context, buckets ...string) (*lokiproc.Service, error) {
+	for _, b := range buckets {
+		if err := os.MkdirAll(filepath.Join(t.s3Dir(), b), 0o777); err != nil {
 			return nil, err
 		}
 	}
@@ -179,7 +179,7 @@ func (t *test) startGateway(ctx context.Context) (*lokiproc.Service, error) {
 	gw, err := t.StartService(ctx, "s3", address, t.s3Server, "--port", address, "--access", lokiproc.S3AccessKey,
 		"--secret", lokiproc.S3SecretKey, "--region", lokiproc.S3Region, "--keep-alive", "--quiet", "posix", t.s3Dir())
 	if err != nil {
-		return nil, fmt.Errorf("%w; make test-e2e-s3 builds it", err)
+		return nil, fmt.Errorf("%w; make test-e2e-s3 and make test-objects build it", err)
 	}
 	return gw, nil
 }
