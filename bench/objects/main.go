@@ -226,6 +226,9 @@ func (b *bench) header(ctx context.Context, stores []store, setups []setup) erro
 			if e.Cache, err = programVersion(ctx, s.program); err != nil {
 				return err
 			}
+			if s.program == memcachedProgram {
+				e.Cache += fmt.Sprintf(", %d MB of memory, the rest in its file", b.memcachedMB)
+			}
 		}
 		h.Setups = append(h.Setups, e)
 	}
