@@ -55,6 +55,7 @@ func (t *test) damagedFiles(ctx context.Context, s *scalable, expected []expecta
 		return nil
 	}
 	victim := s.readers[0]
+	victim.Excuses = append(victim.Excuses, "a damaged copy is deleted and fetched again")
 	before, err := useOf(ctx, victim)
 	if err != nil {
 		return err
@@ -117,7 +118,7 @@ func (t *test) damage(p *lokiproc.Proc) (*damage, error) {
 			return errors.Join(os.Remove(file), os.Mkdir(file, 0o700), os.WriteFile(filepath.Join(file, "inside"), nil, 0o600))
 		},
 	}
-	const regular = 4 // of the ways leave a regular file, which is replaced for sure
+	const replaceable = 5 // of the ways: a folder with something in it is not the cache's to delete
 	if len(files) < damageEach*len(ways) {
 		return nil, fmt.Errorf("%s has only %d files", dir, len(files))
 	}
@@ -128,7 +129,7 @@ func (t *test) damage(p *lokiproc.Proc) (*damage, error) {
 		if err := ways[way](file); err != nil {
 			return nil, err
 		}
-		if way < regular {
+		if way < replaceable {
 			if d.replaced[file], err = t.objectOf(dir, file); err != nil {
 				return nil, err
 			}
