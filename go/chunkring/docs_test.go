@@ -19,6 +19,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/chunkring/chunkring/go/chunkring"
+	"github.com/chunkring/chunkring/go/chunkring/diskcache"
 )
 
 var update = flag.Bool("update", false, "write the tables of docs/operations.md that are made from the code")
@@ -172,18 +173,24 @@ func TestPagesNameRealOptionsAndMetrics(t *testing.T) {
 	for _, o := range slices.Concat(process, store) {
 		flags["-"+o.flag] = true
 	}
+	var diskCache flag.FlagSet
+	(&diskcache.Config{}).RegisterFlagsWithPrefix("store.chunkring.", &diskCache)
+	diskCache.VisitAll(func(f *flag.Flag) { flags["-"+f.Name] = true })
 	metrics := map[string]bool{}
 	for _, m := range lokiMetrics(t) {
 		metrics[m.name] = true
 	}
 	seen := 0
 	for file, text := range pages(t) {
-		for _, name := range regexp.MustCompile(`-(?:store|local)\.chunkring\.[a-z-]+`).FindAllString(text, -1) {
+		for _, name := range regexp.MustCompile(`-(?:store|local)\.chunkring\.[a-z-]+(?:\.[a-z-]+)?`).FindAllString(text, -1) {
 			require.True(t, flags[name], "%s: there is no flag %s", file, name)
 			seen++
 		}
 		// Between backticks, perhaps with a label: chunkring_flat.go.txt is a file.
 		for _, m := range regexp.MustCompile("`(chunkring_[a-z_]+)(?:`|\\{)").FindAllStringSubmatch(text, -1) {
+			if strings.HasPrefix(m[1], "chunkring_disk_cache_") {
+				continue // that package's tests know them
+			}
 			require.True(t, metrics[m[1]], "%s: there is no metric %s", file, m[1])
 			seen++
 		}
@@ -201,7 +208,10 @@ func TestPagesConfigureWhatThereIs(t *testing.T) {
 			}
 			var loki struct {
 				StorageConfig struct {
-					Chunkring  chunkring.LokiProcessConfig `yaml:"chunkring"`
+					Chunkring struct { // as cmd/lokifork's files have it
+						chunkring.LokiProcessConfig `yaml:",inline"`
+						DiskCache                   diskcache.Config `yaml:"disk_cache"`
+					} `yaml:"chunkring"`
 					Filesystem struct {
 						Directory string               `yaml:"directory"`
 						Chunkring chunkring.LokiConfig `yaml:"chunkring"`
@@ -212,6 +222,7 @@ func TestPagesConfigureWhatThereIs(t *testing.T) {
 			d.KnownFields(true)
 			require.NoError(t, d.Decode(&loki), "%s:\n%s", file, block[1])
 			require.NoError(t, loki.StorageConfig.Chunkring.Validate(), file)
+			require.NoError(t, loki.StorageConfig.Chunkring.DiskCache.Validate(), file)
 			require.NoError(t, loki.StorageConfig.Filesystem.Chunkring.Validate(), file)
 			seen++
 		}

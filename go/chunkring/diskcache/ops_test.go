@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package diskcache
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+)
+
+// TestOpsAndPageNameRealMetrics: the alerts, the dashboard and docs/diskcache.md ask for metrics that exist, and the page
+// has all of them.
+func TestOpsAndPageNameRealMetrics(t *testing.T) {
+	const prefix = "chunkring_disk_cache_"
+	reg := prometheus.NewRegistry()
+	_, err := newMetrics(reg)
+	require.NoError(t, err)
+	families, err := reg.Gather()
+	require.NoError(t, err)
+	known := map[string]bool{}
+	for _, f := range families {
+		known[f.GetName()] = true
+	}
+	read := func(path string) string {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		return string(text)
+	}
+	ops := read("../ops/alerts.yaml") + read("../ops/dashboard.json")
+	asked := regexp.MustCompile(prefix+`[a-z_]+`).FindAllString(ops, -1)
+	require.NotEmpty(t, asked)
+	for _, name := range asked {
+		require.True(t, known[strings.TrimSuffix(name, "_bucket")], "there is no metric %s", name)
+	}
+	page := read("../../../docs/diskcache.md")
+	for name := range known {
+		require.Regexp(t, "`"+strings.TrimPrefix(name, prefix)+"[`{]", page)
+	}
+}
