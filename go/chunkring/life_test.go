@@ -60,14 +60,16 @@ func TestConfigFlags(t *testing.T) {
 	cfg.RegisterFlagsWithPrefix("store.", fs)
 	require.NoError(t, fs.Parse([]string{"-store.chunkring.directory=/x", "-store.chunkring.backend=threads", "-store.chunkring.workers=3",
 		"-store.chunkring.max-chunk-bytes=4", "-store.chunkring.max-open-files=5", "-store.chunkring.pooled-bytes=6",
-		"-store.chunkring.block-path=in_place", "-store.chunkring.block-buffer-bytes=7", "-store.chunkring.ring-entries=64"}))
+		"-store.chunkring.block-path=in_place", "-store.chunkring.block-buffer-bytes=7", "-store.chunkring.ring-entries=64",
+		"-store.chunkring.seal=off", "-store.chunkring.strict-blocks"}))
 	require.Equal(t, chunkring.Config{Directory: "/x", Backend: "threads", Workers: 3, MaxChunkBytes: 4, MaxOpenFiles: 5,
-		PooledBytes: 6, BlockPath: "in_place", BlockBufferBytes: 7, RingEntries: 64}, cfg)
+		PooledBytes: 6, BlockPath: "in_place", BlockBufferBytes: 7, Seal: "off", StrictBlocks: true, RingEntries: 64}, cfg)
 	require.NoError(t, cfg.Validate())
 	cfg = chunkring.Config{}
 	cfg.RegisterFlagsWithPrefix("", flag.NewFlagSet("", flag.ContinueOnError))
 	require.Equal(t, chunkring.BackendAuto, cfg.Backend)
 	require.Equal(t, chunkring.BlockPathFilter, cfg.BlockPath)
+	require.Equal(t, chunkring.SealResident, cfg.Seal)
 	require.Error(t, cfg.Validate())
 }
 

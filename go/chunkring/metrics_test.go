@@ -75,7 +75,7 @@ func eachSample(t testing.TB, reg prometheus.Gatherer, do func(name string, m *d
 	}
 }
 
-var aboutBlocks = regexp.MustCompile(`^chunkring_(block_|blocks_(decoded|iterated|left)_total|chunks_verified_total)`)
+var aboutBlocks = regexp.MustCompile(`^chunkring_(block_|blocks_(decompressed|iterated|left)_total|chunks_verified_total)`)
 
 // only are the samples of one metric.
 func only(all map[string]float64, metric string) map[string]float64 {
@@ -115,6 +115,8 @@ func TestMetricsStartAtZero(t *testing.T) {
 		"chunkring_stage_duration_seconds": 7, "chunkring_corrupt_chunks_total": 6 + 17, "chunkring_in_flight_chunks": 1,
 		"chunkring_blocks_dropped_total": 1, "chunkring_decode_panics_total": 1, "chunkring_log_lines_dropped_total": 1,
 		"chunkring_backend_info": 1, "chunkring_dir_fsync_unsupported_total": 1,
+		"chunkring_chunks_partly_read_total": 1, "chunkring_bytes_not_read_total": 1, "chunkring_blocks_read_total": 1,
+		"chunkring_block_bytes_read_total": 1, "chunkring_block_read_duration_seconds": 1, "chunkring_blocks_unreadable_total": 6,
 	} {
 		got, err := testutil.GatherAndCount(reg, metric)
 		require.NoError(t, err)
