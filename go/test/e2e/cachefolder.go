@@ -99,7 +99,7 @@ type damage struct {
 
 // damage flips bits, cuts files off, and puts symbolic links, folders and foreign files in their places.
 func (t *test) damage(p *lokiproc.Proc) (*damage, error) {
-	dir := p.Cfg.DiskCache
+	dir := filepath.Join(p.Cfg.DiskCache, "s3") // each object store of the schema has a folder of its own
 	files, _, err := lokiproc.ChunkFiles(dir, objectsTenant)
 	if err != nil {
 		return nil, err
