@@ -37,7 +37,7 @@ var inTests = []change{{
 // The deliberate break: every read fails.
 var broken = change{
 	file: "go/chunkring/getchunks.go",
-	line: "return c.getChunks(ctx, chunks, core.NewBuffer)",
+	line: "return c.getChunks(ctx, chunks, core.NewBuffer, wantedOf(ctx))",
 	by:   "_ = core.NewBuffer; return nil, ErrMalformed",
 }
 
