@@ -3,12 +3,15 @@
 package chunkring
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
+	"sync"
 	"syscall"
 	"time"
 
@@ -43,7 +46,12 @@ type fileBlocks struct {
 	c    *Client
 	ref  logproto.ChunkRef
 	path string
+
+	mu      sync.Mutex
+	fetched []byte // the whole chunk, once a block had to come from the origin
 }
+
+const checksumBytes = 4 // of the CRC32C behind a block
 
 var _ blockSource = (*fileBlocks)(nil)
 
@@ -77,6 +85,13 @@ func (s *fileBlocks) OpenBlock(ctx context.Context, codec compression.Codec, blo
 	if err == nil {
 		m.blocks.Inc()
 		return r, nil
+	}
+	if ctxErr := ended(ctx); ctxErr != nil {
+		return nil, ctxErr
+	}
+	if errors.Is(err, ErrStopped) { // of a client behind this one
+		w.fail(ErrStopped)
+		return nil, ErrStopped
 	}
 	return nil, s.leftOut(w, b.at, err)
 }
@@ -199,30 +214,35 @@ func (b *fileBlock) Decompress(d *core.Decompressor, dst []byte) (n uint64, stat
 
 // fromOrigin opens the block from the whole chunk, where the file is only a copy that came from elsewhere.
 func (b *fileBlock) fromOrigin(ctx context.Context) (io.Reader, error) {
-	whole, err := b.c.origin(ctx, chunk.Chunk{ChunkRef: b.ref})
-	if err == nil && b.at.Off+int64(b.at.Bytes) > int64(len(whole)) {
-		err = fmt.Errorf("%w: %w", chunk.ErrInvalidChecksum, errShrinking) // not the chunk whose ends were read
-	}
+	whole, err := b.wholeFromOrigin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	b.err, b.bytesRead = nil, b.bytesRead+len(whole)
-	return blockread.Open(b.codec, b.at.Bytes, b.at.RawBytes, originBlock{b, whole[b.at.Off:][:b.at.Bytes:b.at.Bytes]})
+	end := b.at.Off + int64(b.at.Bytes)
+	if end+checksumBytes > int64(len(whole)) {
+		return nil, fmt.Errorf("%w: %w", chunk.ErrInvalidChecksum, errShrinking) // not the chunk whose ends were read
+	}
+	block := bytes.Clone(whole[b.at.Off:end]) // the reader keeps it, and must not keep the whole
+	if got, want := crc32.Checksum(block, castagnoli), binary.BigEndian.Uint32(whole[end:]); got != want {
+		return nil, fmt.Errorf("%w: CRC32C of the block is %08x, not %08x", chunk.ErrInvalidChecksum, got, want)
+	}
+	b.err = nil
+	return blockread.OpenBytes(b.codec, block, b.at.RawBytes)
 }
 
-// originBlock is a block that is in memory.
-type originBlock struct {
-	*fileBlock
-	block []byte
+// wholeFromOrigin fetches the chunk once, however many of its blocks are asked for.
+func (s *fileBlocks) wholeFromOrigin(ctx context.Context) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fetched == nil {
+		whole, err := s.c.origin(ctx, chunk.Chunk{ChunkRef: s.ref})
+		if err != nil {
+			return nil, err
+		}
+		s.fetched = whole
+	}
+	return s.fetched, nil
 }
-
-// Decompress implements blockread.FileBlock.
-func (b originBlock) Decompress(d *core.Decompressor, dst []byte) (n uint64, status core.BlockStatus) {
-	return d.Decompress(uint8(b.codec), b.block, dst)
-}
-
-// Raw implements blockread.FileBlock.
-func (b originBlock) Raw(bool) ([]byte, error) { return b.block, nil }
 
 // Raw implements blockread.FileBlock. Where there is doubt, the checksum of the whole file has the last word: a
 // chunk says its codec in one byte, and only that checksum covers it.
@@ -236,7 +256,7 @@ func (b *fileBlock) Raw(doubt bool) ([]byte, error) {
 			return nil, fmt.Errorf("%w: %w", chunk.ErrInvalidChecksum, errShrinking)
 		}
 		b.bytesRead += len(whole)
-		return whole[b.at.Off:][:b.at.Bytes:b.at.Bytes], nil
+		return bytes.Clone(whole[b.at.Off:][:b.at.Bytes]), nil
 	}
 	raw := core.NewBuffer(b.at.Bytes)
 	read := b.read(raw, b.c.reader.ReadRaw)

@@ -60,7 +60,8 @@ func New(cfg Config, origin client.Client, schema config.SchemaConfig, id Identi
 		return nil, fmt.Errorf("disk_cache: %w", err)
 	}
 	// Without a logger and a registry: to the local client a miss is a failure, and no operator wants to hear that.
-	local, err := chunkring.New(chunkring.Config{Directory: shared.cfg.Directory, BlockPath: chunkring.BlockPathOff}, schema, nil, nil)
+	local, err := chunkring.New(chunkring.Config{Directory: shared.cfg.Directory, BlockPath: chunkring.BlockPathOff,
+		WholeReads: !cfg.PartialReads, StrictBlocks: cfg.StrictBlocks}, schema, nil, nil)
 	if err != nil {
 		release(shared)
 		return nil, fmt.Errorf("disk_cache: %w", err)
@@ -74,13 +75,19 @@ func New(cfg Config, origin client.Client, schema config.SchemaConfig, id Identi
 // came to one of its blocks.
 func (c *Client) whole(ctx context.Context, chk chunk.Chunk) ([]byte, error) {
 	got, err := c.GetChunks(chunkring.WithoutWanted(ctx), []chunk.Chunk{chk})
-	if err != nil {
-		return nil, err
+	if err == nil && len(got) != 1 {
+		err = fmt.Errorf("chunk %v: %w", chk.ChunkRef, fs.ErrNotExist)
 	}
-	if len(got) != 1 {
-		return nil, fmt.Errorf("chunk %v: %w", chk.ChunkRef, fs.ErrNotExist)
+	if err == nil {
+		return got[0].Encoded()
 	}
-	return got[0].Encoded()
+	if ctx.Err() == nil && !errors.Is(err, chunkring.ErrStopped) { // the local client has no log
+		c.complaints.Do(func() {
+			level.Error(c.logger).Log("msg", "a block's copy is gone, and the object store does not give its chunk",
+				"path", pathOf(c.schema, chk.ChunkRef), "left_out", !c.cfg.StrictBlocks, "err", err)
+		})
+	}
+	return nil, err
 }
 
 // enter begins a call, unless Stop was called. RLock would wait behind a Stop that waits for another call;

@@ -32,6 +32,8 @@ type Config struct {
 	MinFreeBytes flagext.ByteSize `yaml:"min_free_bytes"`
 	MaxAge       model.Duration   `yaml:"max_age"`
 	WriteThrough string           `yaml:"write_through"`
+	PartialReads bool             `yaml:"partial_reads"` // as of a filesystem store, of the copies
+	StrictBlocks bool             `yaml:"strict_blocks"` // as chunkring.Config has it: neither a copy nor the origin gives a block
 
 	// SingleProcess says that this process is the one that writes the chunks that it reads (target=all).
 	SingleProcess bool `yaml:"-"`
@@ -52,6 +54,10 @@ func (cfg *Config) RegisterFlagsWithPrefix(prefix string, f *flag.FlagSet) {
 		"Chunks whose last line is older are not kept. 0 means that age does not matter.")
 	f.StringVar(&cfg.WriteThrough, prefix+"write-through", cfg.WriteThrough,
 		"Whether chunks are copied when they are stored, too: true, false, or auto (with target=all only).")
+	f.BoolVar(&cfg.PartialReads, prefix+"partial-reads", true,
+		"Queries read only the two ends of a copy above 128 KiB at first, and each block when they come to it. false means that every copy is read whole.")
+	f.BoolVar(&cfg.StrictBlocks, prefix+"strict-blocks", false,
+		"A query fails if neither the copy nor the object store gives a block. Otherwise the block is left out, as Loki leaves out chunks that it can't read.")
 }
 
 // Validate says what is wrong with the configuration, if anything. An empty directory is no cache.

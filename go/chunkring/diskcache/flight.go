@@ -90,12 +90,12 @@ func (c *Client) fromOrigin(ctx context.Context, all []chunk.Chunk, chunks []int
 	for len(chunks) > 0 {
 		lead, wait, flights := c.board(all, chunks)
 		lead, again := c.written(all, lead, flights, lost)
+		if len(lead) > 0 { // first, since others wait for them
+			err = c.worse(err, c.fetchFlights(ctx, all, lead, flights, out))
+		}
 		again = c.fromFolder(ctx, all, again, out)
 		for _, i := range again {
 			lost[i] = true
-		}
-		if len(lead) > 0 {
-			err = c.worse(err, c.fetchFlights(ctx, all, lead, flights, out))
 		}
 		chunks = again
 		for _, i := range wait {

@@ -3,7 +3,9 @@
 package diskcache
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -19,6 +21,7 @@ import (
 	"github.com/grafana/loki/v3/pkg/chunkenc"
 	"github.com/grafana/loki/v3/pkg/compression"
 	"github.com/grafana/loki/v3/pkg/logproto"
+	lokilog "github.com/grafana/loki/v3/pkg/logql/log"
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
 
 	"github.com/chunkring/chunkring/go/chunkring"
@@ -43,19 +46,28 @@ func largeChunk(t testing.TB, lines int) chunk.Chunk {
 	return c
 }
 
+var wantsAll = chunkring.Wanted{From: time.Unix(0, 0), Through: time.Unix(1<<33, 0), All: true}
+
+// blockPathOn switches on what reads blocks, for one test.
+func blockPathOn(t *testing.T) {
+	t.Helper()
+	set := func(level string) {
+		require.NoError(t, chunkring.SetBlockPath(chunkring.LokiProcessConfig{BlockPath: level}, log.NewNopLogger(), prometheus.NewRegistry()))
+	}
+	set(chunkring.BlockPathFilter)
+	t.Cleanup(func() { set(chunkring.BlockPathOff) })
+}
+
 // TestPartialReadOutlivesItsCopy: a query has read the ends of a copy, and the copy goes or is damaged before it comes
 // to the blocks. Not a line is missing: the blocks come from the origin. (An unmodified Loki reads whole chunks: then
 // there is nothing to go on to.)
 func TestPartialReadOutlivesItsCopy(t *testing.T) {
-	require.NoError(t, chunkring.SetBlockPath(chunkring.LokiProcessConfig{BlockPath: chunkring.BlockPathFilter}, log.NewNopLogger(), prometheus.NewRegistry()))
-	t.Cleanup(func() {
-		require.NoError(t, chunkring.SetBlockPath(chunkring.LokiProcessConfig{BlockPath: chunkring.BlockPathOff}, log.NewNopLogger(), prometheus.NewRegistry()))
-	})
+	blockPathOn(t)
 	_, patched := any(&chunk.Chunk{}).(interface {
 		DecodeVerified(dc *chunk.DecodeContext, input []byte, blocksVerified bool) error
 	})
 	const lines = 20_000
-	ctx := chunkring.WithWanted(context.Background(), chunkring.Wanted{From: time.Unix(0, 0), Through: time.Unix(1<<33, 0), All: true})
+	ctx := chunkring.WithWanted(context.Background(), wantsAll)
 	for what, harm := range map[string]func(path string) error{
 		"gone":     os.Remove,
 		"cut":      func(path string) error { return os.Truncate(path, 5000) },
@@ -80,7 +92,9 @@ func TestPartialReadOutlivesItsCopy(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			chunks := []chunk.Chunk{largeChunk(t, lines)}
 			o := originOf(t, chunks)
-			c := openClient(t, configOf(t.TempDir()), o)
+			cfg := configOf(t.TempDir())
+			cfg.PartialReads = true
+			c := openClient(t, cfg, o)
 			_, err := c.GetChunks(context.Background(), refsOf(chunks))
 			require.NoError(t, err)
 			settle(t, c)
@@ -93,8 +107,57 @@ func TestPartialReadOutlivesItsCopy(t *testing.T) {
 			require.NoError(t, chunkgen.Lines(got[0], func(logproto.Entry) { n++ }))
 			require.Equal(t, lines, n)
 			if patched {
-				require.Greater(t, o.all(), 1, "the chunk was read whole")
+				require.Equal(t, 2, o.all(), "one more get, however many blocks")
 			}
 		})
 	}
+}
+
+// TestBlockThatNobodyHas: neither a copy nor the origin gives a block. It is left out, and the log says so; with
+// StrictBlocks the query fails.
+func TestBlockThatNobodyHas(t *testing.T) {
+	if _, patched := any(&chunk.Chunk{}).(interface {
+		DecodeVerified(dc *chunk.DecodeContext, input []byte, blocksVerified bool) error
+	}); !patched {
+		t.Skip("built with an unmodified Loki, which reads whole chunks only: see make test-loki-src")
+	}
+	blockPathOn(t)
+	for _, strict := range []bool{false, true} {
+		chunks := []chunk.Chunk{largeChunk(t, 20_000)}
+		o := originOf(t, chunks)
+		cfg := configOf(t.TempDir())
+		cfg.PartialReads, cfg.StrictBlocks = true, strict
+		var said bytes.Buffer
+		c, err := New(cfg, o, schema, bucket, log.NewLogfmtLogger(log.NewSyncWriter(&said)), nil)
+		require.NoError(t, err)
+		_, err = c.GetChunks(context.Background(), refsOf(chunks))
+		require.NoError(t, err)
+		settle(t, c)
+		ctx := chunkring.WithWanted(context.Background(), wantsAll)
+		got, err := c.GetChunks(ctx, refsOf(chunks))
+		require.NoError(t, err)
+		require.NoError(t, os.Remove(c.fileOf(chunks[0])))
+		o.hook(func(context.Context, logproto.ChunkRef) error { return errors.New("503 slow down") })
+		n := 0
+		require.NoError(t, linesOf(ctx, got[0], func() { n++ }))
+		require.Zero(t, n)
+		require.Equal(t, strict, chunkring.BlockError(ctx) != nil)
+		c.Stop() // the writer may log, too
+		require.Contains(t, said.String(), "the object store does not give its chunk")
+		require.Contains(t, said.String(), "503 slow down")
+	}
+}
+
+// linesOf iterates all of a chunk as a query with this context does.
+func linesOf(ctx context.Context, c chunk.Chunk, each func()) error {
+	it, err := c.Data.(*chunkenc.Facade).LokiChunk().Iterator(ctx, time.Unix(0, 0), time.Unix(1<<33, 0), logproto.FORWARD,
+		lokilog.NewNoopPipeline().ForStream(labels.EmptyLabels()))
+	if err != nil {
+		return err
+	}
+	for it.Next() {
+		each()
+	}
+	_ = it.Err() // Loki's batch iterator asks BlockError instead
+	return it.Close()
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/grafana/loki/v3/pkg/compression"
 
+	"github.com/chunkring/chunkring/go/internal/chunkcheck"
 	"github.com/chunkring/chunkring/go/internal/core"
 )
 
@@ -41,7 +42,15 @@ func Open(codec compression.Codec, fileBytes, rawBytes int, b FileBlock) (io.Rea
 	if err != nil {
 		return nil, err
 	}
+	if p.codec == compression.Zstd && chunkcheck.ZstdBound(raw, zstdWhole) != "" {
+		why = tooLarge // C has read the file, and nobody has looked what the block asks for
+	}
 	return p.openStock(bytes.NewBuffer(raw), why)
+}
+
+// OpenBytes is Open for a block that is in memory, without its checksum.
+func OpenBytes(codec compression.Codec, block []byte, rawBytes int) (io.Reader, error) {
+	return process.poolOf(codec).GetReaderSize(bytes.NewBuffer(block), rawBytes)
 }
 
 // Close is PutReader for what Open returned.

@@ -92,21 +92,36 @@ func TestLyingZstd(t *testing.T) {
 		"both":            {block: binary.LittleEndian.AppendUint32([]byte{0x28, 0xb5, 0x2f, 0xfd, 0x80, 0x98}, 400<<20), max: 4 << 20, refused: true},
 	} {
 		p := testPool(compression.Zstd)
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		var content []byte
-		r, err := p.GetReader(bytes.NewBuffer(c.block))
-		require.Equal(t, c.refused, err != nil, name)
-		if err == nil {
-			content, err = io.ReadAll(r)
-			p.PutReader(r)
+		for way, open := range map[string]func() (io.Reader, error){
+			"in memory": func() (io.Reader, error) { return p.GetReader(bytes.NewBuffer(c.block)) },
+			"in a file": func() (io.Reader, error) { return Open(compression.Zstd, len(c.block), 0, filed(c.block)) },
+		} {
+			what := name + ", " + way
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			var content []byte
+			r, err := open()
+			require.Equal(t, c.refused, err != nil, what)
+			if err == nil {
+				content, err = io.ReadAll(r)
+				p.PutReader(r)
+			}
+			runtime.ReadMemStats(&after)
+			require.Equal(t, name == "large window", err == nil, "%s: %v", what, err)
+			require.Less(t, after.TotalAlloc-before.TotalAlloc, c.max, what)
+			require.Equal(t, c.content, string(content), what)
 		}
-		runtime.ReadMemStats(&after)
-		require.Equal(t, name == "large window", err == nil, "%s: %v", name, err)
-		require.Less(t, after.TotalAlloc-before.TotalAlloc, c.max, name)
-		require.Equal(t, c.content, string(content), name)
 	}
 }
+
+// filed is a block as if it were in a file.
+type filed []byte
+
+func (b filed) Decompress(d *core.Decompressor, dst []byte) (n uint64, status core.BlockStatus) {
+	return d.Decompress(uint8(compression.Zstd), b, dst)
+}
+
+func (b filed) Raw(bool) ([]byte, error) { return bytes.Clone(b), nil }
 
 // TestPutEndsReadingAhead: Loki's zstd reader reads a long block ahead, on goroutines. After PutReader the
 // block's bytes are somebody else's: with -race this fails where one of them is still read.

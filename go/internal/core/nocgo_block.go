@@ -7,11 +7,14 @@ package core
 import (
 	"bytes"
 	"io"
+	"math"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/grafana/loki/v3/pkg/compression"
+
+	"github.com/chunkring/chunkring/go/internal/chunkcheck"
 )
 
 // Decompressor decompresses blocks with Loki's own readers.
@@ -23,10 +26,17 @@ func NewDecompressor() (*Decompressor, error) { return &Decompressor{}, nil }
 // Close does nothing.
 func (d *Decompressor) Close() {}
 
+// zstdBlock bounds the memory that Loki's zstd reader takes at once, which makes room for as much as a frame
+// announces.
+var zstdBlock = chunkcheck.ZstdLimits{Frames: 64, Window: math.MaxUint64, Raw: 16 << 20}
+
 // Decompress has the meaning of its twin in cgo.go.
 func (d *Decompressor) Decompress(codec uint8, src, dst []byte) (n uint64, status BlockStatus) {
 	if !compression.Codec(codec).IsSupported() {
 		return 0, BlockCodec
+	}
+	if codec == uint8(compression.Zstd) && chunkcheck.ZstdBound(src, zstdBlock) != "" {
+		return 0, BlockUnsure
 	}
 	pool := compression.GetPool(compression.Codec(codec))
 	r, err := pool.GetReader(bytes.NewBuffer(src))

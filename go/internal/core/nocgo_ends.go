@@ -8,7 +8,6 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
-	"math"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -286,18 +285,10 @@ func (b *BlockRead) failed(op Op, err error) {
 	}
 }
 
-// zstdBlock bounds the memory that Loki's zstd reader takes at once, which makes room for as much as a frame
-// announces.
-var zstdBlock = chunkcheck.ZstdLimits{Frames: 64, Window: math.MaxUint64, Raw: 16 << 20}
-
 // expand decompresses a block into Dst.
 func (b *BlockRead) expand(d *Decompressor, block []byte) {
 	if b.Codec == uint8(compression.None) {
 		b.copy(block)
-		return
-	}
-	if b.Codec == uint8(compression.Zstd) && chunkcheck.ZstdBound(block, zstdBlock) != "" {
-		b.Status = BlockReadUnsure
 		return
 	}
 	n, status := d.Decompress(b.Codec, block, b.Dst)
