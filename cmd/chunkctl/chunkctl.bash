@@ -30,7 +30,7 @@ _chunkctl()
 		return
 	fi
 	case $command in
-	verify) options="--deep --json $filter --rate-limit --bypass-cache --jobs --backend --state --settle --null --quiet --allow-empty" ;;
+	verify) options="--quick --deep --json $filter --rate-limit --bypass-cache --jobs --backend --state --settle --null --quiet --allow-empty" ;;
 	ls) options="--match $filter --sort --reverse --totals --json --jobs --null --allow-empty" ;;
 	cat) options="--match $filter --format --timestamps --grep --regex --ignore-case --invert --dedup --limit --null --allow-empty" ;;
 	info) options="--json --null --allow-empty" ;;

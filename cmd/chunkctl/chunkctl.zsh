@@ -27,7 +27,7 @@ _chunkctl() {
 	(( CURRENT-- ))
 	case $command in
 	verify)
-		_arguments -S $filter --deep --json --bypass-cache --quiet --null --allow-empty \
+		_arguments -S $filter '(--deep)--quick' '(--quick)--deep' --json --bypass-cache --quiet --null --allow-empty \
 			'--rate-limit=[MB a second]:MB:' '--jobs=:number:' \
 			'--backend=:back-end:(auto uring threads)' '--state=:file:_files' \
 			'--settle=:seconds:' '*:store:_files' ;;

@@ -14,5 +14,7 @@ struct block_list {
 
 /* All blocks of a chunk that cr_chunk_parse() found right, checksums compared. */
 void blocks_find(const uint8_t *file, const struct cr_chunk *c, struct block_list *out);
+/* The same by the block metas alone, which begin at metas: nobody has looked at the blocks. */
+void blocks_list(const uint8_t *metas, const struct cr_chunk *c, struct block_list *out);
 
 #endif

@@ -332,24 +332,53 @@ static bool check_metas_tail(struct look *l)
 	return false;
 }
 
-static void check_blocks(struct look *l)
+/* True: the metas describe all blocks, and nothing follows. */
+static bool check_metas(struct look *l)
 {
-	blocks_find(l->file, &l->chunk, &l->s->blocks);
 	for (uint32_t i = 0; i < l->s->blocks.n; i++)
 		check_block(l, &l->s->blocks.list[i], i);
 	if (l->chunk.blocks == 0)
 		finding_add(l->out, FINDING_NO_BLOCKS, (int64_t)l->chunk.metas_off, -1,
 			    "no blocks");
-	check_gaps(l, check_metas_tail(l));
+	return check_metas_tail(l);
+}
+
+static void check_blocks(struct look *l)
+{
+	blocks_find(l->file, &l->chunk, &l->s->blocks);
+	check_gaps(l, check_metas(l));
 }
 
 /* ---- All of it ---- */
 
+static void still_sound(bool sound)
+{
+	if (!sound) /* it was a moment ago */
+		die("a chunk in memory changed while it was looked at: bad memory?");
+}
+
+/* There are no gaps: of a file with one the ends are not enough. */
+uint64_t check_ends(struct look *l, uint32_t head_bytes, uint32_t tail_bytes)
+{
+	struct cr_ends ends = { .head = l->file, .head_bytes = head_bytes, .tail = l->file + head_bytes,
+				.tail_bytes = tail_bytes, .file_bytes = l->n };
+	uint64_t unread = 0;
+
+	still_sound(cr_chunk_outline(&ends, &l->chunk) == CR_ENDS_OK);
+	l->reason = CR_REASON_NONE;
+	check_json(l);
+	blocks_list(l->file + head_bytes + tail_bytes - (l->n - l->chunk.metas_off), &l->chunk,
+		    &l->s->blocks);
+	check_metas(l);
+	for (uint32_t i = 0; i < l->s->blocks.n; i++)
+		unread += l->s->blocks.list[i].bytes;
+	return unread;
+}
+
 void check_sound_chunk(struct look *l)
 {
 	l->reason = cr_chunk_parse(l->file, l->n, &l->chunk);
-	if (l->reason != CR_REASON_NONE) /* it was sound a moment ago */
-		die("a chunk in memory changed while it was looked at: bad memory?");
+	still_sound(l->reason == CR_REASON_NONE);
 	check_json(l);
 	check_blocks(l);
 	if (l->flags & CHECK_DEEP)

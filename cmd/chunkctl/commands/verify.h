@@ -24,6 +24,7 @@ enum sum {
 	SUM_BYTES, SUM_ENTRIES,
 	SUM_ERROR, SUM_PARTIAL, SUM_WARNING, /* files, by their worst finding */
 	SUM_FINDINGS, SUM_TEMPORARY, SUM_OTHER, SUM_VANISHED, SUM_UNNAMED,
+	SUM_ENDS, SUM_UNCHECKED, /* files whose blocks nobody looked at, and the bytes of these */
 	SUM_UNREADABLE, /* files and folders that the system did not let us read: no findings */
 	SUM_KIND, /* and enum finding_kind */
 };
@@ -50,7 +51,7 @@ struct verify {
 	struct again      *again; /* mu */
 	uint32_t           n_again, cap_again;
 	uint64_t           busy;  /* files that never came to rest */
-	uint64_t           files, bytes, findings; /* atomic; for the progress */
+	uint64_t           files, bytes, findings; /* atomic; for the progress: bytes that were read */
 	uint64_t           sums[SUMS_MAX]; /* what was looked at again, and earlier runs */
 };
 

@@ -36,7 +36,8 @@ static void summary_json(struct verify *v, const struct totals *t)
 		{ "files_partial", SUM_PARTIAL }, { "files_warning", SUM_WARNING },
 		{ "unreadable", SUM_UNREADABLE }, { "vanished", SUM_VANISHED },
 		{ "temporary_files", SUM_TEMPORARY }, { "other_files", SUM_OTHER },
-		{ "unnamed", SUM_UNNAMED },
+		{ "unnamed", SUM_UNNAMED }, { "chunks_quick", SUM_ENDS },
+		{ "bytes_unchecked", SUM_UNCHECKED },
 	};
 	struct bytes b = { 0 };
 
@@ -56,6 +57,7 @@ static void summary_json(struct verify *v, const struct totals *t)
 			json_u64(&b, finding_name((enum finding_kind)k), t->sums[SUM_KIND + k]);
 	json_close(&b, '}');
 	json_bool(&b, "deep", v->scan.flags & CHECK_DEEP);
+	json_bool(&b, "quick", v->scan.ends);
 	json_bool(&b, "resumed", v->state.resumed);
 	json_real(&b, "seconds", t->seconds);
 	json_real(&b, "cpu_seconds", cpu_seconds());
@@ -103,6 +105,17 @@ static void also_text(struct verify *v, const struct totals *t)
 				   also[i].what);
 }
 
+/* What --quick leaves open. */
+static void unchecked_text(struct verify *v, const struct totals *t)
+{
+	char n[SIZE_TEXT_BYTES], size[SIZE_TEXT_BYTES];
+
+	if (t->sums[SUM_ENDS])
+		out_printf(&v->out, "not checked: the blocks' bytes of %s chunks, %s; verify without --quick "
+			   "checks them\n", count_text(t->sums[SUM_ENDS], n),
+			   size_text(t->sums[SUM_UNCHECKED], size));
+}
+
 static void summary_text(struct verify *v, const struct totals *t)
 {
 	char n[SIZE_TEXT_BYTES], size[SIZE_TEXT_BYTES], span[SIZE_TEXT_BYTES], rate[SIZE_TEXT_BYTES],
@@ -129,10 +142,12 @@ static void summary_text(struct verify *v, const struct totals *t)
 			   "is not known\n", count_text(t->sums[SUM_UNREADABLE], n));
 	kinds_text(v, t);
 	also_text(v, t);
+	unchecked_text(v, t);
 	only_caches = caches_tell(&v->walk, &v->out, false, bad ? ": what is damaged there is only a "
 				  "miss, which Loki deletes and fetches again" : "");
 	if (is_sound(v, t))
-		out_string(&v->out, t->sums[SUM_FILES] ? "sound\n" : "nothing to check\n");
+		out_string(&v->out, !t->sums[SUM_FILES] ? "nothing to check\n" :
+			   t->sums[SUM_ENDS] ? "sound as far as it was checked\n" : "sound\n");
 	else if (t->nothing && t->complete)
 		out_string(&v->out, t->sums[SUM_FILES] ?
 			   "not everything was checked: an argument has no chunk to check\n" :

@@ -23,14 +23,20 @@
 #define AVERAGE_WEIGHT 4u /* the newest batch counts one in so many in the average file size */
 #define ALIGN          64u
 #define RATE_PART      10u /* of a second's bytes: what all jobs may read at once */
+#define ENDS_BYTES_MIN (128u << 10) /* up to here one read is cheaper than several */
 
 struct item {
 	struct found     found;
 	struct cr_key       key;
 	size_t           path;     /* in paths */
-	uint64_t         entries;
+	uint64_t         entries, unchecked;
 	struct findings *findings;
 	int              fd;       /* bypass: -1, or to be dropped from the cache */
+};
+
+struct slab {
+	uint8_t *p;
+	size_t   bytes, used;
 };
 
 struct scan {
@@ -39,10 +45,9 @@ struct scan {
 	struct cr_req      *reqs;
 	uint32_t            n, want;
 	struct bytes        paths;
-	uint64_t            average;  /* bytes of a file */
-	uint8_t            *slab;
-	size_t              slab_bytes, slab_used;
-	struct bytes        big;      /* one file above slab_bytes at a time */
+	uint64_t            average;  /* bytes read of a file */
+	struct slab         first, again;
+	struct bytes        big;      /* one file above a slab's size at a time */
 	bool                big_used;
 };
 
@@ -83,27 +88,48 @@ static struct cr_ctx *ctx_of(struct scan_shared *sh, const struct root *root)
 	return sh->ctx[i];
 }
 
+/* What is never used of it takes no memory. */
+static void slab_open(struct slab *slab, size_t bytes)
+{
+	slab->bytes = bytes;
+	slab->p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (slab->p == MAP_FAILED)
+		die("out of memory");
+}
+
+/* NULL: there is no room left. */
+static void *slab_get(struct slab *slab, uint32_t bytes)
+{
+	void *p = slab->p + slab->used;
+
+	if (bytes > slab->bytes - slab->used)
+		return NULL;
+	slab->used += (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+	if (slab->used > slab->bytes)
+		slab->used = slab->bytes;
+	return p;
+}
+
 struct scan *scan_job_open(struct scan_shared *sh)
 {
 	struct scan *s = mem_zero(sizeof(*s));
+	size_t bytes = SCAN_BYTES / sh->jobs / (sh->ends ? 2 : 1);
 
 	s->sh = sh;
 	s->items = mem_get(SCAN_FILES_MAX * sizeof(*s->items));
 	s->reqs = mem_get(SCAN_FILES_MAX * sizeof(*s->reqs));
-	s->slab_bytes = SCAN_BYTES / sh->jobs;
-	if (sh->rate && sh->rate / RATE_PART / sh->jobs < s->slab_bytes)
-		s->slab_bytes = sh->rate / RATE_PART / sh->jobs; /* one file at least, always */
-	s->slab = mmap(NULL, s->slab_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-		       0);
-	if (s->slab == MAP_FAILED)
-		die("out of memory");
+	if (sh->rate && sh->rate / RATE_PART / sh->jobs < bytes)
+		bytes = sh->rate / RATE_PART / sh->jobs; /* one file at least, always */
+	slab_open(&s->first, bytes);
+	slab_open(&s->again, bytes);
 	s->want = 16;
 	return s;
 }
 
 void scan_job_close(struct scan *s)
 {
-	munmap(s->slab, s->slab_bytes);
+	munmap(s->first.p, s->first.bytes);
+	munmap(s->again.p, s->again.bytes);
 	bytes_free(&s->big);
 	bytes_free(&s->paths);
 	free(s->items);
@@ -111,35 +137,39 @@ void scan_job_close(struct scan *s)
 	free(s);
 }
 
-/* ---- Buffers: carved from the job's slab, used again and again, so that they stay in the caches and
- * are never zeroed. What does not fit is read in the next batch. ---- */
+/* ---- Buffers: carved from the job's slabs, used again and again, so that they stay in the caches and
+ * are never zeroed. What does not fit is read in the next batch.
+ *
+ * A file that has grown, or whose ends did not tell enough, asks a second time. It then gets room for all of
+ * it, so that it does not ask a third time, in a slab that no first asker takes: each batch finishes one file at
+ * least, also where no file's ends tell enough. ---- */
+
+static void give_buffer(struct scan *s, struct cr_req *r)
+{
+	bool again = r->cap_bytes > 0, has_big = again && r->buf == s->big.p;
+	struct slab *slab = again ? &s->again : &s->first;
+	uint32_t bytes = again ? r->size_bytes : r->want_bytes;
+
+	r->buf = NULL;
+	r->cap_bytes = 0;
+	if (bytes > slab->bytes || has_big) {
+		if (s->big_used && !has_big)
+			return;
+		s->big.n = 0;
+		bytes_room(&s->big, bytes);
+		s->big_used = true;
+		r->buf = s->big.p;
+	} else {
+		r->buf = slab_get(slab, bytes);
+	}
+	r->cap_bytes = r->buf ? bytes : 0;
+}
 
 static int give_buffers(void *arg, struct cr_req *reqs, uint32_t first, uint32_t n)
 {
-	struct scan *s = arg;
-
-	for (uint32_t i = first; i < first + n; i++) {
-		uint32_t size = reqs[i].size_bytes;
-
-		if (reqs[i].status != CR_PENDING || reqs[i].cap_bytes >= size)
-			continue;
-		reqs[i].buf = NULL; /* one that has grown: what it had stays unused */
-		reqs[i].cap_bytes = 0;
-		if (size <= s->slab_bytes - s->slab_used) {
-			reqs[i].buf = s->slab + s->slab_used;
-			s->slab_used += (size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
-			if (s->slab_used > s->slab_bytes)
-				s->slab_used = s->slab_bytes;
-		} else if (size > s->slab_bytes && !s->big_used) {
-			s->big.n = 0;
-			bytes_room(&s->big, size);
-			s->big_used = true;
-			reqs[i].buf = s->big.p;
-		} else {
-			continue;
-		}
-		reqs[i].cap_bytes = size;
-	}
+	for (uint32_t i = first; i < first + n; i++)
+		if (reqs[i].status == CR_PENDING && reqs[i].cap_bytes < reqs[i].want_bytes)
+			give_buffer(arg, &reqs[i]);
 	return 0;
 }
 
@@ -171,7 +201,9 @@ static void look_into(void *arg, const uint32_t *index, uint32_t n)
 		/* without the fast pass's word on the blocks, or a key to compare: all over again */
 		look = (struct look){ .key = key, .file = r->buf, .n = r->size_bytes,
 				      .flags = s->sh->flags, .s = scratch, .out = &f };
-		if (r->flags & CR_REQ_BLOCKS_OK && key)
+		if (r->head_bytes)
+			it->unchecked = check_ends(&look, r->head_bytes, r->tail_bytes);
+		else if (r->flags & CR_REQ_BLOCKS_OK && key)
 			check_sound_chunk(&look);
 		else
 			check_chunk(&look);
@@ -241,12 +273,17 @@ static void after_bypass(struct scan *s)
 
 /* ---- Batches ---- */
 
+static uint32_t bytes_read(const struct cr_req *r)
+{
+	return r->head_bytes ? r->want_bytes : r->size_bytes;
+}
+
 static void tell(struct scan *s, uint32_t i)
 {
 	struct item *it = &s->items[i];
 	const struct cr_req *r = &s->reqs[i];
 	struct scan_result res = { .found = &it->found, .status = r->status, .err = (int)r->os_errno,
-				   .bytes = r->size_bytes };
+				   .bytes = r->size_bytes, .bytes_read = bytes_read(r) };
 
 	if (r->status == CR_BAD_CRC || r->status == CR_BAD_FORMAT) {
 		look_into_bad(s, i);
@@ -257,6 +294,7 @@ static void tell(struct scan *s, uint32_t i)
 	}
 	res.findings = it->findings;
 	res.entries = it->entries;
+	res.bytes_unchecked = it->unchecked;
 	s->sh->result(s->sh->arg, &res);
 	free(it->findings);
 	it->findings = NULL;
@@ -272,7 +310,7 @@ static void batch_prepare(struct scan *s)
 		s->reqs[i] = (struct cr_req){ .path = it->found.path,
 					      .crc_want = it->found.key ? it->key.crc : 0 };
 	}
-	s->slab_used = 0;
+	s->first.used = s->again.used = 0;
 	s->big_used = false;
 }
 
@@ -283,7 +321,7 @@ static void batch_finish(struct scan *s)
 	uint32_t left = 0;
 
 	for (uint32_t i = 0; i < s->n; i++) {
-		bytes += s->reqs[i].size_bytes;
+		bytes += bytes_read(&s->reqs[i]);
 		if (s->reqs[i].status == CR_NO_BUFFER) {
 			s->items[left] = s->items[i];
 			if (s->items[left].found.key)
@@ -297,7 +335,7 @@ static void batch_finish(struct scan *s)
 	s->average = (s->average * (AVERAGE_WEIGHT - 1) + mean) / AVERAGE_WEIGHT;
 	if (mean > s->average)
 		s->average = mean;
-	s->want = (uint32_t)(s->slab_bytes / (s->average + ALIGN));
+	s->want = (uint32_t)(s->first.bytes / (s->average + ALIGN));
 	if (s->want < 1)
 		s->want = 1;
 	if (s->want > (s->sh->bypass ? SCAN_BYPASS_MAX : SCAN_FILES_MAX))
@@ -311,9 +349,12 @@ static void run_batch(struct scan *s)
 {
 	struct cr_batch b = { .reqs = s->reqs, .n = s->n, .flags = CR_CHECK_CHUNK,
 			      .alloc = give_buffers, .arg = s, .done = look_into,
-			      .cancel = &stop_word };
+			      .cancel = &stop_word, .ends_bytes_min = ENDS_BYTES_MIN,
+			      .seal = CR_SEAL_ALWAYS };
 	uint64_t bytes = 0;
 
+	if (s->sh->ends)
+		b.flags |= CR_READ_ENDS;
 	batch_prepare(s);
 	if (s->sh->bypass)
 		before_bypass(s);
@@ -323,7 +364,7 @@ static void run_batch(struct scan *s)
 		after_bypass(s);
 	for (uint32_t i = 0; i < s->n; i++)
 		if (s->reqs[i].status != CR_NO_BUFFER)
-			bytes += s->reqs[i].size_bytes;
+			bytes += bytes_read(&s->reqs[i]);
 	batch_finish(s);
 	keep_rate(s->sh, bytes);
 }
@@ -334,7 +375,7 @@ void scan_add(struct scan *s, const struct found *f)
 
 	it->found = *f;
 	it->findings = NULL;
-	it->entries = 0;
+	it->entries = it->unchecked = 0;
 	it->path = s->paths.n;
 	bytes_add(&s->paths, f->path, strlen(f->path) + 1);
 	if (f->key) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Reads and checks chunks in batches through libchunkring: what verify's jobs do with the files that
- * a walk finds. Memory: SCAN_BYTES in all, and one file a job that is larger than its share.
+ * a walk finds, or their two ends. Memory: SCAN_BYTES in all, and one file a job that is larger than its share.
  */
 #ifndef CHUNKCTL_SCAN_H
 #define CHUNKCTL_SCAN_H
@@ -19,7 +19,9 @@ struct scan_result {
 	const struct found *found;     /* path, key, sums; the root */
 	enum cr_status      status;
 	int                 err;       /* behind CR_IO */
-	uint64_t            bytes;
+	uint64_t            bytes;     /* of the file, */
+	uint64_t            bytes_read; /* ... and of these */
+	uint64_t            bytes_unchecked; /* of blocks, where the ends were enough; else 0 */
 	uint64_t            entries;
 	struct findings    *findings;  /* or NULL: none */
 	const uint8_t      *file;      /* what was read with CR_BAD_CRC and CR_BAD_FORMAT */
@@ -32,6 +34,8 @@ struct scan_shared {
 	uint32_t            flags;      /* CHECK_* */
 	uint64_t            rate;       /* bytes a second, 0: as fast as it goes */
 	bool                bypass;     /* leave the page cache as it is */
+	bool                ends;       /* no more of a file than its two ends, and the CRC behind each block,
+					 * where these are what the name says */
 	void               *arg;
 	void              (*result)(void *arg,
 				    const struct scan_result *r); /* on the job's thread */

@@ -16,7 +16,7 @@
 #include "base/stderr.h"
 
 /* Of sums it has the numbers only: what they mean goes with the version. */
-#define HEAD "chunkctl state 2\n"
+#define HEAD "chunkctl state 3\n"
 
 /* Names may hold anything but NUL; a line may not hold a newline. */
 static void escape(struct bytes *out, const char *s)

@@ -310,7 +310,7 @@ func TestUsage(t *testing.T) {
 	require.Equal(t, exitSound, run(t, "--version").code)
 	for _, args := range [][]string{
 		{"verify", "--since", "yesterday", "."}, {"verify", "--jobs", "0", "."}, {"verify", "--jobs", "1x", "."},
-		{"verify", "--backend", "x", "."}, {"ls", "--match", "{", "."}, {"ls", "--match", `{a=b}`, "."},
+		{"verify", "--backend", "x", "."}, {"verify", "--quick", "--deep", "."}, {"ls", "--match", "{", "."}, {"ls", "--match", `{a=b}`, "."},
 		{"ls", "--match", `{a=~"("}`, "."}, {"ls", "--sort", "x", "."}, {"cat", "--regex", "(", "."},
 		{"cat", "--grep", "a", "--regex", "b", "."}, {"cat", "--format", "x", "."}, {"quarantine", "."},
 		{"quarantine", ".", "--from", "x", "--restore"}, {"quarantine", ".", "--restore=../x"},

@@ -24,6 +24,7 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/grafana/loki/v3/pkg/chunkenc"
 	"github.com/grafana/loki/v3/pkg/compression"
@@ -95,6 +96,26 @@ func runCommand(t testing.TB, cmd *exec.Cmd, input string) result {
 	require.NotContains(t, r.stderr, "runtime error:", "%v", args) // UBSan
 	require.NotContains(t, r.stderr, "Sanitizer", "%v", args)
 	return r
+}
+
+// runCounted also says how many bytes it read by system calls; not by io_uring, whose reads the kernel does not count.
+func runCounted(t testing.TB, args ...string) (result, int64) {
+	t.Helper()
+	cmd := exec.Command(binary(t), args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	require.NoError(t, cmd.Start())
+	require.NoError(t, unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil))
+	io := string(read(t, fmt.Sprintf("/proc/%d/io", cmd.Process.Pid))) // as long as nobody has waited for it
+	var exit *exec.ExitError
+	if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
+		require.NoError(t, err)
+	}
+	var rchar int64
+	_, err := fmt.Sscanf(io, "rchar: %d", &rchar)
+	require.NoError(t, err, io)
+	require.NotContains(t, stderr.String(), "Sanitizer", "%v", args)
+	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}, rchar
 }
 
 // object is one line of --json output.
