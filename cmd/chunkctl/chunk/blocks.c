@@ -33,3 +33,8 @@ void blocks_list(const uint8_t *metas, const struct cr_chunk *c, struct block_li
 {
 	gather(cr_chunk_meta_next, metas, c, out);
 }
+
+bool block_overlaps(const struct cr_block *b, int64_t since_ns, int64_t until_ns)
+{
+	return b->maxt_ns >= since_ns && b->mint_ns < until_ns;
+}

@@ -17,4 +17,7 @@ void blocks_find(const uint8_t *file, const struct cr_chunk *c, struct block_lis
 /* The same by the block metas alone, which begin at metas: nobody has looked at the blocks. */
 void blocks_list(const uint8_t *metas, const struct cr_chunk *c, struct block_list *out);
 
+/* Whether it may have a line in [since_ns, until_ns). */
+bool block_overlaps(const struct cr_block *b, int64_t since_ns, int64_t until_ns);
+
 #endif

@@ -19,6 +19,7 @@
 #include "base/stop.h"
 #include "blocks.h"
 #include "contents.h"
+#include "partial.h"
 #include "scratch.h"
 
 struct run {
@@ -118,7 +119,7 @@ static void push(struct merge *m, struct run *r)
 
 static void chunk_release(struct merge *m, struct chunk_open *c)
 {
-	m->bytes -= c->file.n;
+	m->bytes -= c->bytes;
 	bytes_free(&c->file);
 	bytes_free(&c->labels);
 	cr_symbols_free(&c->symbols);
@@ -151,8 +152,8 @@ static bool next_block(struct merge *m, struct run *r)
 		uint32_t i = r->next_block++;
 		const struct cr_block *b = &c->blocks.list[i];
 
-		if (b->maxt_ns < m->since_ns || b->mint_ns >= m->until_ns)
-			continue;
+		if (!block_overlaps(b, m->since_ns, m->until_ns))
+			continue; /* perhaps it was not read */
 		if (b->state == CR_BLOCK_BAD) {
 			complain("%s: block %u has a wrong checksum: its %llu lines are left out",
 				 c->path, i, (unsigned long long)b->entries);
@@ -221,11 +222,23 @@ static bool in_order(const struct block_list *blocks)
 	return true;
 }
 
-static bool chunk_load(struct merge *m, struct chunk_open *c)
+/* Where only some blocks overlap the times, and the file is sound without the others. */
+static bool load_partly(struct merge *m, struct chunk_open *c)
+{
+	struct partial p = { .path = c->path, .crc_want = c->key.crc, .since_ns = m->since_ns,
+			     .until_ns = m->until_ns, .file = &c->file, .blocks = &c->blocks };
+
+	if (!c->named || (m->since_ns == INT64_MIN && m->until_ns == INT64_MAX) || !partial_read(&p))
+		return false;
+	c->chunk = p.chunk;
+	c->bytes = p.bytes_read;
+	return true;
+}
+
+static bool load_whole(struct merge *m, struct chunk_open *c)
 {
 	const uint8_t *file;
 	enum cr_chunk_reason reason;
-	const char *error;
 	int err = file_read(AT_FDCWD, c->path, true, &c->file, NULL);
 
 	if (err) {
@@ -236,9 +249,8 @@ static bool chunk_load(struct merge *m, struct chunk_open *c)
 		m->trouble++;
 		return false;
 	}
-	m->bytes += c->file.n;
+	c->bytes = c->file.n;
 	file = (const uint8_t *)c->file.p;
-	c->named = cr_key_of_path(c->path, &c->key);
 	if (c->named && cr_crc32c(0, file, c->file.n) != c->key.crc) {
 		complain("%s: its CRC32C is not the one in its name; showing what blocks are whole",
 			 c->path);
@@ -251,13 +263,28 @@ static bool chunk_load(struct merge *m, struct chunk_open *c)
 		m->damaged++;
 		return false;
 	}
+	blocks_find(file, &c->chunk, &c->blocks);
+	return true;
+}
+
+static bool chunk_load(struct merge *m, struct chunk_open *c)
+{
+	const uint8_t *file;
+	const char *error;
+	bool loaded;
+
+	c->named = cr_key_of_path(c->path, &c->key);
+	loaded = load_partly(m, c) || load_whole(m, c);
+	m->bytes += c->bytes;
+	if (!loaded)
+		return false;
+	file = (const uint8_t *)c->file.p;
 	error = symbols_read(&c->symbols, m->scratch, file, &c->chunk);
 	if (error) {
 		complain("%s: structured metadata: %s: showing lines without it", c->path, error);
 		m->damaged++;
 	}
 	chunk_meta(file, &c->chunk, m->scratch, &c->meta); /* without it: lines without labels */
-	blocks_find(file, &c->chunk, &c->blocks);
 	return true;
 }
 

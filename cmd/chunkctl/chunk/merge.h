@@ -9,7 +9,7 @@
 #include "base/bytes.h"
 #include "blocks.h"
 
-#define MERGE_BYTES_MAX (2ull << 30) /* of chunk files that are open at once */
+#define MERGE_BYTES_MAX (2ull << 30) /* that were read of chunk files that are open at once */
 
 struct merge_chunk { /* one to come */
 	char    *path;   /* whole */
@@ -20,7 +20,8 @@ struct chunk_open { /* one that is being read */
 	const char       *path;
 	struct cr_key        key;
 	bool              named;
-	struct bytes      file;
+	struct bytes      file;  /* or only what is needed of it, each byte at its place */
+	uint64_t          bytes; /* of these */
 	struct cr_chunk   chunk;
 	struct block_list blocks;
 	struct cr_symbols    symbols;
