@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is in a chunk, from its two ends: without reading its blocks. */
+/* What is in a chunk, by its two ends. */
 #ifndef CHUNKCTL_PEEK_H
 #define CHUNKCTL_PEEK_H
 
-#include "base/bytes.h"
 #include "scratch.h"
 
 struct peek {
@@ -15,9 +14,9 @@ struct peek {
 	int64_t              mint_ns, maxt_ns;
 };
 
-/* 0 or an errno. buf is the caller's to use again; its bytes are the file's only where they were
- * needed. */
-int chunk_peek(int dir_fd, const char *path, struct scratch *s, struct bytes *buf,
-	       struct peek *out);
+/* file: the first head_bytes of the file and right behind them the last tail_bytes, which tell what
+ * is in it; or, where both are 0, all of it. */
+void chunk_peek(const uint8_t *file, uint64_t file_bytes, uint32_t head_bytes, uint32_t tail_bytes,
+		struct scratch *s, struct peek *out);
 
 #endif

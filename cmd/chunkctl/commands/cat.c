@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* chunkctl cat: log lines in time order. */
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,6 +19,7 @@
 #include "chunk/report.h"
 #include "chunk/scratch.h"
 #include "cli.h"
+#include "store/scan.h"
 
 static const char help[] =
 "usage: chunkctl cat [options] DIR|FILE|-...\n"
@@ -73,6 +73,7 @@ static const struct option options[] = {
 
 struct cat {
 	struct walk         walk;
+	struct scan_shared  scan;
 	struct matchers     matchers;
 	struct out          out;
 	enum line_format    format;
@@ -93,9 +94,8 @@ struct cat {
 /* ---- Which chunks ---- */
 
 struct job {
-	struct cat     *cat;
-	struct scratch *s;
-	struct bytes    buf;
+	struct cat  *cat;
+	struct scan *scan;
 };
 
 static void *job_open(void *arg)
@@ -103,16 +103,20 @@ static void *job_open(void *arg)
 	struct job *j = mem_zero(sizeof(*j));
 
 	j->cat = arg;
-	j->s = scratch_get();
+	j->scan = scan_job_open(&j->cat->scan);
 	return j;
+}
+
+static void job_unit_end(void *arg)
+{
+	scan_flush(((struct job *)arg)->scan);
 }
 
 static void job_close(void *arg)
 {
 	struct job *j = arg;
 
-	scratch_put(j->s);
-	bytes_free(&j->buf);
+	scan_job_close(j->scan);
 	free(j);
 }
 
@@ -136,11 +140,50 @@ static void chunk_keep(struct cat *c, const struct found *f, int64_t from_ns)
 	pthread_mutex_unlock(&c->mu);
 }
 
+static int64_t key_from_ns(const struct cr_key *key)
+{
+	int64_t ns;
+
+	if (!key || __builtin_mul_overflow(key->from_ms, (int64_t)NS_PER_MS, &ns))
+		return INT64_MIN;
+	return ns;
+}
+
+/* Of a file whose name does not tell enough. */
+static void look_at(struct cat *c, const struct scan_result *r, struct scratch *s)
+{
+	const struct found *f = r->found;
+	int64_t from_ns = key_from_ns(f->key);
+	struct peek p;
+
+	chunk_peek(r->file, r->bytes, r->head_bytes, r->tail_bytes, s, &p);
+	if (p.meta && !matchers_take(&c->matchers, &s->meta))
+		return;
+	if (!f->key && p.foreign) {
+		__atomic_add_fetch(&c->foreign, 1, __ATOMIC_RELAXED);
+		return;
+	}
+	if (!f->key && p.reason == CR_REASON_NONE && p.chunk.blocks)
+		from_ns = p.mint_ns;
+	chunk_keep(c, f, from_ns);
+}
+
+static void on_result(void *arg, const struct scan_result *r)
+{
+	struct scratch *s;
+
+	if (scan_errno(r)) { /* it is complained of when its time comes */
+		chunk_keep(arg, r->found, key_from_ns(r->found->key));
+		return;
+	}
+	s = scratch_get();
+	look_at(arg, r, s);
+	scratch_put(s);
+}
+
 static void job_file(void *arg, const struct found *f)
 {
 	struct job *j = arg;
-	int64_t from_ns = INT64_MIN;
-	struct peek p = { 0 };
 
 	if (f->kind == FOUND_TROUBLE) {
 		complain_errno(f->err, "%s/%s", f->root->path, f->path);
@@ -148,31 +191,25 @@ static void job_file(void *arg, const struct found *f)
 	}
 	if (f->kind != FOUND_CHUNK)
 		return;
-	if (f->key && __builtin_mul_overflow(f->key->from_ms, (int64_t)NS_PER_MS, &from_ns))
-		from_ns = INT64_MIN;
-	if (j->cat->matchers.n || !f->key) {
-		/* what can't be read now is complained of when its time comes */
-		bool read = chunk_peek(f->root->fd, f->path, j->s, &j->buf, &p) == 0;
-
-		if (read && p.meta && !matchers_take(&j->cat->matchers, &j->s->meta))
-			return;
-		if (read && !f->key && p.foreign) {
-			__atomic_add_fetch(&j->cat->foreign, 1, __ATOMIC_RELAXED);
-			return;
-		}
-		if (!f->key && p.reason == CR_REASON_NONE && p.chunk.blocks)
-			from_ns = p.mint_ns;
-	}
-	chunk_keep(j->cat, f, from_ns);
+	if (j->cat->matchers.n || !f->key)
+		scan_add(j->scan, f);
+	else
+		chunk_keep(j->cat, f, key_from_ns(f->key));
 }
 
 static void collect(struct cat *c)
 {
-	c->walk.arg = c;
+	c->scan.jobs = c->walk.jobs;
+	c->scan.how = SCAN_PEEK;
+	c->scan.result = on_result;
+	c->walk.arg = c->scan.arg = c;
 	c->walk.open = job_open;
 	c->walk.file = job_file;
+	c->walk.unit_end = job_unit_end;
 	c->walk.close = job_close;
+	scan_open(&c->scan);
 	walk_run(&c->walk);
+	scan_close(&c->scan);
 }
 
 /* ---- Which lines ---- */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* chunkctl ls: what is in a store. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +25,7 @@
 #include "chunk/scratch.h"
 #include "cli.h"
 #include "store/cache.h"
+#include "store/scan.h"
 #include "totals.h"
 
 static const char help[] =
@@ -82,6 +82,7 @@ struct row {
 
 struct ls {
 	struct walk     walk;
+	struct scan_shared scan;
 	struct matchers matchers;
 	struct out      out;
 	bool            json, reverse;
@@ -94,9 +95,8 @@ struct ls {
 };
 
 struct job {
-	struct ls      *ls;
-	struct scratch *s;
-	struct bytes    buf, text;
+	struct ls   *ls;
+	struct scan *scan;
 };
 
 /* ---- Rows ---- */
@@ -237,25 +237,6 @@ static int compare_rows(const void *a, const void *b, void *arg)
 
 /* ---- Chunks ---- */
 
-static void *job_open(void *arg)
-{
-	struct job *j = mem_zero(sizeof(*j));
-
-	j->ls = arg;
-	j->s = scratch_get();
-	return j;
-}
-
-static void job_close(void *arg)
-{
-	struct job *j = arg;
-
-	scratch_put(j->s);
-	bytes_free(&j->buf);
-	bytes_free(&j->text);
-	free(j);
-}
-
 static void complain_file(struct ls *ls, const struct found *f, int err)
 {
 	struct bytes path = { 0 };
@@ -266,47 +247,91 @@ static void complain_file(struct ls *ls, const struct found *f, int err)
 	__atomic_add_fetch(&ls->trouble, 1, __ATOMIC_RELAXED);
 }
 
-static void job_file(void *arg, const struct found *f)
+static void list(struct ls *ls, const struct found *f, const struct peek *p,
+		 const struct cr_meta *m)
 {
-	struct job *j = arg;
-	struct ls *ls = j->ls;
-	struct peek p;
-	int err;
+	struct bytes text = { 0 };
 
-	if (f->kind == FOUND_TROUBLE)
-		complain_file(ls, f, f->err);
-	if (f->kind != FOUND_CHUNK)
-		return;
-	err = chunk_peek(f->root->fd, f->path, j->s, &j->buf, &p);
-	if (err == ENOENT)
-		return; /* Loki deleted it meanwhile */
-	if (err) {
-		complain_file(ls, f, err);
-		return;
+	if (ls->totals.by) {
+		totals_add(&ls->totals, f, p, m, &text);
+	} else {
+		if (ls->json)
+			row_json(&text, f, p, m);
+		else
+			row_text(&text, f, p, m);
+		if (ls->sort)
+			row_keep(ls, f, p, &text);
+		else
+			out_bytes(&ls->out, text.p, text.n);
 	}
+	bytes_free(&text);
+}
+
+static void look_at(struct ls *ls, const struct scan_result *r, struct scratch *s)
+{
+	const struct found *f = r->found;
+	struct peek p;
+
+	chunk_peek(r->file, r->bytes, r->head_bytes, r->tail_bytes, s, &p);
 	if (!f->key && p.foreign) {
 		__atomic_add_fetch(&ls->foreign, 1, __ATOMIC_RELAXED);
 		return;
 	}
 	__atomic_add_fetch(&ls->files, 1, __ATOMIC_RELAXED);
-	if (ls->matchers.n && (!p.meta || !matchers_take(&ls->matchers, &j->s->meta)))
+	if (ls->matchers.n && (!p.meta || !matchers_take(&ls->matchers, &s->meta)))
 		return;
 	__atomic_add_fetch(&ls->listed, 1, __ATOMIC_RELAXED);
 	if (p.reason != CR_REASON_NONE)
 		__atomic_add_fetch(&ls->damaged, 1, __ATOMIC_RELAXED);
-	if (ls->totals.by) {
-		totals_add(&ls->totals, f, &p, &j->s->meta, &j->text);
+	list(ls, f, &p, &s->meta);
+}
+
+static void on_result(void *arg, const struct scan_result *r)
+{
+	int err = scan_errno(r);
+	struct scratch *s;
+
+	if (err == ENOENT || err == ECANCELED)
+		return; /* Loki deleted it meanwhile, or all of this is interrupted */
+	if (err) {
+		complain_file(arg, r->found, err);
 		return;
 	}
-	j->text.n = 0;
-	if (ls->json)
-		row_json(&j->text, f, &p, &j->s->meta);
-	else
-		row_text(&j->text, f, &p, &j->s->meta);
-	if (ls->sort)
-		row_keep(ls, f, &p, &j->text);
-	else
-		out_bytes(&ls->out, j->text.p, j->text.n);
+	s = scratch_get();
+	look_at(arg, r, s);
+	scratch_put(s);
+}
+
+static void *job_open(void *arg)
+{
+	struct job *j = mem_get(sizeof(*j));
+
+	j->ls = arg;
+	j->scan = scan_job_open(&j->ls->scan);
+	return j;
+}
+
+static void job_file(void *arg, const struct found *f)
+{
+	struct job *j = arg;
+
+	if (f->kind == FOUND_TROUBLE)
+		complain_file(j->ls, f, f->err);
+	if (f->kind == FOUND_CHUNK)
+		scan_add(j->scan, f);
+}
+
+static void job_unit_end(void *arg)
+{
+	scan_flush(((struct job *)arg)->scan);
+}
+
+static void job_close(void *arg)
+{
+	struct job *j = arg;
+
+	scan_job_close(j->scan);
+	free(j);
 }
 
 static void ask_progress(void *arg, struct progress_now *out)
@@ -394,13 +419,19 @@ static int run(struct ls *ls)
 {
 	bool nothing;
 
-	ls->walk.arg = ls;
+	ls->scan.jobs = ls->walk.jobs;
+	ls->scan.how = SCAN_PEEK;
+	ls->scan.result = on_result;
+	ls->walk.arg = ls->scan.arg = ls;
 	ls->walk.open = job_open;
 	ls->walk.file = job_file;
+	ls->walk.unit_end = job_unit_end;
 	ls->walk.close = job_close;
+	scan_open(&ls->scan);
 	totals_open(&ls->totals);
 	progress_start(ask_progress, ls, ls->sort || ls->totals.by);
 	walk_run(&ls->walk);
+	scan_close(&ls->scan);
 	progress_stop();
 	if (ls->n_rows)
 		qsort_r(ls->rows, ls->n_rows, sizeof(*ls->rows), compare_rows, ls);

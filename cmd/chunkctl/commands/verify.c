@@ -247,7 +247,7 @@ static bool take_option(struct verify *v, int opt, const char *value, const char
 		v->scan.flags |= CHECK_DEEP;
 		return true;
 	case OPT_QUICK:
-		v->scan.ends = true;
+		v->scan.how = SCAN_SEALED;
 		return true;
 	case OPT_JSON:
 		v->json = true;
@@ -294,7 +294,7 @@ static bool open_state(struct verify *v, const char *path)
 	if (!path)
 		return true;
 	bytes_printf(&all, "deep=%u quick=%u since=%lld until=%lld", v->scan.flags & CHECK_DEEP,
-		     v->scan.ends,
+		     v->scan.how == SCAN_SEALED,
 		     v->walk.filter.timed ? (long long)v->walk.filter.since_ms : 0,
 		     v->walk.filter.timed ? (long long)v->walk.filter.until_ms : 0);
 	for (uint32_t i = 0; i < v->walk.filter.n_tenants; i++)
@@ -382,7 +382,7 @@ int cmd_verify(int argc, char **argv)
 		if (opt == '?' || !take_option(&v, opt, optarg, &state))
 			return bad_usage();
 	}
-	if (v.scan.ends && v.scan.flags & CHECK_DEEP) {
+	if (v.scan.how == SCAN_SEALED && v.scan.flags & CHECK_DEEP) {
 		complain("--quick and --deep exclude each other: one reads no blocks, the other all");
 		return bad_usage();
 	}

@@ -57,7 +57,7 @@ static void summary_json(struct verify *v, const struct totals *t)
 			json_u64(&b, finding_name((enum finding_kind)k), t->sums[SUM_KIND + k]);
 	json_close(&b, '}');
 	json_bool(&b, "deep", v->scan.flags & CHECK_DEEP);
-	json_bool(&b, "quick", v->scan.ends);
+	json_bool(&b, "quick", v->scan.how == SCAN_SEALED);
 	json_bool(&b, "resumed", v->state.resumed);
 	json_real(&b, "seconds", t->seconds);
 	json_real(&b, "cpu_seconds", cpu_seconds());

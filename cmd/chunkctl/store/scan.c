@@ -64,6 +64,30 @@ void scan_close(struct scan_shared *sh)
 	pthread_mutex_destroy(&sh->mu);
 }
 
+int scan_errno(const struct scan_result *r)
+{
+	switch (r->status) {
+	case CR_OK:
+	case CR_BAD_CRC:
+	case CR_BAD_FORMAT:
+		return 0;
+	case CR_NOT_FOUND:
+		return ENOENT;
+	case CR_REFUSED:
+		return ELOOP;
+	case CR_NOT_REGULAR:
+		return EINVAL;
+	case CR_TOO_BIG:
+		return EFBIG;
+	case CR_CANCELED:
+		return ECANCELED;
+	case CR_BAD_PATH:
+		return ENAMETOOLONG;
+	default:
+		return r->err ? r->err : EIO; /* CR_SHORT: it shrank */
+	}
+}
+
 const char *scan_backend(struct scan_shared *sh)
 {
 	for (size_t i = 0; i < LEN(sh->ctx); i++)
@@ -113,7 +137,7 @@ static void *slab_get(struct slab *slab, uint32_t bytes)
 struct scan *scan_job_open(struct scan_shared *sh)
 {
 	struct scan *s = mem_zero(sizeof(*s));
-	size_t bytes = SCAN_BYTES / sh->jobs / (sh->ends ? 2 : 1);
+	size_t bytes = SCAN_BYTES / sh->jobs / (sh->how == SCAN_WHOLE ? 1 : 2);
 
 	s->sh = sh;
 	s->items = mem_get(SCAN_FILES_MAX * sizeof(*s->items));
@@ -285,9 +309,13 @@ static void tell(struct scan *s, uint32_t i)
 	struct scan_result res = { .found = &it->found, .status = r->status, .err = (int)r->os_errno,
 				   .bytes = r->size_bytes, .bytes_read = bytes_read(r) };
 
-	if (r->status == CR_BAD_CRC || r->status == CR_BAD_FORMAT) {
+	if (r->status == CR_OK || r->status == CR_BAD_CRC || r->status == CR_BAD_FORMAT) {
+		res.file = r->buf ? r->buf : (const uint8_t *)""; /* an empty file has no buffer */
+		res.head_bytes = r->head_bytes;
+		res.tail_bytes = r->tail_bytes;
+	}
+	if (res.file && r->status != CR_OK && s->sh->how != SCAN_PEEK) {
 		look_into_bad(s, i);
-		res.file = r->buf;
 		/* without a key there was nothing to compare the CRC with */
 		if (!it->found.key && !it->findings)
 			res.status = CR_OK;
@@ -348,13 +376,15 @@ static void batch_finish(struct scan *s)
 static void run_batch(struct scan *s)
 {
 	struct cr_batch b = { .reqs = s->reqs, .n = s->n, .flags = CR_CHECK_CHUNK,
-			      .alloc = give_buffers, .arg = s, .done = look_into,
-			      .cancel = &stop_word, .ends_bytes_min = ENDS_BYTES_MIN,
-			      .seal = CR_SEAL_ALWAYS };
+			      .alloc = give_buffers, .arg = s, .cancel = &stop_word,
+			      .ends_bytes_min = ENDS_BYTES_MIN };
 	uint64_t bytes = 0;
 
-	if (s->sh->ends)
+	if (s->sh->how != SCAN_WHOLE)
 		b.flags |= CR_READ_ENDS;
+	if (s->sh->how != SCAN_PEEK)
+		b.done = look_into;
+	b.seal = s->sh->how == SCAN_SEALED ? CR_SEAL_ALWAYS : CR_SEAL_OFF;
 	batch_prepare(s);
 	if (s->sh->bypass)
 		before_bypass(s);

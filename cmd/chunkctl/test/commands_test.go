@@ -88,6 +88,47 @@ func TestLsDamaged(t *testing.T) {
 	require.Equal(t, exitFindings, r.code)
 	require.Contains(t, r.stdout, "damaged: data_length")
 	require.Equal(t, 40, strings.Count(r.stdout, "\n"))
+	require.NoError(t, os.Truncate(x.Path(x.Refs[1]), 0))
+	r = run(t, "ls", x.Dir())
+	require.Equal(t, exitFindings, r.code)
+	require.Equal(t, 1, strings.Count(r.stdout, "damaged: truncated"))
+	require.Equal(t, 40, strings.Count(r.stdout, "\n"))
+}
+
+// The blocks of large files are not read: not by ls, and not by cat to know the labels. What is wrong with a file's ends
+// is told all the same, and so is what is in a file that has another name or many small blocks.
+func TestLsReadsEnds(t *testing.T) {
+	x := largeStore(t, chunkgen.Options{Count: 10, Streams: 2})
+	_, none := runCounted(t, "ls", "--allow-empty", t.TempDir())
+	r, got := runCounted(t, "ls", "--json", x.Dir())
+	require.Equal(t, 10, strings.Count(r.stdout, "\n"))
+	require.Greater(t, got-none, int64(10*8<<10), "what io_uring reads is not counted, but these files are in the page cache")
+	require.Less(t, got-none, int64(10*64<<10))
+	_, got = runCounted(t, "cat", "--match", `{app="nothere"}`, "--allow-empty", x.Dir())
+	require.Less(t, got-none, int64(10*64<<10))
+
+	small := generate(t, chunkgen.Options{Count: 1, Size: 200_000, Block: 4096})
+	list := []string{x.Path(x.Refs[0]), small.Path(small.Refs[0])}
+	for i, ref := range []chunkgen.Ref{x.Refs[1], small.Refs[0]} {
+		from := []*chunkgen.Index{x, small}[i]
+		plain := filepath.Join(t.TempDir(), "chunk")
+		write(t, plain, read(t, from.Path(ref)))
+		list = append(list, plain)
+	}
+	rows := objects(t, runInput(t, strings.Join(list, "\n"), "ls", "--json", "--sort", "size", "-").stdout)
+	require.Len(t, rows, 4)
+	for _, row := range rows {
+		require.NotZero(t, row.num("entries"), "%v", row)
+		require.NotEmpty(t, row["labels"].(map[string]any)["app"], "%v", row)
+	}
+	require.Equal(t, int64(small.Refs[0].Entries), rows[0].num("entries"))
+	require.Equal(t, int64(small.Refs[0].Entries), rows[1].num("entries"))
+
+	flip(x.Refs[2].Size-60)(t, x.Path(x.Refs[2])) // of the block metas
+	r = run(t, "ls", x.Dir())
+	require.Equal(t, exitFindings, r.code)
+	require.Equal(t, 1, strings.Count(r.stdout, "damaged: metas_crc"))
+	require.Equal(t, 10, strings.Count(r.stdout, "\n"))
 }
 
 // ---- info ----
