@@ -11,9 +11,9 @@
  *	           through cr_batch_read(); state.c: what a walk was at; key.c: names that are no chunk's;
  *	           cache.c: folders of a disk cache
  *	chunk/     one chunk: contents.c, blocks.c, labels.c, codec.c: what is in it; peek.c: from its two
- *	           ends; partial.c: only some of its blocks; check.c, check_deep.c, findings.c: what is wrong
- *	           with it; merge.c: lines of many in time order; matcher.c, lines.c, report.c: what is asked
- *	           for, and shown; scratch.c
+ *	           ends; partial.c: some of its blocks; check.c, check_deep.c, findings.c: what is
+ *	           wrong with it; merge.c: lines of many in time order; matcher.c, lines.c, report.c:
+ *	           what is asked for, and shown; scratch.c
  *	base/      memory (mem.c, bytes.c, file.c), text (text.c, utf8.c, quote.c, base64.c, json_in.c,
  *	           json_out.c), the terminal (stderr.c, progress.c, out.c), die.c, stop.c, clock.c
  *

@@ -6,7 +6,8 @@
 typedef int (*next_fn)(const void *from, const struct cr_chunk *c, struct cr_block_cursor *cursor,
 		       struct cr_block *out);
 
-static void gather(next_fn next, const uint8_t *from, const struct cr_chunk *c, struct block_list *out)
+static void gather(next_fn next, const uint8_t *from, const struct cr_chunk *c,
+		   struct block_list *out)
 {
 	struct cr_block_cursor cursor = { 0 };
 	struct cr_block b;

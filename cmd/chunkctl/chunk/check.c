@@ -360,8 +360,8 @@ static void still_sound(bool sound)
 /* There are no gaps: of a file with one the ends are not enough. */
 uint64_t check_ends(struct look *l, uint32_t head_bytes, uint32_t tail_bytes)
 {
-	struct cr_ends ends = { .head = l->file, .head_bytes = head_bytes, .tail = l->file + head_bytes,
-				.tail_bytes = tail_bytes, .file_bytes = l->n };
+	struct cr_ends ends = { .file_bytes = l->n, .head = l->file, .head_bytes = head_bytes,
+				.tail = l->file + head_bytes, .tail_bytes = tail_bytes };
 	uint64_t unread = 0;
 
 	still_sound(cr_chunk_outline(&ends, &l->chunk) == CR_ENDS_OK);

@@ -29,8 +29,8 @@ void check_chunk(struct look *l);
 /* The same for a file whose CRC and structure and whose blocks' CRCs are known to be right. */
 void check_sound_chunk(struct look *l);
 
-/* The same for a file of which only the two ends were read, whose CRC is right if its blocks' bytes are those
- * of the CRCs behind them. Returns how many bytes of blocks nobody has looked at. */
+/* The same for a file of which only the two ends were read, and whose CRC is right if its blocks' bytes
+ * are those that the CRCs behind them are of. Returns how many bytes of blocks nobody has looked at. */
 uint64_t check_ends(struct look *l, uint32_t head_bytes, uint32_t tail_bytes);
 
 /* Decompresses the structured metadata and every block of a chunk whose structure is right and whose

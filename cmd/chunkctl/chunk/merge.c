@@ -227,8 +227,9 @@ static bool load_partly(struct merge *m, struct chunk_open *c)
 {
 	struct partial p = { .path = c->path, .crc_want = c->key.crc, .since_ns = m->since_ns,
 			     .until_ns = m->until_ns, .file = &c->file, .blocks = &c->blocks };
+	bool timed = m->since_ns != INT64_MIN || m->until_ns != INT64_MAX;
 
-	if (!c->named || (m->since_ns == INT64_MIN && m->until_ns == INT64_MAX) || !partial_read(&p))
+	if (!c->named || !timed || !partial_read(&p))
 		return false;
 	c->chunk = p.chunk;
 	c->bytes = p.bytes_read;

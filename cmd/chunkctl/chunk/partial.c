@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What is read goes to its place in a buffer of the file's size, whose other pages stay untouched: so what
- * reads a chunk in memory reads this one, too.
+ * What is read goes to its place in a buffer of the file's size, whose other pages stay untouched: so
+ * whatever takes a chunk in memory takes this one, too.
  */
 #include "partial.h"
 
@@ -14,7 +14,7 @@
 #include "base/file.h"
 
 #define WHOLE_BYTES     (128u << 10) /* up to here one read is cheaper than several */
-#define BLOCK_BYTES_MIN (16u << 10)  /* on average; of smaller blocks, too */
+#define BLOCK_BYTES_MIN (16u << 10)  /* on average: smaller blocks are not worth a read each */
 
 static bool read_part(struct partial *p, int fd, uint64_t off, uint64_t end)
 {

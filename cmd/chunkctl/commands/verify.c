@@ -383,7 +383,7 @@ int cmd_verify(int argc, char **argv)
 			return bad_usage();
 	}
 	if (v.scan.how == SCAN_SEALED && v.scan.flags & CHECK_DEEP) {
-		complain("--quick and --deep exclude each other: one reads no blocks, the other all");
+		complain("--quick and --deep exclude each other: one reads no block, the other all");
 		return bad_usage();
 	}
 	if (optind == argc) {

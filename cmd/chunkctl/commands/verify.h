@@ -51,7 +51,7 @@ struct verify {
 	struct again      *again; /* mu */
 	uint32_t           n_again, cap_again;
 	uint64_t           busy;  /* files that never came to rest */
-	uint64_t           files, bytes, findings; /* atomic; for the progress: bytes that were read */
+	uint64_t           files, bytes, findings; /* atomic; for the progress: bytes read */
 	uint64_t           sums[SUMS_MAX]; /* what was looked at again, and earlier runs */
 };
 

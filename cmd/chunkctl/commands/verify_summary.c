@@ -111,8 +111,8 @@ static void unchecked_text(struct verify *v, const struct totals *t)
 	char n[SIZE_TEXT_BYTES], size[SIZE_TEXT_BYTES];
 
 	if (t->sums[SUM_ENDS])
-		out_printf(&v->out, "not checked: the blocks' bytes of %s chunks, %s; verify without --quick "
-			   "checks them\n", count_text(t->sums[SUM_ENDS], n),
+		out_printf(&v->out, "not checked: the blocks' bytes of %s chunks, %s; verify without "
+			   "--quick checks them\n", count_text(t->sums[SUM_ENDS], n),
 			   size_text(t->sums[SUM_UNCHECKED], size));
 }
 

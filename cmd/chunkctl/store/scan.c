@@ -164,9 +164,9 @@ void scan_job_close(struct scan *s)
 /* ---- Buffers: carved from the job's slabs, used again and again, so that they stay in the caches and
  * are never zeroed. What does not fit is read in the next batch.
  *
- * A file that has grown, or whose ends did not tell enough, asks a second time. It then gets room for all of
- * it, so that it does not ask a third time, in a slab that no first asker takes: each batch finishes one file at
- * least, also where no file's ends tell enough. ---- */
+ * A file that has grown, or whose ends did not tell enough, asks a second time. It then gets room for
+ * all of it, so that it does not ask a third time, in a slab that nobody has who asks first: each batch
+ * finishes one file at least, also where no file's ends tell enough. ---- */
 
 static void give_buffer(struct scan *s, struct cr_req *r)
 {
