@@ -218,7 +218,7 @@ static void check_uring(struct doctor *d)
 		       "a seccomp profile forbids it, as Docker's and containerd's do: one that allows "
 		       "io_uring_setup, io_uring_enter and io_uring_register helps" : err == ENOMEM ?
 		       "raise the limit of locked memory (ulimit -l, LimitMEMLOCK=)" :
-		       "a kernel from 5.10 on has it";
+		       "a kernel from 5.15 on has it";
 		say(d, CHANGE, "io_uring", next,
 		    "refused: %s: %s. chunkring reads with threads: right, "
 		    "and as fast from the page cache; cold reads cost more CPU", step, strerror(err));
