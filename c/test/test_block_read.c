@@ -399,8 +399,12 @@ static _Atomic uint32_t opened, most_opened;
 
 static void count_open(struct cr_file *f)
 {
-	uint32_t now = f->wave->ctx->open_files, most = most_opened;
+	struct cr_ctx *ctx = f->wave->ctx;
+	uint32_t now, most = most_opened;
 
+	pthread_mutex_lock(&ctx->mu);
+	now = ctx->open_files;
+	pthread_mutex_unlock(&ctx->mu);
 	opened++;
 	while (now > most && !atomic_compare_exchange_weak(&most_opened, &most, now))
 		;
