@@ -118,13 +118,8 @@ func (o *options) check(states, shapes string) (err error) {
 	if o.drop, err = coldcache.Choose(o.drop); err != nil {
 		return fmt.Errorf("-drop: %w", err)
 	}
-	for _, bin := range []*string{&o.stock, &o.ours} {
-		if _, err := os.Stat(*bin); err != nil {
-			return fmt.Errorf("%w; make loki loki-stock builds them", err)
-		}
-		if *bin, err = filepath.Abs(*bin); err != nil {
-			return err
-		}
+	if err := lokiproc.FindBinaries(&o.stock, &o.ours); err != nil {
+		return err
 	}
 	o.dir, err = filepath.Abs(o.dir)
 	return err

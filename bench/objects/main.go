@@ -112,13 +112,8 @@ func (o *options) check() (err error) {
 			return fmt.Errorf("-drop-pages: only root may empty the page cache (%v)", err)
 		}
 	}
-	for _, bin := range []*string{&o.stock, &o.ours} {
-		if _, err := os.Stat(*bin); err != nil {
-			return fmt.Errorf("%w; make loki loki-stock builds them", err)
-		}
-		if *bin, err = filepath.Abs(*bin); err != nil {
-			return err
-		}
+	if err := lokiproc.FindBinaries(&o.stock, &o.ours); err != nil {
+		return err
 	}
 	o.dir, err = filepath.Abs(o.dir)
 	return err

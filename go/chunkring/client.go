@@ -5,7 +5,6 @@ package chunkring
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
@@ -14,6 +13,8 @@ import (
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
 	"github.com/grafana/loki/v3/pkg/storage/chunk/client"
 	"github.com/grafana/loki/v3/pkg/storage/config"
+
+	"github.com/chunkring/chunkring/go/internal/lifetime"
 )
 
 // Client is Loki's chunk client over local files. All its methods may be called at the same time.
@@ -22,9 +23,7 @@ type Client struct {
 	keys   keyer
 	origin func(ctx context.Context, chk chunk.Chunk) ([]byte, error) // see SetOrigin
 
-	// Every call holds it shared; Stop, and nothing else, takes it whole, so it waits for what runs.
-	life    sync.RWMutex
-	stopped bool
+	life lifetime.Lifetime // until Stop
 }
 
 var _ client.Client = (*Client)(nil)
@@ -58,33 +57,13 @@ func (c *Client) SetOrigin(whole func(ctx context.Context, chk chunk.Chunk) ([]b
 // first to the second: when the kernel or a sandbox refuses an io_uring that ran.
 func (c *Client) Backend() string { return c.backend.Load().backend }
 
-// enter begins a call, unless Stop was called. RLock would wait behind a Stop that waits for another
-// call, however long that takes and whatever the context says; TryRLock fails then, and only then.
-func (c *Client) enter() bool {
-	if !c.life.TryRLock() {
-		return false
-	}
-	if c.stopped {
-		c.life.RUnlock()
-		return false
-	}
-	return true
-}
-
-func (c *Client) leave() { c.life.RUnlock() }
+func (c *Client) enter() bool { return c.life.Enter() }
+func (c *Client) leave()      { c.life.Leave() }
 
 // Stop waits for the calls that run. Then, unless other clients share them, it gives back all threads,
 // rings and descriptors. Calls that begin while it waits, and after it, fail at once with ErrStopped.
 // Stopping twice is fine.
-func (c *Client) Stop() {
-	c.life.Lock()
-	defer c.life.Unlock()
-	if c.stopped {
-		return
-	}
-	c.stopped = true
-	stores.release(c.store)
-}
+func (c *Client) Stop() { c.life.End(func() { stores.release(c.store) }) }
 
 // IsChunkNotFoundErr reports whether err says of every chunk that failed that it does not exist.
 func (c *Client) IsChunkNotFoundErr(err error) bool { return err != nil && isNotFound(err) }

@@ -20,6 +20,7 @@ import (
 	"github.com/grafana/loki/v3/pkg/storage/config"
 
 	"github.com/chunkring/chunkring/go/internal/blockread"
+	"github.com/chunkring/chunkring/go/internal/promreg"
 )
 
 // This file is what a Loki patched by cmd/lokifork calls; New does not need it.
@@ -64,7 +65,7 @@ func SetBlockPath(cfg LokiProcessConfig, logger log.Logger, reg prometheus.Regis
 		return err
 	}
 	var errs []error
-	if register(reg, &errs, blockread.Collector); len(errs) > 0 {
+	if promreg.Register(reg, &errs, blockread.Collector); len(errs) > 0 {
 		return fmt.Errorf("chunkring: register metrics: %w", errors.Join(errs...))
 	}
 	want := blockWant(cfg.BlockPath, cfg.BlockBufferBytes)

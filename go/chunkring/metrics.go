@@ -13,6 +13,7 @@ import (
 
 	"github.com/chunkring/chunkring/go/internal/blockread"
 	"github.com/chunkring/chunkring/go/internal/chunkcheck"
+	"github.com/chunkring/chunkring/go/internal/promreg"
 )
 
 type metrics struct {
@@ -80,52 +81,52 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	var errs []error
 	m.newBatchMetrics(reg, &errs)
 	m.partial.register(reg, &errs)
-	m.inFlight = register(reg, &errs, prometheus.NewGauge(prometheus.GaugeOpts{
+	m.inFlight = promreg.Register(reg, &errs, prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: "chunkring", Name: "in_flight_chunks",
 		Help: "Chunks that are being read now.",
 	}))
-	m.corrupt = register(reg, &errs, prometheus.NewCounterVec(prometheus.CounterOpts{
+	m.corrupt = promreg.Register(reg, &errs, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "chunkring", Name: "corrupt_chunks_total",
 		Help: "Chunks that were found damaged when they were read, by kind: checksum, empty, shrinking, panic, wrong_metadata (of another chunk), undecodable, or what is malformed under a right checksum (metas_range, block_overlap, ...).",
 	}, []string{"kind"}))
 	for _, kind := range corruptions() {
 		m.corrupt.WithLabelValues(kind)
 	}
-	m.linesDropped = register(reg, &errs, prometheus.NewCounter(prometheus.CounterOpts{
+	m.linesDropped = promreg.Register(reg, &errs, prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: "chunkring", Name: "log_lines_dropped_total",
 		Help: "Log lines about failed chunks that were left out because there were too many.",
 	}))
-	m.notSynced = register(reg, &errs, prometheus.NewCounter(prometheus.CounterOpts{
+	m.notSynced = promreg.Register(reg, &errs, prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: "chunkring", Name: "dir_fsync_unsupported_total",
 		Help: "Folders of stored chunks that could not be made durable, because their file system can't.",
 	}))
-	m.blocksDropped = register(reg, &errs, prometheus.NewCounter(prometheus.CounterOpts{
+	m.blocksDropped = promreg.Register(reg, &errs, prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: "chunkring", Name: "blocks_dropped_total",
 		Help: "Damaged blocks that were left out of chunks whose outer checksum was right.",
 	}))
-	m.panics = register(reg, &errs, prometheus.NewCounter(prometheus.CounterOpts{
+	m.panics = promreg.Register(reg, &errs, prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: "chunkring", Name: "decode_panics_total",
 		Help: "Panics while decoding chunks that had passed every check.",
 	}))
-	m.backend = register(reg, &errs, newBackendInfo())
-	register(reg, &errs, blockread.Collector) // the process's: it is there once, whoever asks
+	m.backend = promreg.Register(reg, &errs, newBackendInfo())
+	promreg.Register(reg, &errs, blockread.Collector) // the process's: it is there once, whoever asks
 	return m, errors.Join(errs...)
 }
 
 func (m *metrics) newBatchMetrics(reg prometheus.Registerer, errs *[]error) {
-	batches := register(reg, errs, prometheus.NewCounterVec(prometheus.CounterOpts{
+	batches := promreg.Register(reg, errs, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "chunkring", Name: "batches_total",
 		Help: "Calls by operation (read, put, delete).",
 	}, []string{"operation"}))
-	chunks := register(reg, errs, prometheus.NewCounterVec(prometheus.CounterOpts{
+	chunks := promreg.Register(reg, errs, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "chunkring", Name: "chunks_total",
 		Help: "Chunks by operation (read, put, delete) and result (ok, not_found, checksum, malformed, canceled, error).",
 	}, []string{"operation", "result"}))
-	bytes := register(reg, errs, prometheus.NewCounterVec(prometheus.CounterOpts{
+	bytes := promreg.Register(reg, errs, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "chunkring", Name: "bytes_total",
 		Help: "Bytes of chunks that were read or put, by operation.",
 	}, []string{"operation"}))
-	seconds := register(reg, errs, prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	seconds := promreg.Register(reg, errs, prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: "chunkring", Name: "stage_duration_seconds",
 		Help:                            "Seconds a batch spent in a stage: open, alloc, read and decode are the steps of get (in an unmodified Loki large chunks are decoded within read); get, put and delete are whole calls.",
 		Buckets:                         prometheus.ExponentialBuckets(0.0001, 4, 9), // 0.1 ms to 6.5 s, for who scrapes no native ones
@@ -153,13 +154,13 @@ func (m *metrics) newBatchMetrics(reg prometheus.Registerer, errs *[]error) {
 
 func (m *partialReads) register(reg prometheus.Registerer, errs *[]error) {
 	counter := func(name, help string) prometheus.Counter {
-		return register(reg, errs, prometheus.NewCounter(prometheus.CounterOpts{Namespace: "chunkring", Name: name, Help: help}))
+		return promreg.Register(reg, errs, prometheus.NewCounter(prometheus.CounterOpts{Namespace: "chunkring", Name: name, Help: help}))
 	}
 	m.chunks = counter("chunks_partly_read_total", "Chunks of which only the two ends were read at first.")
 	m.bytesLeft = counter("bytes_not_read_total", "Bytes of their blocks, which were not read then.")
 	m.blocks = counter("blocks_read_total", "Blocks of such chunks that were read when a query came to them.")
 	m.blockBytes = counter("block_bytes_read_total", "Bytes that were read for them.")
-	m.blockSeconds = register(reg, errs, prometheus.NewHistogram(prometheus.HistogramOpts{
+	m.blockSeconds = promreg.Register(reg, errs, prometheus.NewHistogram(prometheus.HistogramOpts{
 		Namespace: "chunkring", Name: "block_read_duration_seconds",
 		Help:                            "Seconds that a query waited for one block to be read, checked and decompressed.",
 		Buckets:                         prometheus.ExponentialBuckets(0.0001, 4, 8), // 0.1 ms to 1.6 s, for who scrapes no native ones
@@ -167,7 +168,7 @@ func (m *partialReads) register(reg prometheus.Registerer, errs *[]error) {
 		NativeHistogramMaxBucketNumber:  100,
 		NativeHistogramMinResetDuration: time.Hour,
 	}))
-	leftOut := register(reg, errs, prometheus.NewCounterVec(prometheus.CounterOpts{
+	leftOut := promreg.Register(reg, errs, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "chunkring", Name: "blocks_unreadable_total",
 		Help: "Blocks that could not be read when a query came to them, by reason: not_found, short, checksum, refused, decode, io. The query is answered without them, or fails with strict_blocks.",
 	}, []string{"reason"}))
@@ -175,23 +176,6 @@ func (m *partialReads) register(reg prometheus.Registerer, errs *[]error) {
 	for _, reason := range leftOutReasons {
 		m.leftOut[reason] = leftOut.WithLabelValues(reason)
 	}
-}
-
-// register returns the collector that is registered: c, or the one that was there before.
-func register[C prometheus.Collector](reg prometheus.Registerer, errs *[]error, c C) C {
-	if reg == nil {
-		return c
-	}
-	err := reg.Register(c)
-	if already := (prometheus.AlreadyRegisteredError{}); errors.As(err, &already) {
-		if old, ok := already.ExistingCollector.(C); ok {
-			return old
-		}
-	}
-	if err != nil {
-		*errs = append(*errs, err)
-	}
-	return c
 }
 
 // count counts one call of o.

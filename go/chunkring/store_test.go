@@ -355,9 +355,9 @@ func TestCallsWhileStopWaits(t *testing.T) {
 	stopped := make(chan struct{})
 	go func() { c.Stop(); close(stopped) }()
 	require.Eventually(t, func() bool {
-		free := c.life.TryRLock()
+		free := c.life.Enter()
 		if free {
-			c.life.RUnlock()
+			c.life.Leave()
 		}
 		return !free
 	}, 10*time.Second, time.Millisecond, "Stop waits")

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"sync"
 	"syscall"
 
 	"github.com/go-kit/log"
@@ -19,6 +18,7 @@ import (
 	"github.com/grafana/loki/v3/pkg/storage/config"
 
 	"github.com/chunkring/chunkring/go/chunkring"
+	"github.com/chunkring/chunkring/go/internal/lifetime"
 )
 
 // Client is Loki's chunk client of an object store, the origin, behind a folder of copies. All its methods may
@@ -29,9 +29,7 @@ type Client struct {
 	local        *chunkring.Client // of the folder
 	writeThrough bool
 
-	// Every call holds it shared; Stop, and nothing else, takes it whole, so it waits for what runs.
-	life    sync.RWMutex
-	stopped bool
+	life lifetime.Lifetime // until Stop
 }
 
 var _ client.Client = (*Client)(nil)
@@ -90,34 +88,18 @@ func (c *Client) whole(ctx context.Context, chk chunk.Chunk) ([]byte, error) {
 	return nil, err
 }
 
-// enter begins a call, unless Stop was called. RLock would wait behind a Stop that waits for another call;
-// TryRLock fails then, and only then.
-func (c *Client) enter() bool {
-	if !c.life.TryRLock() {
-		return false
-	}
-	if c.stopped {
-		c.life.RUnlock()
-		return false
-	}
-	return true
-}
-
-func (c *Client) leave() { c.life.RUnlock() }
+func (c *Client) enter() bool { return c.life.Enter() }
+func (c *Client) leave()      { c.life.Leave() }
 
 // Stop waits for the calls that run, stops the origin and, if no other client shares the folder, waits until
 // what is queued is written and leaves the folder to others. Calls that begin meanwhile, and later ones, fail
 // with chunkring.ErrStopped. Stopping twice is fine.
 func (c *Client) Stop() {
-	c.life.Lock()
-	defer c.life.Unlock()
-	if c.stopped {
-		return
-	}
-	c.stopped = true
-	c.origin.Stop()
-	c.local.Stop()
-	release(c.cache)
+	c.life.End(func() {
+		c.origin.Stop()
+		c.local.Stop()
+		release(c.cache)
+	})
 }
 
 // GetChunks returns chunks out of the folder and, what is not there, from the origin. Good chunks come back in

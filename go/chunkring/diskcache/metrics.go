@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/chunkring/chunkring/go/internal/promreg"
 )
 
 // What became of a chunk that was asked for, as chunkring_disk_cache_chunks_total names it.
@@ -54,15 +56,15 @@ type metrics struct {
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	var errs []error
 	counter := func(name, help string) prometheus.Counter {
-		return register(reg, &errs, prometheus.NewCounter(prometheus.CounterOpts{
+		return promreg.Register(reg, &errs, prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: "chunkring", Subsystem: "disk_cache", Name: name, Help: help}))
 	}
 	gauge := func(name, help string) prometheus.Gauge {
-		return register(reg, &errs, prometheus.NewGauge(prometheus.GaugeOpts{
+		return promreg.Register(reg, &errs, prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: "chunkring", Subsystem: "disk_cache", Name: name, Help: help}))
 	}
 	vector := func(name, help, label string, values ...string) map[string]prometheus.Counter {
-		vec := register(reg, &errs, prometheus.NewCounterVec(prometheus.CounterOpts{
+		vec := promreg.Register(reg, &errs, prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "chunkring", Subsystem: "disk_cache", Name: name, Help: help}, []string{label}))
 		all := map[string]prometheus.Counter{}
 		for _, v := range values {
@@ -91,7 +93,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		bytes:        gauge("bytes", "Disk space that the copies take."),
 		maxBytes:     gauge("max_bytes", "Disk space that the copies may take."),
 		queueBytes:   gauge("queue_bytes", "Bytes of chunks that wait to be written."),
-		origin: register(reg, &errs, prometheus.NewHistogram(prometheus.HistogramOpts{
+		origin: promreg.Register(reg, &errs, prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "chunkring", Subsystem: "disk_cache", Name: "origin_duration_seconds",
 			Help:                            "Seconds that one call fetched chunks from the origin.",
 			Buckets:                         prometheus.ExponentialBuckets(0.001, 4, 9), // 1 ms to 65 s, for who scrapes no native ones
@@ -101,21 +103,4 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		})),
 	}
 	return m, errors.Join(errs...)
-}
-
-// register returns the collector that is registered: c, or the one that was there before.
-func register[C prometheus.Collector](reg prometheus.Registerer, errs *[]error, c C) C {
-	if reg == nil {
-		return c
-	}
-	err := reg.Register(c)
-	if already := (prometheus.AlreadyRegisteredError{}); errors.As(err, &already) {
-		if old, ok := already.ExistingCollector.(C); ok {
-			return old
-		}
-	}
-	if err != nil {
-		*errs = append(*errs, err)
-	}
-	return c
 }

@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/chunkring/chunkring/go/internal/lifetime"
 )
 
 const (
@@ -37,9 +39,8 @@ type Dir struct {
 	path string
 	root int // O_PATH fd: containment starts here, whatever later happens to the names above
 
-	// Held shared by every operation, whole by Close alone: a closed fd's number is soon another file.
-	life   sync.RWMutex
-	closed bool
+	// Until Close, which waits for the operations that run: a closed fd's number is soon another file.
+	life lifetime.Lifetime
 
 	// Folders, hashed by path. Shared: opening the folder and creating a temporary file in it, from
 	// where on it cannot be removed. Exclusive: making it and syncing its parent, or removing it.
@@ -148,31 +149,16 @@ func (d *Dir) fileMode() uint32 {
 	return fileMode
 }
 
-// enter begins an operation, which ends with leave, unless Close was called. RLock would wait behind
-// a Close that waits for another operation; TryRLock fails then, and only then.
-func (d *Dir) enter() bool {
-	if !d.life.TryRLock() {
-		return false
-	}
-	if d.closed {
-		d.life.RUnlock()
-		return false
-	}
-	return true
-}
-
-func (d *Dir) leave() { d.life.RUnlock() }
+func (d *Dir) enter() bool { return d.life.Enter() }
+func (d *Dir) leave()      { d.life.Leave() }
 
 // Close waits for running operations and releases the directory. Calls that begin while it waits, and
 // later ones, give fs.ErrClosed at once.
-func (d *Dir) Close() error {
-	d.life.Lock()
-	defer d.life.Unlock()
-	if d.closed {
+func (d *Dir) Close() (err error) {
+	if !d.life.End(func() { err = unix.Close(d.root) }) {
 		return fs.ErrClosed
 	}
-	d.closed = true
-	return unix.Close(d.root)
+	return err
 }
 
 // Path returns the directory as Open was given it, cleaned.

@@ -175,9 +175,9 @@ func TestCallsWhileCloseWaits(t *testing.T) {
 	<-inside
 	go func() { closed <- d.Close() }()
 	require.Eventually(t, func() bool {
-		free := d.life.TryRLock()
+		free := d.life.Enter()
 		if free {
-			d.life.RUnlock()
+			d.life.Leave()
 		}
 		return !free
 	}, 10*time.Second, time.Millisecond, "Close waits")

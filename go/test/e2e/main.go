@@ -71,16 +71,7 @@ func parse(args []string) (options, error) {
 	if o.self {
 		o.ours = o.stock
 	}
-	for _, bin := range []*string{&o.stock, &o.ours} {
-		if _, err := os.Stat(*bin); err != nil {
-			return o, fmt.Errorf("%w; make loki loki-stock builds them", err)
-		}
-		var err error
-		if *bin, err = filepath.Abs(*bin); err != nil {
-			return o, err
-		}
-	}
-	return o, nil
+	return o, lokiproc.FindBinaries(&o.stock, &o.ours)
 }
 
 // test is one run of this program.

@@ -303,3 +303,18 @@ func tail(name string, n int) string {
 	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
 	return "    " + strings.Join(lines[max(0, len(lines)-n):], "\n    ")
 }
+
+// FindBinaries makes the paths of Lokis absolute, and says how to build one that is missing.
+func FindBinaries(paths ...*string) error {
+	for _, bin := range paths {
+		if _, err := os.Stat(*bin); err != nil {
+			return fmt.Errorf("%w; make loki loki-stock builds them", err)
+		}
+		abs, err := filepath.Abs(*bin)
+		if err != nil {
+			return err
+		}
+		*bin = abs
+	}
+	return nil
+}
