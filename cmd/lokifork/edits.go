@@ -452,6 +452,18 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	},
 	{
 		file: "pkg/chunkenc/memchunk.go",
+		why:  "backward, an entry is made when it is asked for",
+		in:   "func MemChunk.Iterator",
+		at: `r, err := iter.NewEntryReversedIter(
+			iter.NewTimeRangedIterator(it,
+				time.Unix(0, mint),
+				time.Unix(0, maxt),
+			))`,
+		put:  instead,
+		text: `r, err := backward(it, mint, maxt) // chunkring: was iter.NewEntryReversedIter of iter.NewTimeRangedIterator`,
+	},
+	{
+		file: "pkg/chunkenc/memchunk.go",
 		why:  "the same structured metadata has the same labels",
 		in:   "func entryBufferedIterator.Next",
 		at:   "newLine, lbs, matches := e.pipeline.Process(e.currTs, e.currLine, e.currStructuredMetadata)",
