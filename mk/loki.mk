@@ -31,8 +31,13 @@ $(LOKI_STOCK): go.mod
 .PHONY: loki-stock
 loki-stock: lib $(LOKI_STOCK) ## build/loki-stock, the unpatched Loki that tests compare with
 
+# All of Loki is compiled for it: make test leaves it out, and what make loki has compiled is used again.
+.PHONY: test-loki-config
+test-loki-config: loki-src ## the patched Loki's own defaults
+	$(GO) test -C build/loki-src -modfile ../loki.mod -run Chunkring ./pkg/loki
+
 .PHONY: test-e2e
-test-e2e: loki loki-stock ## stock Loki and ours, one process and seven: the same answers (ARGS=-help)
+test-e2e: loki loki-stock test-loki-config ## stock Loki and ours, one process and seven: the same answers (ARGS=-help)
 	$(GO) build $(NETGO) -o $(BUILD)/e2e ./go/test/e2e
 	$(BUILD)/e2e $(ARGS)
 

@@ -87,7 +87,7 @@ test-loki-src: loki-src ## the client over the patched Loki, and tests of what l
 	$(GO) test $(NETGO) -modfile build/patched.mod ./go/chunkring/...
 	$(GO) test -C build/loki-src $(NETGO) -modfile ../loki.mod \
 		-run 'Chunkring|SetReaderPool|DecodeVerified|VerifiedBlock|LeanSymbolizer|ParseMetadata|LabelCache' \
-		./pkg/compression ./pkg/chunkenc ./pkg/logql/log ./pkg/storage/chunk ./pkg/storage ./pkg/compactor ./pkg/loki
+		./pkg/compression ./pkg/chunkenc ./pkg/logql/log ./pkg/storage/chunk ./pkg/storage ./pkg/compactor
 
 SEEDS ?= 100000
 .PHONY: sim
