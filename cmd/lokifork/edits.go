@@ -475,6 +475,24 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 		text: `r, err := chunkenc.Backward(it, from, through) // chunkring: was iter.NewEntryReversedIter of iter.NewTimeRangedIterator`,
 	},
 	{
+		file: "pkg/storage/lazy_chunk.go",
+		why:  "entries before the range need no pipeline",
+		in:   "func LazyChunk.Iterator",
+		at: `return iter.NewTimeRangedIterator(
+			iter.NewNonOverlappingIterator(its),`,
+		put: instead,
+		text: `return iter.NewTimeRangedIterator(
+			iter.NewNonOverlappingIterator(chunkenc.SkipBefore(its, from)), // chunkring: was its`,
+	},
+	{
+		file: "pkg/storage/lazy_chunk.go",
+		why:  "entries before the range need no extractor",
+		in:   "func LazyChunk.SampleIterator",
+		at:   "iter.NewNonOverlappingSampleIterator(its),",
+		put:  instead,
+		text: `iter.NewNonOverlappingSampleIterator(chunkenc.SkipBefore(its, from)), // chunkring: was its`,
+	},
+	{
 		file: "pkg/chunkenc/memchunk.go",
 		why:  "the same structured metadata has the same labels",
 		in:   "func entryBufferedIterator.Next",
