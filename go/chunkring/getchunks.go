@@ -14,6 +14,7 @@ import (
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
 
 	"github.com/chunkring/chunkring/go/internal/core"
+	"github.com/chunkring/chunkring/go/internal/tracing"
 )
 
 // GetChunks reads, verifies and decodes chunks with one call into C, whatever their number.
@@ -41,7 +42,7 @@ func (c *Client) getChunks(ctx context.Context, chunks []chunk.Chunk, alloc func
 	}
 	defer c.leave()
 	begin := time.Now()
-	ctx, span := tracer.Start(ctx, "chunkring.GetChunks")
+	ctx, span := tracing.Start(ctx, "chunkring.GetChunks")
 	c.metrics.inFlight.Add(float64(len(chunks)))
 	defer c.metrics.inFlight.Sub(float64(len(chunks)))
 
@@ -65,7 +66,7 @@ func (c *Client) getChunks(ctx context.Context, chunks []chunk.Chunk, alloc func
 			span.SetAttributes(attribute.Int("partly_read", got.partly), attribute.Int64("bytes_not_read", got.left))
 		}
 	}
-	endSpan(span, err)
+	tracing.End(span, err)
 	return good, err
 }
 

@@ -12,6 +12,8 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
+
+	"github.com/chunkring/chunkring/go/internal/tracing"
 )
 
 // putsInFlight bounds the files that one PutChunks writes at a time. Loki puts one chunk a call; in a
@@ -31,14 +33,14 @@ func (c *Client) PutChunks(ctx context.Context, chunks []chunk.Chunk) error {
 	defer c.leave()
 	c.sweepOnce()
 	begin := time.Now()
-	ctx, span := tracer.Start(ctx, "chunkring.PutChunks")
+	ctx, span := tracing.Start(ctx, "chunkring.PutChunks")
 	stored, bytes, err := c.putChunks(ctx, chunks)
 	c.metrics.put.bytes.Add(float64(bytes))
 	c.metrics.put.seconds.Observe(time.Since(begin).Seconds())
 	if span.IsRecording() {
 		span.SetAttributes(attribute.Int("requested", len(chunks)), attribute.Int("stored", stored), attribute.Int64("bytes", bytes))
 	}
-	endSpan(span, err)
+	tracing.End(span, err)
 	return err
 }
 
@@ -104,13 +106,13 @@ func (c *Client) DeleteChunk(ctx context.Context, userID, chunkID string) error 
 	defer c.leave()
 	c.sweepOnce()
 	begin := time.Now()
-	_, span := tracer.Start(ctx, "chunkring.DeleteChunk")
+	_, span := tracing.Start(ctx, "chunkring.DeleteChunk")
 	err := c.deleteChunk(userID, chunkID)
 	c.metrics.delete.seconds.Observe(time.Since(begin).Seconds())
 	if span.IsRecording() {
 		span.SetAttributes(attribute.String("tenant", userID), attribute.String("key", chunkID))
 	}
-	endSpan(span, err)
+	tracing.End(span, err)
 	return err
 }
 

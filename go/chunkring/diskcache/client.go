@@ -12,6 +12,7 @@ import (
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/attribute"
 
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
 	"github.com/grafana/loki/v3/pkg/storage/chunk/client"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/chunkring/chunkring/go/chunkring"
 	"github.com/chunkring/chunkring/go/internal/lifetime"
+	"github.com/chunkring/chunkring/go/internal/tracing"
 )
 
 // Client is Loki's chunk client of an object store, the origin, behind a folder of copies. All its methods may
@@ -110,17 +112,27 @@ func (c *Client) GetChunks(ctx context.Context, chunks []chunk.Chunk) ([]chunk.C
 		return nil, chunkring.ErrStopped
 	}
 	defer c.leave()
+	ctx, span := tracing.Start(ctx, "chunkring.disk_cache.GetChunks")
+	good, hits, err := c.getChunks(ctx, chunks)
+	if span.IsRecording() {
+		span.SetAttributes(attribute.Int("requested", len(chunks)), attribute.Int("hits", hits), attribute.Int("fetched", len(good)))
+	}
+	tracing.End(span, err)
+	return good, err
+}
+
+func (c *Client) getChunks(ctx context.Context, chunks []chunk.Chunk) (good []chunk.Chunk, hits int, err error) {
 	out := make([]chunk.Chunk, len(chunks))
 	all := make([]int, len(chunks))
 	for i := range all {
 		all[i] = i
 	}
 	missing := c.fromFolder(ctx, chunks, all, out)
-	err := ctx.Err()
+	err = ctx.Err()
 	if err == nil && len(missing) > 0 {
 		err = c.fromOrigin(ctx, chunks, missing, out)
 	}
-	good := out[:0]
+	good = out[:0]
 	for i := range out {
 		if out[i].Data != nil {
 			good = append(good, out[i])
@@ -128,7 +140,7 @@ func (c *Client) GetChunks(ctx context.Context, chunks []chunk.Chunk) ([]chunk.C
 	}
 	c.metrics.chunks[resultFailed].Add(float64(len(chunks) - len(good)))
 	clear(out[len(good):])
-	return good, err
+	return good, len(chunks) - len(missing), err
 }
 
 // fromFolder reads the copies that there are of chunks (indexes of all) into out and returns the others.

@@ -16,6 +16,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace/noop"
 	"gopkg.in/yaml.v2"
 
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
@@ -44,6 +48,35 @@ func TestMissThenHit(t *testing.T) {
 	require.Zero(t, value(c.metrics.queueBytes))
 	for _, dropped := range c.metrics.dropped {
 		require.Zero(t, value(dropped))
+	}
+}
+
+// A call's span says how many were in the folder; the span of the folder's client is below it.
+func TestSpan(t *testing.T) {
+	spans := tracetest.NewInMemoryExporter()
+	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)))
+	t.Cleanup(func() { otel.SetTracerProvider(noop.NewTracerProvider()) })
+	chunks := someChunks(t, 5, 3000)
+	c := warm(t, configOf(t.TempDir()), originOf(t, chunks), chunks[:2])
+	spans.Reset()
+	get(t, c, chunks)
+	var calls, below []tracetest.SpanStub
+	for _, s := range spans.GetSpans() {
+		if s.Name == "chunkring.disk_cache.GetChunks" {
+			calls = append(calls, s)
+		} else {
+			below = append(below, s)
+		}
+	}
+	require.Len(t, calls, 1)
+	attributes := map[string]int64{}
+	for _, a := range calls[0].Attributes {
+		attributes[string(a.Key)] = a.Value.AsInt64()
+	}
+	require.Equal(t, map[string]int64{"requested": 5, "hits": 2, "fetched": 5}, attributes)
+	require.NotEmpty(t, below)
+	for _, s := range below {
+		require.Equal(t, calls[0].SpanContext.SpanID(), s.Parent.SpanID(), s.Name)
 	}
 }
 

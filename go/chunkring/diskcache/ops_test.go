@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestOpsAndPageNameRealMetrics: the alerts, the dashboard and docs/diskcache.md ask for metrics that exist, and the page
-// has all of them.
+// TestOpsAndPageNameRealMetrics: the alerts, the dashboard and docs/diskcache.md ask for metrics that exist, and both
+// have all of them.
 func TestOpsAndPageNameRealMetrics(t *testing.T) {
 	const prefix = "chunkring_disk_cache_"
 	reg := prometheus.NewRegistry()
@@ -35,6 +35,9 @@ func TestOpsAndPageNameRealMetrics(t *testing.T) {
 	require.NotEmpty(t, asked)
 	for _, name := range asked {
 		require.True(t, known[strings.TrimSuffix(name, "_bucket")], "there is no metric %s", name)
+	}
+	for name := range known {
+		require.Contains(t, ops, name, "no panel and no alert has it")
 	}
 	page := read("../../../docs/diskcache.md")
 	for name := range known {
