@@ -68,7 +68,7 @@ func soakPlot(s *soakresult.Run) (*figure, error) {
 	if len(s.Samples) > 0 && s.Samples[0].GroupMB > 0 {
 		curves = append(curves, curve{memory, "control group, with page cache", grey, false, func(x *soakresult.Sample) float64 { return x.GroupMB }})
 	}
-	colors := map[string]color.RGBA{"get": blue, "get pooled": green, "put": orange, "delete": purple}
+	colors := map[string]color.RGBA{"get": blue, "get pooled": green, "query": vermillion, "put": orange, "delete": purple}
 	for _, op := range soakresult.Ops {
 		curves = append(curves,
 			curve{latency, op, colors[op], false, func(x *soakresult.Sample) float64 { return x.Ops[op].P50 }},

@@ -25,13 +25,15 @@ type part struct {
 // What a Loki on local disks has: many small chunks of idle streams, some full ones.
 var (
 	fullCorpus  = []part{{400, 4_000, "snappy"}, {150, 60_000, "gzip"}, {60, 235_000, "zstd"}, {50, 900_000, "snappy"}, {16, 1_650_000, "none"}}
-	shortCorpus = []part{{60, 4_000, "snappy"}, {20, 60_000, "gzip"}, {4, 235_000, "none"}}
+	shortCorpus = []part{{60, 4_000, "snappy"}, {20, 60_000, "gzip"}, {4, 300_000, "snappy"}}
 )
 
 // item is one chunk: its name, and the bytes that belong under it.
 type item struct {
 	ref  chunk.Chunk // as Loki's index gives it
 	want []byte      // a part of a mapped file: it costs page cache and no heap
+
+	blocks []entries // what Loki's own reader gives of them
 }
 
 // makeCorpus makes the chunks and maps them. Bytes are compared with this mapping, which nothing under
@@ -74,8 +76,16 @@ func makeCorpus(dir string, parts []part) (items []item, schema config.SchemaCon
 	}
 	at := 0
 	for i := range items {
-		items[i].want = mapped[at : at+sizes[i] : at+sizes[i]]
+		it := &items[i]
+		it.want = mapped[at : at+sizes[i] : at+sizes[i]]
 		at += sizes[i]
+		whole := it.ref
+		if err := whole.Decode(chunk.NewDecodeContext(), it.want); err != nil {
+			return nil, schema, "", err
+		}
+		if it.blocks, err = allEntries(&whole); err != nil {
+			return nil, schema, "", err
+		}
 	}
 	return items, schema, about + fmt.Sprintf("together %d MB", size/1e6), nil
 }

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
 	"github.com/grafana/loki/v3/pkg/storage/config"
 
@@ -30,8 +32,10 @@ type seat struct {
 // load is everything that runs at the same time.
 type load struct {
 	slots  []*slot
+	large  []*slot // those of them that queries may read in part
 	seats  []*seat
 	schema config.SchemaConfig
+	reg    *prometheus.Registry // of all clients
 	times  map[string]*histogram
 
 	mu     sync.Mutex
@@ -39,7 +43,7 @@ type load struct {
 	counts map[string]int64 // outcomes
 	wrongN int64
 
-	chunks, bytes, retained, restarts, unsettled, noDescriptor, hogged atomic.Int64
+	chunks, bytes, retained, blocks, restarts, unsettled, noDescriptor, hogged atomic.Int64
 }
 
 const (
@@ -49,20 +53,25 @@ const (
 )
 
 func newLoad(dir string, slots []*slot, schema config.SchemaConfig) (*load, error) {
-	l := &load{slots: slots, schema: schema, times: map[string]*histogram{}, counts: map[string]int64{}}
+	l := &load{slots: slots, schema: schema, reg: prometheus.NewRegistry(), times: map[string]*histogram{}, counts: map[string]int64{}}
 	for _, op := range soakresult.Ops {
 		l.times[op] = &histogram{}
+	}
+	for _, s := range slots {
+		if len(s.want) > wholeBytes {
+			l.large = append(l.large, s)
+		}
 	}
 	// The second shares the first one's threads, rings and buffers. What is kept for reuse grows with the most
 	// that was ever in use at once: bounded well below the process's memory, so that it does not hide a leak.
 	for _, cfg := range []chunkring.Config{
 		{Backend: chunkring.BackendURing, PooledBytes: 16 << 20}, {Backend: chunkring.BackendURing, PooledBytes: 16 << 20},
-		{Backend: chunkring.BackendThreads, PooledBytes: 16 << 20},
+		{Backend: chunkring.BackendThreads, PooledBytes: 16 << 20, StrictBlocks: true, Seal: chunkring.SealAlways},
 		{Backend: chunkring.BackendAuto, MaxOpenFiles: 16, PooledBytes: 4 << 20},
 	} {
 		cfg.Directory = dir
 		s := &seat{cfg: cfg}
-		c, err := chunkring.New(cfg, schema, nil, nil)
+		c, err := chunkring.New(cfg, schema, nil, l.reg)
 		if err != nil {
 			l.stop()
 			return nil, err
@@ -83,7 +92,7 @@ func (l *load) stop() {
 func (l *load) run(ctx context.Context, seed uint64) {
 	var wg sync.WaitGroup
 	for i, work := range []func(ctx context.Context, r *rand.Rand){
-		l.reader, l.reader, l.reader, l.pooledReader, l.pooledReader, l.putter, l.putter, l.deleter, l.damager, l.restarter, l.hog,
+		l.reader, l.reader, l.queryReader, l.queryReader, l.pooledReader, l.pooledReader, l.putter, l.putter, l.deleter, l.damager, l.restarter, l.hog,
 	} {
 		wg.Go(func() { work(ctx, rand.New(rand.NewPCG(seed, uint64(i)))) })
 	}
@@ -123,12 +132,12 @@ func patience(ctx context.Context, r *rand.Rand) (context.Context, context.Cance
 	return context.WithCancel(context.WithoutCancel(ctx)) // the end of the run is no cancel
 }
 
-// batch picks what to read: mostly few chunks, sometimes many; one may come twice.
-func (l *load) batch(r *rand.Rand) (picked []*slot, refs []chunk.Chunk, before []uint64) {
+// batch picks what to read of slots: mostly few chunks, sometimes many; one may come twice.
+func batch(r *rand.Rand, slots []*slot) (picked []*slot, refs []chunk.Chunk, before []uint64) {
 	n := 1 + r.IntN([]int{1, 8, 50, 50, 150}[r.IntN(5)])
 	seen := map[*slot]uint64{}
 	for range n {
-		s := l.slots[r.IntN(len(l.slots))]
+		s := slots[r.IntN(len(slots))]
 		now, twice := seen[s]
 		if !twice { // one answer about it is as good as the other: they are not told apart
 			now = s.now.Load()
@@ -149,12 +158,12 @@ func (l *load) reader(ctx context.Context, r *rand.Rand) {
 	var cache []kept
 	size := 0
 	for ctx.Err() == nil {
-		picked, refs, before := l.batch(r)
+		picked, refs, before := batch(r, l.slots)
 		call, cancel := patience(ctx, r)
 		begin := time.Now()
 		out, err := l.client(r).GetChunks(call, refs)
 		l.times["get"].add(time.Since(begin))
-		l.check("get", picked, before, out, err)
+		l.check("get", picked, before, out, err, l.good)
 		cancel()
 		for i := range out {
 			if b, err := out[i].Encoded(); err == nil {
@@ -190,19 +199,23 @@ func (l *load) again(k kept) {
 
 func (l *load) pooledReader(ctx context.Context, r *rand.Rand) {
 	for ctx.Err() == nil {
-		picked, refs, before := l.batch(r)
+		picked, refs, before := batch(r, l.slots)
 		call, cancel := patience(ctx, r)
 		begin := time.Now()
 		b, err := l.client(r).GetChunksPooled(call, refs)
 		l.times["get pooled"].add(time.Since(begin))
-		l.check("get pooled", picked, before, b.Chunks, err)
+		l.check("get pooled", picked, before, b.Chunks, err, l.good)
 		cancel()
 		b.Release()
 	}
 }
 
-// check compares each byte of an answer, and each missing chunk's error, with what the store held.
-func (l *load) check(op string, picked []*slot, before []uint64, out []chunk.Chunk, err error) {
+// judge looks at a chunk that was read, and names the outcome. before is its slot as the call began; if sure, it
+// held now all through the call.
+type judge func(op string, s *slot, c *chunk.Chunk, before uint64, now state, sure bool) string
+
+// check has judge look at each chunk of an answer, and compares each missing chunk's error with what the store held.
+func (l *load) check(op string, picked []*slot, before []uint64, out []chunk.Chunk, err error, judge judge) {
 	if errors.Is(err, chunkring.ErrStopped) {
 		l.outcome(op, "client was stopped", 1)
 		return
@@ -232,7 +245,7 @@ func (l *load) check(op string, picked []*slot, before []uint64, out []chunk.Chu
 			l.unsettled.Add(1)
 		}
 		if read[i] {
-			how[l.good(op, s, &out[0], now, sure)]++
+			how[judge(op, s, &out[0], before[i], now, sure)]++
 			out = out[1:]
 		} else {
 			how[l.bad(op, s, failed[0], now, sure)]++
@@ -274,7 +287,8 @@ func whichWereRead(picked []*slot, out []chunk.Chunk, failed []*chunkring.ChunkE
 	return read
 }
 
-func (l *load) good(op string, s *slot, c *chunk.Chunk, now state, sure bool) string {
+// good compares each byte of a chunk that was read.
+func (l *load) good(op string, s *slot, c *chunk.Chunk, _ uint64, now state, sure bool) string {
 	b, err := c.Encoded()
 	switch {
 	case err != nil:
@@ -437,7 +451,7 @@ func (l *load) restarter(ctx context.Context, r *rand.Rand) {
 		s := l.seats[r.IntN(len(l.seats))]
 		s.client.Load().Stop()
 		var c *chunkring.Client
-		err := withDescriptor(func() (err error) { c, err = chunkring.New(s.cfg, l.schema, nil, nil); return err })
+		err := withDescriptor(func() (err error) { c, err = chunkring.New(s.cfg, l.schema, nil, l.reg); return err })
 		if err != nil {
 			l.fail("open a client again: %v", err)
 			return

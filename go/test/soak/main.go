@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command soak has chunkring do all it can do at the same time, for as long as it is told: batches with
-// good, missing and damaged chunks, garbage-collected and pooled, put, delete, cancel, Stop and New, with
-// few descriptors and little memory. It compares every byte that it reads with what was written, and what
-// is missing with what should be; it looks for leaks, and for what grows.
+// good, missing and damaged chunks, garbage-collected and pooled, queries that read block by block, put, delete,
+// cancel, Stop and New, with few descriptors and little memory. It compares every byte that it reads with what was
+// written, and what is missing with what should be; it looks for leaks, and for what grows.
 //
 //	corpus.go    the chunks
 //	slots.go     what each chunk's name holds at each moment
 //	load.go      readers, writers and those who disturb them
+//	query.go     readers that ask as queries do, and read block by block
 //	sample.go    memory, descriptors, threads, latencies over time
 //	verdict.go   leaks and growth
 //	limits.go    descriptors, control group
@@ -214,8 +215,7 @@ func soak(ctx context.Context, o options, usage string) (*soakresult.Run, error)
 	s.Verdicts = append(lines, growthLines...)
 	l.wrongN += int64(leaked + grew)
 	l.settle(store)
-	l.tell(s)
-	return s, nil
+	return s, l.tell(s)
 }
 
 // watch samples until the load ends.
@@ -258,10 +258,21 @@ func (l *load) settle(store string) {
 	}
 }
 
-func (l *load) tell(s *soakresult.Run) {
+func (l *load) tell(s *soakresult.Run) error {
+	families, err := l.reg.Gather()
+	if err != nil {
+		return err
+	}
+	partly := int64(0)
+	for _, f := range families {
+		if f.GetName() == "chunkring_chunks_partly_read_total" {
+			partly += int64(f.Metric[0].GetCounter().GetValue())
+		}
+	}
 	s.Wrong, s.WrongN = l.wrong, l.wrongN
-	s.Counts = soakresult.Counts{Chunks: l.chunks.Load(), Bytes: l.bytes.Load(), Retained: l.retained.Load(), Outcomes: l.counts,
-		Restarts: l.restarts.Load(), Unsettled: l.unsettled.Load(), NoDescriptor: l.noDescriptor.Load(), Hogged: l.hogged.Load()}
+	s.Counts = soakresult.Counts{Chunks: l.chunks.Load(), Bytes: l.bytes.Load(), Retained: l.retained.Load(), Blocks: l.blocks.Load(), PartlyRead: partly,
+		Outcomes: l.counts, Restarts: l.restarts.Load(), Unsettled: l.unsettled.Load(), NoDescriptor: l.noDescriptor.Load(), Hogged: l.hogged.Load()}
+	return nil
 }
 
 func show(s *soakresult.Run, out string) {
@@ -270,6 +281,7 @@ func show(s *soakresult.Run, out string) {
 		s.Limits["descriptors"], s.Corpus, strings.Join(s.Clients, ", "))
 	fmt.Printf("%d chunks, %.1f GB compared byte by byte; %d once more after later batches; %d changed while they were read\n",
 		c.Chunks, float64(c.Bytes)/1e9, c.Retained, c.Unsettled)
+	fmt.Printf("%d blocks compared by queries, for which %d chunks were read by their ends\n", c.Blocks, c.PartlyRead)
 	fmt.Printf("%d clients stopped and opened again; all descriptors taken %d times: %d chunks refused for it\n", c.Restarts, c.Hogged, c.NoDescriptor)
 	var names []string
 	for name := range c.Outcomes {

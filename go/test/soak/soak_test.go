@@ -12,6 +12,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/grafana/loki/v3/pkg/chunkenc"
+	"github.com/grafana/loki/v3/pkg/iter"
+	"github.com/grafana/loki/v3/pkg/logql/log"
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
 
 	"github.com/chunkring/chunkring/go/chunkring"
@@ -27,6 +30,11 @@ func TestSoakShort(t *testing.T) {
 	require.False(t, s.Failed(), "%v", s.Verdicts)
 	require.Positive(t, s.Counts.Chunks)
 	require.Positive(t, s.Counts.Outcomes["put: good"])
+	require.Positive(t, s.Counts.Blocks)
+	_, patched := any(&chunk.Chunk{}).(interface {
+		DecodeVerified(dc *chunk.DecodeContext, input []byte, blocksVerified bool) error
+	})
+	require.Equal(t, patched, s.Counts.PartlyRead > 0, "%d chunks were read by their ends", s.Counts.PartlyRead)
 	require.NotEmpty(t, s.Samples)
 	t.Logf("%d chunks, %d bytes compared; %v", s.Counts.Chunks, s.Counts.Bytes, s.Counts.Outcomes)
 	require.NoError(t, soakresult.Save(out, s))
@@ -77,7 +85,7 @@ func TestSoakSeesWhatIsWrong(t *testing.T) {
 		"another kind of error":   {nil, errors.New("?"), true},
 	} {
 		l := &load{slots: slots, counts: map[string]int64{}}
-		l.check("get", []*slot{a, b}, []uint64{a.now.Load(), b.now.Load()}, c.out, c.err)
+		l.check("get", []*slot{a, b}, []uint64{a.now.Load(), b.now.Load()}, c.out, c.err, l.good)
 		require.Equal(t, c.wrong, l.wrongN > 0, "%s: %v", name, l.wrong)
 	}
 
@@ -107,6 +115,91 @@ func TestSoakSeesWhatIsWrong(t *testing.T) {
 	b.change.Lock()
 	l.wasPut([]*slot{b}, nil) // says that it is stored, and it is not; unlocks b
 	require.EqualValues(t, 2, l.wrongN)
+}
+
+// lostBlock is a block that does not arrive; its iterator's error is err.
+type lostBlock struct {
+	chunkenc.Block
+	err error
+}
+
+func (b lostBlock) Iterator(context.Context, log.StreamPipeline) iter.EntryIterator {
+	return noEntries{iter.NoopEntryIterator, b.err}
+}
+
+type noEntries struct {
+	iter.EntryIterator
+	err error
+}
+
+func (n noEntries) Err() error { return n.err }
+
+// It finds blocks that are wrong, and blocks that are missing without a reason.
+func TestSoakSeesWrongBlocks(t *testing.T) {
+	dir := t.TempDir()
+	items, schema, _, err := makeCorpus(dir, []part{{1, 300_000, "snappy"}, {1, 4_000, "snappy"}})
+	require.NoError(t, err)
+	slots := makeSlots(dir+"/store", items, schema)
+	large, small := slots[0], slots[1]
+	require.Greater(t, len(large.blocks), 1)
+	require.Greater(t, len(large.want), wholeBytes)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	type why struct{ err error }
+	for name, c := range map[string]struct {
+		slot   *slot
+		before state // of the slot as the query begins; then it is the next
+		after  state
+		block  *why // nil: it arrives
+		nth    int  // which block is taken for block 0
+		strict bool
+		ctx    context.Context
+		how    string // "WRONG" if it must be reported
+	}{
+		"right":                               {large, present, present, nil, 0, false, t.Context(), "good"},
+		"right, of a damaged chunk":           {large, damaged, damaged, nil, 0, false, t.Context(), "good"},
+		"another block":                       {large, present, present, nil, 1, false, t.Context(), "WRONG"},
+		"another block, of a damaged chunk":   {large, damaged, damaged, nil, 1, false, t.Context(), "WRONG"},
+		"left out of a good chunk":            {large, present, present, &why{nil}, 0, false, t.Context(), "WRONG"},
+		"left out of a good chunk, strict":    {large, present, present, &why{chunk.ErrInvalidChecksum}, 0, true, t.Context(), "WRONG"},
+		"left out of a deleted chunk":         {large, present, absent, &why{nil}, 0, false, t.Context(), "left out"},
+		"deleted, strict":                     {large, present, absent, &why{os.ErrNotExist}, 0, true, t.Context(), "left out"},
+		"deleted, strict, and no error":       {large, present, absent, &why{nil}, 0, true, t.Context(), "WRONG"},
+		"deleted, not strict, and an error":   {large, present, absent, &why{os.ErrNotExist}, 0, false, t.Context(), "WRONG"},
+		"damaged, strict, another reason":     {large, damaged, damaged, &why{os.ErrNotExist}, 0, true, t.Context(), "WRONG"},
+		"changes, strict, no such reason":     {large, present, absent, &why{errors.New("?")}, 0, true, t.Context(), "WRONG"},
+		"cancelled":                           {large, present, present, &why{context.Canceled}, 0, false, ended, "cancelled"},
+		"cancelled, and nobody did":           {large, present, present, &why{context.Canceled}, 0, false, t.Context(), "WRONG"},
+		"stopped":                             {large, present, present, &why{chunkring.ErrStopped}, 0, false, t.Context(), "client was stopped"},
+		"left out of a chunk read as a whole": {small, present, absent, &why{nil}, 0, false, t.Context(), "WRONG"},
+	} {
+		l := &load{slots: slots, counts: map[string]int64{}}
+		whole, err := c.slot.whole()
+		require.NoError(t, err)
+		blocks, err := blocksOf(&whole)
+		require.NoError(t, err)
+		block := blocks[c.nth]
+		if c.block != nil {
+			block = lostBlock{block, c.block.err}
+		}
+		c.slot.end(c.before)
+		f := &found{c.slot, whole, c.slot.now.Load()}
+		if c.after != c.before {
+			c.slot.end(c.after)
+		}
+		how, _ := l.readBlock(c.ctx, c.strict, f, 0, block)
+		require.Equal(t, c.how, how, "%s: %v", name, l.wrong)
+		require.Equal(t, c.how == "WRONG", l.wrongN > 0, "%s: %v", name, l.wrong)
+	}
+
+	// Bytes of a chunk that a query got.
+	l := &load{slots: slots, counts: map[string]int64{}}
+	whole, err := large.whole()
+	require.NoError(t, err)
+	l.encodeFound(&found{large, whole, large.now.Load()})
+	require.Zero(t, l.wrongN, "%v", l.wrong)
+	l.encodeFound(&found{small, whole, small.now.Load()})
+	require.EqualValues(t, 1, l.wrongN)
 }
 
 func TestVerdictOnGrowth(t *testing.T) {

@@ -40,6 +40,8 @@ type Counts struct {
 	Chunks       int64            `json:"chunks_compared"` // each byte of each
 	Bytes        int64            `json:"bytes_compared"`
 	Retained     int64            `json:"chunks_compared_again"` // after later batches, under a live chunk
+	Blocks       int64            `json:"blocks_compared"`       // each entry of each, of queries
+	PartlyRead   int64            `json:"chunks_partly_read"`    // for queries; 0 with an unmodified Loki
 	Outcomes     map[string]int64 `json:"outcomes"`              // by operation and how it ended
 	Restarts     int64            `json:"clients_stopped_and_opened"`
 	Unsettled    int64            `json:"chunks_changed_during_a_read"` // any whole outcome is right
@@ -68,7 +70,7 @@ type Latency struct {
 }
 
 // Ops are the kinds of operations, in the order of tables.
-var Ops = []string{"get", "get pooled", "put", "delete"}
+var Ops = []string{"get", "get pooled", "query", "put", "delete"}
 
 // Save writes dir/soak.json and dir/soak.csv.
 func Save(dir string, s *Run) error {
