@@ -62,6 +62,21 @@ func TestWanted(t *testing.T) {
 	require.NoError(t, BlockError(context.Background()))
 }
 
+// TestBlockErrorsOfAQuery: a whole query hears of the first failure of its calls, each call of its own.
+func TestBlockErrorsOfAQuery(t *testing.T) {
+	query := WithBlockErrors(context.Background())
+	one, two, three := WithWanted(query, Wanted{}), WithWanted(query, Wanted{}), WithWanted(query, Wanted{})
+	require.NoError(t, BlockError(query))
+	first, second := errors.New("first"), errors.New("second")
+	wantedOf(two).fail(first)
+	wantedOf(three).fail(second)
+	require.Equal(t, first, BlockError(query))
+	require.NoError(t, BlockError(one))
+	require.Equal(t, first, BlockError(two))
+	require.Equal(t, second, BlockError(three))
+	require.NoError(t, BlockError(WithBlockErrors(query)), "another query")
+}
+
 // TestLeftOutReasons: each failure has its reason, and each reason its series.
 func TestLeftOutReasons(t *testing.T) {
 	for want, err := range map[string]error{

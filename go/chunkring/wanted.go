@@ -15,12 +15,28 @@ type Wanted struct {
 	All           bool // it will look at every entry between From and Through, not only at the first ones
 }
 
-type wantedKey struct{}
+type (
+	wantedKey      struct{}
+	blockErrorsKey struct{}
+)
 
 // wanted is a Wanted in a context, and what became of its blocks.
 type wanted struct {
 	Wanted
-	failed atomic.Pointer[error]
+	failed firstError
+	whole  *firstError // of all calls of the query; nil without WithBlockErrors
+}
+
+// firstError keeps the first error that it is given.
+type firstError struct{ err atomic.Pointer[error] }
+
+func (f *firstError) set(err error) { f.err.CompareAndSwap(nil, &err) }
+
+func (f *firstError) get() error {
+	if err := f.err.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // WithWanted marks a query. In a Loki that lokifork patched, GetChunks may read only the two ends of a chunk for
@@ -29,7 +45,14 @@ type wanted struct {
 // A block that can't be read then is left out, as Loki leaves out a chunk that it can't read: that is logged and
 // counted. With Config.StrictBlocks, or if the client was stopped, BlockError tells it.
 func WithWanted(ctx context.Context, w Wanted) context.Context {
-	return context.WithValue(ctx, wantedKey{}, &wanted{Wanted: w})
+	whole, _ := ctx.Value(blockErrorsKey{}).(*firstError)
+	return context.WithValue(ctx, wantedKey{}, &wanted{Wanted: w, whole: whole})
+}
+
+// WithBlockErrors marks the context of a whole query, in which WithWanted may mark several calls. BlockError of it
+// tells of the blocks of all of them. Iterators lose errors when they are merged; this does not.
+func WithBlockErrors(ctx context.Context) context.Context {
+	return context.WithValue(ctx, blockErrorsKey{}, &firstError{})
 }
 
 // WithoutWanted takes back what WithWanted said: GetChunks gets whole chunks.
@@ -37,12 +60,14 @@ func WithoutWanted(ctx context.Context) context.Context {
 	return context.WithValue(ctx, wantedKey{}, (*wanted)(nil))
 }
 
-// BlockError is why a query that WithWanted marked should fail: the first block that it must not do without.
+// BlockError is why a query that WithWanted or WithBlockErrors marked should fail: the first block that it must not
+// do without.
 func BlockError(ctx context.Context) error {
 	if w := wantedOf(ctx); w != nil {
-		if err := w.failed.Load(); err != nil {
-			return *err
-		}
+		return w.failed.get()
+	}
+	if whole, ok := ctx.Value(blockErrorsKey{}).(*firstError); ok {
+		return whole.get()
 	}
 	return nil
 }
@@ -62,8 +87,12 @@ func wantedOf(ctx context.Context) *wanted {
 
 // fail keeps the first error.
 func (w *wanted) fail(err error) {
-	if w != nil {
-		w.failed.CompareAndSwap(nil, &err)
+	if w == nil {
+		return
+	}
+	w.failed.set(err)
+	if w.whole != nil {
+		w.whole.set(err)
 	}
 }
 

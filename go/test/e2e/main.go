@@ -2,8 +2,8 @@
 
 // Command e2e is what `make test-e2e` runs: it starts an unpatched Loki and one with chunkring, lets
 // both write stores, and checks that both give the same answers to the same LogQL queries over the same
-// stores: every codec, cold and warm, with and without Loki's chunk cache, after deletes, and as a
-// cluster of processes of which one is killed. It exits 1 at the first difference.
+// stores: every codec, cold and warm, with and without Loki's chunk cache, read in part, with a damaged block,
+// after deletes, and as a cluster of processes of which one is killed. It exits 1 at the first difference.
 package main
 
 import (
@@ -33,7 +33,7 @@ type options struct {
 	timeout     time.Duration
 }
 
-var allPhases = []string{"write", "read", "delete", "cluster"}
+var allPhases = []string{"write", "read", "blocks", "delete", "cluster"}
 
 // These need an S3 server, and run by themselves.
 const (
@@ -57,7 +57,7 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.lines, "lines", 12000, "log lines a store")
 	f.StringVar(&o.loghub, "loghub", os.Getenv("CHUNKRING_LOGHUB"), "`directory` of *.log files with real lines, added to the generated ones (default $CHUNKRING_LOGHUB)")
 	f.StringVar(&codecs, "codecs", "gzip,snappy,zstd,lz4-64k,none", "codecs of the stores")
-	f.StringVar(&phases, "phases", strings.Join(allPhases, ","), "what to run, also s3 and objects; all others but the first need the first")
+	f.StringVar(&phases, "phases", strings.Join(allPhases, ","), "what to run, also s3 and objects; read, delete and cluster need write")
 	f.DurationVar(&o.timeout, "timeout", 15*time.Minute, "give up after")
 	if err := cli.Parse(f, args, 0); err != nil {
 		return o, err
@@ -158,6 +158,11 @@ func (t *test) phasesInOrder(ctx context.Context) error {
 			if err := t.read(ctx, cacheMB); err != nil {
 				return err
 			}
+		}
+	}
+	if slices.Contains(t.phases, "blocks") {
+		if err := t.blocks(ctx); err != nil {
+			return err
 		}
 	}
 	if err := t.deleteAndCluster(ctx); err != nil {

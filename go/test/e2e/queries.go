@@ -3,6 +3,7 @@
 package main
 
 import (
+	"slices"
 	"time"
 
 	"github.com/chunkring/chunkring/go/test/lokiproc"
@@ -115,6 +116,12 @@ func queries() []lokiproc.Query {
 // totalLines is compared with what was pushed, too, so that a store of which half is missing is found
 // although both Lokis agree on it.
 const totalLines = `sum(count_over_time({app=~".+"}[7h]))`
+
+// countAll is the query for totalLines.
+func countAll() lokiproc.Query {
+	all := queries()
+	return all[slices.IndexFunc(all, func(q lokiproc.Query) bool { return q.Params.Get("query") == totalLines })]
+}
 
 // someQueries is a cross-section for passes that only repeat others under other conditions.
 func someQueries(every int) []lokiproc.Query {

@@ -84,8 +84,7 @@ func (t *test) s3Write(ctx context.Context, gw *lokiproc.Service) error {
 // servesAll waits until a Loki finds all that was pushed: a chunk that was flushed a moment ago is not in the
 // index at once.
 func (t *test) servesAll(ctx context.Context, p *lokiproc.Proc, tenant string) error {
-	i := slices.IndexFunc(queries(), func(q lokiproc.Query) bool { return q.Params.Get("query") == totalLines })
-	count := queries()[i]
+	count := countAll()
 	return p.Poll(ctx, time.Minute, "serve all lines", func() (bool, error) {
 		a, err := lokiproc.Ask(ctx, p, tenant, count)
 		if err != nil {

@@ -23,6 +23,14 @@ type Answer struct {
 	Wall       time.Duration // from the request to the last byte of the answer
 }
 
+// HTTPError is an answer that is none.
+type HTTPError struct {
+	Code int
+	Body []byte
+}
+
+func (e *HTTPError) Error() string { return fmt.Sprintf("HTTP %d: %s", e.Code, e.Body) }
+
 // Ask sends one query.
 func Ask(ctx context.Context, p *Proc, tenant string, q Query) (Answer, error) {
 	begin := time.Now()
@@ -32,7 +40,7 @@ func Ask(ctx context.Context, p *Proc, tenant string, q Query) (Answer, error) {
 		return Answer{}, fmt.Errorf("%s: %s: %w", p.Label, q.Name, err)
 	}
 	if code != http.StatusOK {
-		return Answer{}, fmt.Errorf("%s: %s: HTTP %d: %s", p.Label, q.Name, code, bytes.TrimSpace(body))
+		return Answer{}, fmt.Errorf("%s: %s: %w", p.Label, q.Name, &HTTPError{code, bytes.TrimSpace(body)})
 	}
 	a, err := ParseAnswer(body, q.Unordered)
 	a.Wall = wall

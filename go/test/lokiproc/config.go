@@ -15,6 +15,8 @@ type Config struct {
 	Store      string // chunks and index; may be shared
 	S3, Bucket string // address of an S3 server, which has them instead
 	Codec      string
+	ChunkBytes int    // at which a chunk is cut, and
+	BlockBytes int    // a block of it; 0: small ones
 	CacheMB    int    // of the chunk cache; 0 is no cache at all
 	Memcached  string // address of a memcached, which is the chunk cache instead
 	DiskCache  string // directory of chunkring's copies of the S3 server's chunks; needs a patched Loki
@@ -35,7 +37,12 @@ const (
 	S3SecretKey = "chunkring-e2e"
 )
 
-// Chunks are cut at 12 KB, so that a few megabytes of logs make many.
+// Where chunks and their blocks are cut, so that a few megabytes of logs make many.
+const (
+	chunkBytes = 12 << 10
+	blockBytes = 4 << 10
+)
+
 var lokiYAML = template.Must(template.New("").Parse(`
 auth_enabled: true
 analytics: {reporting_enabled: false}
@@ -104,8 +111,8 @@ chunk_store_config:
 {{- end}}
 ingester:
   chunk_encoding: {{.Codec}}
-  chunk_block_size: 4096
-  chunk_target_size: 12288
+  chunk_block_size: {{.BlockBytes}}
+  chunk_target_size: {{.ChunkBytes}}
   chunk_idle_period: 1h
   max_chunk_age: 4h
   chunk_retain_period: 15m
@@ -176,6 +183,9 @@ func (c Config) yaml() (string, error) {
 	}
 	if c.Name == "" {
 		c.Name = "single"
+	}
+	if c.ChunkBytes == 0 {
+		c.ChunkBytes, c.BlockBytes = chunkBytes, blockBytes
 	}
 	c.Replicas = max(c.Replicas, 1)
 	var b strings.Builder

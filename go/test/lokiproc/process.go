@@ -279,6 +279,24 @@ func (f *Fleet) Alarming() []string {
 	return bad
 }
 
+// Logged reports whether the process logged a line with all of these parts.
+func (p *Proc) Logged(parts ...string) (bool, error) {
+	data, err := os.ReadFile(p.log)
+	if err != nil {
+		return false, err
+	}
+next:
+	for line := range strings.Lines(string(data)) {
+		for _, part := range parts {
+			if !strings.Contains(line, part) {
+				continue next
+			}
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
 func (p *Proc) excuses(line string) bool {
 	return slices.ContainsFunc(p.Excuses, func(part string) bool { return strings.Contains(line, part) })
 }
