@@ -34,17 +34,32 @@ func CPUTime(pid int) (time.Duration, error) {
 
 // PeakRSS is the largest resident set since the start or the last ResetPeak, in bytes.
 func PeakRSS(pid int) (int64, error) {
-	data, err := os.ReadFile(procFile(pid, "status"))
+	kb, err := field(pid, "status", "VmHWM")
+	return kb << 10, err
+}
+
+// Anonymous is the resident memory that no file stands behind, in bytes: heaps and stacks, not the program.
+func Anonymous(pid int) (int64, error) {
+	kb, err := field(pid, "status", "RssAnon")
+	return kb << 10, err
+}
+
+// ReadFromDisk is how many bytes a process has had the disk read, ahead too. What the page cache has is not
+// among them.
+func ReadFromDisk(pid int) (int64, error) { return field(pid, "io", "read_bytes") }
+
+// field is the number behind a name in a process's file.
+func field(pid int, file, name string) (int64, error) {
+	data, err := os.ReadFile(procFile(pid, file))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(data)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			kb, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
-			return kb << 10, err
+		if rest, ok := strings.CutPrefix(line, name+":"); ok {
+			return strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
 		}
 	}
-	return 0, fmt.Errorf("process %d: no VmHWM", pid)
+	return 0, fmt.Errorf("process %d: %s has no %s", pid, file, name)
 }
 
 // ResetPeak makes the peak what is resident now.
@@ -82,4 +97,38 @@ func Settle(pid int) error {
 		last = now
 	}
 	return err
+}
+
+// anonStep is how often WatchAnonymous looks. The kernel keeps no peak of anonymous memory.
+const anonStep = 5 * time.Millisecond
+
+// WatchAnonymous looks at a process's anonymous memory until stop, which returns the most that was seen. A
+// process that ends meanwhile is no error: what it had is what was seen.
+func WatchAnonymous(pid int) (stop func() (int64, error)) {
+	end, ended := make(chan struct{}), make(chan struct{})
+	var most int64
+	var failed error
+	go func() {
+		defer close(ended)
+		for {
+			now, err := Anonymous(pid)
+			if err != nil {
+				if most == 0 {
+					failed = err
+				}
+				return
+			}
+			most = max(most, now)
+			select {
+			case <-end:
+				return
+			case <-time.After(anonStep):
+			}
+		}
+	}()
+	return func() (int64, error) {
+		close(end)
+		<-ended
+		return most, failed
+	}
 }
