@@ -43,8 +43,12 @@ type Options struct {
 	Latency map[Op]time.Duration
 
 	// CacheTime is how long the kernel may answer by itself what it knows of names and attributes. With 0
-	// it asks each time. What files hold is forgotten when they are opened.
+	// it asks each time. What files hold is forgotten when they are opened, unless KeepCache is set.
 	CacheTime time.Duration
+
+	// KeepCache has an OPEN leave what the kernel knows of the file's bytes, as NFS does for a file that has not
+	// changed (FOPEN_KEEP_CACHE).
+	KeepCache bool
 
 	// DirectIO has READs bypass the page cache (FOPEN_DIRECT_IO). Only then can bytes behind the end that
 	// Size claims be read.
@@ -174,8 +178,8 @@ func (f *FS) Counts() Counts { return f.counts.get() }
 // Reset begins to count anew. No request may be under way.
 func (f *FS) Reset() { f.counts.reset() }
 
-// Forget has the kernel forget all names that it knows, and so what the files hold, as a reboot would.
-// Files and folders that are open stay known.
+// Forget has the kernel forget all names that it knows, and what the files hold, as a reboot would. Files and
+// folders that are open stay known, without their bytes.
 func (f *FS) Forget() error {
 	for name := range f.root.Children() {
 		// With a folder goes all that is below it. ENOENT: the kernel had forgotten it already.
@@ -183,7 +187,15 @@ func (f *FS) Forget() error {
 			return fmt.Errorf("forget %s: %w", name, errno)
 		}
 	}
-	return nil
+	var errs []error
+	f.open.Range(func(left, _ any) bool {
+		n := left.(*file).node
+		if errno := n.NotifyContent(0, 0); errno != 0 && errno != syscall.ENOENT {
+			errs = append(errs, fmt.Errorf("forget the bytes of %s: %w", n.path, errno))
+		}
+		return true
+	})
+	return errors.Join(errs...)
 }
 
 // enter counts a request, waits for its latency, and says how to answer it: normally, if errno is 0. leave is

@@ -90,6 +90,30 @@ func TestNamesAreKnownUntilForgotten(t *testing.T) {
 	require.NoError(t, f.Forget(), "what is forgotten already")
 }
 
+func TestBytesAreKeptUntilForgotten(t *testing.T) {
+	f, at := mount(t, Options{CacheTime: cacheLong, KeepCache: true}, "a/one")
+	fetched := func() int64 {
+		f.Reset()
+		requireFile(t, at, "a/one")
+		return f.Counts().Files["a/one"].Bytes
+	}
+	whole := int64(len(contents("a/one")))
+	require.Equal(t, whole, fetched())
+	require.Zero(t, fetched())
+	require.NoError(t, f.Forget())
+	require.Equal(t, whole, fetched())
+
+	open, err := os.Open(filepath.Join(at, "a/one"))
+	require.NoError(t, err)
+	defer open.Close()
+	require.NoError(t, f.Forget())
+	f.Reset()
+	data, err := io.ReadAll(open)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(contents("a/one"), data))
+	require.Equal(t, whole, f.Counts().Files["a/one"].Bytes, "of a file that stayed open, too")
+}
+
 func TestWithoutCacheTimeTheKernelAsksEachTime(t *testing.T) {
 	f, at := mount(t, Options{}, "a/one")
 	requireFile(t, at, "a/one")

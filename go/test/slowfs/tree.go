@@ -107,8 +107,11 @@ func (n *node) Open(_ context.Context, flags uint32) (fs.FileHandle, uint32, sys
 		return nil, 0, fs.ToErrno(err)
 	}
 	var how uint32
-	if n.fs.opts.DirectIO {
+	switch {
+	case n.fs.opts.DirectIO:
 		how = fuse.FOPEN_DIRECT_IO
+	case n.fs.opts.KeepCache:
+		how = fuse.FOPEN_KEEP_CACHE
 	}
 	f := &file{node: n, fd: fd}
 	n.fs.open.Store(f, nil)
