@@ -34,6 +34,7 @@ type options struct {
 	bytes        int
 	tiny         int
 	tinyOverlap  int
+	wide         int
 	logs         []string
 	makeOnly     bool
 	shapes       *regexp.Regexp
@@ -41,6 +42,10 @@ type options struct {
 	drop         coldcache.How
 	pairs        int
 	slowPairs    int
+	crowd        int
+	crowdMiB     int
+	crowdRounds  int
+	crowdTime    time.Duration
 	cacheMB      int
 	jsonFile     string
 	profileDir   string
@@ -66,6 +71,7 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.bytes, "bytes", 600e6, "bytes of log lines in such a store")
 	f.IntVar(&o.tiny, "tiny", 50000, "chunks of the store of tiny chunks; 0 for none")
 	f.IntVar(&o.tinyOverlap, "tiny-overlap", 10000, "chunks of the store of tiny chunks that all overlap; 0 for none")
+	f.IntVar(&o.wide, "wide-bytes", 600e6, "bytes of log lines in the store of 200 streams and 24 hours; 0 for none")
 	f.StringVar(&logs, "logs", "", "`files` with real log lines, comma-separated; a stream for each is added to the generated ones")
 	f.BoolVar(&o.makeOnly, "make-only", false, "make the missing stores, measure nothing")
 	f.StringVar(&shapes, "shapes", ".", "measure the queries whose name matches this `regexp`")
@@ -73,6 +79,10 @@ func parse(args []string) (options, error) {
 	drop := f.String("drop", string(coldcache.Auto), "how cold is made: caches (drop_caches, root only), fadvise (the store's files only), auto")
 	f.IntVar(&o.pairs, "pairs", 21, "rounds of a query that takes less than 0.3 s")
 	f.IntVar(&o.slowPairs, "pairs-slow", 5, "rounds of the others")
+	f.IntVar(&o.crowd, "crowd", 16, "queries that a Loki with little memory is asked at once, of each store of full chunks; 0 for none")
+	f.IntVar(&o.crowdMiB, "crowd-mib", 512, "its memory, page cache included: the limit of a control group, which root can make")
+	f.IntVar(&o.crowdRounds, "crowd-rounds", 3, "rounds, each with new Lokis")
+	f.DurationVar(&o.crowdTime, "crowd-time", 2*time.Minute, "time to answer all")
 	f.IntVar(&o.cacheMB, "chunk-cache-mb", 0, "Loki's embedded chunk cache; it hides the client")
 	f.StringVar(&o.jsonFile, "json", "", "write everything, each sample too, to this `file`")
 	f.StringVar(&o.profileDir, "profile", "", "after measuring, write CPU profiles of every query into this `directory`")
@@ -112,6 +122,10 @@ func (o *options) check(states, shapes string) (err error) {
 		return fmt.Errorf("-backend: %q is neither uring nor threads", o.backend)
 	case o.bytes < 1e6 && len(o.codecs) > 0:
 		return fmt.Errorf("-bytes: less than a megabyte makes no chunks worth measuring")
+	case o.crowd < 0 || o.crowdMiB < 64 || o.crowdRounds < 1 || o.crowdTime < time.Second:
+		return fmt.Errorf("-crowd, -crowd-mib, -crowd-rounds, -crowd-time: out of range")
+	case o.wide != 0 && o.wide < 1e6:
+		return fmt.Errorf("-wide-bytes: less than a megabyte makes no chunks worth measuring")
 	case o.tiny < 0 || o.tinyOverlap < 0 || max(o.tiny, o.tinyOverlap) > corpus.TinyMax || o.pairs < 1 || o.slowPairs < 1 || o.cacheMB < 0 || o.profileTime < time.Second:
 		return fmt.Errorf("-tiny, -tiny-overlap, -pairs, -pairs-slow, -chunk-cache-mb, -profile-time: out of range")
 	}
@@ -146,6 +160,7 @@ type bench struct {
 	options
 	lokiproc.Fleet
 	result.E2E
+	groups int // that were made
 }
 
 func run(ctx context.Context, o options) error {
@@ -169,8 +184,9 @@ func run(ctx context.Context, o options) error {
 	if b.Header, err = b.header(ctx, stores); err != nil {
 		return err
 	}
+	b.leaveOutCrowds(stores)
 	err = b.measureStores(ctx, stores)
-	if len(b.Rows) == 0 {
+	if len(b.Rows) == 0 && len(b.Crowds) == 0 {
 		return err
 	}
 	b.Markdown(os.Stdout) // what there is, even if something failed later

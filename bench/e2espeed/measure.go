@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/chunkring/chunkring/bench/internal/corpus"
@@ -28,7 +30,9 @@ type contender struct {
 	*lokiproc.Proc
 	tally      lokiproc.Tally
 	samples    []result.E2ESample
-	peak       int64         // RSS in this query
+	peak, anon int64         // RSS in this query, and its anonymous part
+	diskBefore int64         // read from the disk before this query
+	disk       int64         // and for it, all rounds
 	readChunks bool          // some query did
 	peakAll    int64         // and in all of this store
 	idleCPU    time.Duration // spent while others were asked
@@ -38,28 +42,75 @@ type contender struct {
 // course is a store with the Lokis that read it.
 type course struct {
 	store
+	setup
 	bench      *bench
 	files      []string
 	contenders []*contender
 }
 
-// measureStore starts the contenders, asks everything, and ends them.
+// setup is how the Lokis over a store are run, and what they are asked.
+type setup struct {
+	name    string // in the name of the row; empty for the usual one
+	args    []string
+	queries []corpus.Query
+}
+
+// splitInterval is a fraction of what a full chunk covers.
+const splitInterval = "15m"
+
+func (s store) setups() []setup {
+	switch {
+	case s.Wide:
+		return []setup{{queries: corpus.WideQueries()}}
+	case s.Tiny > 0:
+		return []setup{{queries: corpus.Queries(true)}}
+	}
+	return []setup{{queries: corpus.FullQueries()},
+		{"splits of " + splitInterval, []string{"-querier.split-queries-by-interval=" + splitInterval}, corpus.SplitQueries(splitInterval)}}
+}
+
+// chosen are the queries that the flags ask for.
+func (s setup) chosen(b *bench) (queries []corpus.Query) {
+	for _, q := range s.queries {
+		if b.shapes.MatchString(q.Name) {
+			queries = append(queries, q)
+		}
+	}
+	return queries
+}
+
+// measureStore measures all setups over a store, and crowds.
 func (b *bench) measureStore(ctx context.Context, s store) error {
-	c := &course{store: s, bench: b}
-	var err error
-	if c.files, _, err = lokiproc.ChunkFiles(s.dir, corpus.Tenant); err != nil {
+	files, _, err := lokiproc.ChunkFiles(s.dir, corpus.Tenant)
+	if err != nil {
 		return err
 	}
-	if len(c.files) != s.Chunks {
-		return fmt.Errorf("%d chunk files, the manifest says %d; remove %s", len(c.files), s.Chunks, s.dir)
+	if len(files) != s.Chunks {
+		return fmt.Errorf("%d chunk files, the manifest says %d; remove %s", len(files), s.Chunks, s.dir)
 	}
-	if b.cold {
-		if err := errors.Join(b.drop.Drop(c.files), coldcache.Check(c.files)); err != nil {
+	if b.cold || len(b.crowdsOf(s)) > 0 {
+		if err := errors.Join(b.drop.Drop(files), coldcache.Check(files)); err != nil {
 			return err
 		}
 	}
+	for _, how := range s.setups() {
+		if len(how.chosen(b)) == 0 {
+			continue
+		}
+		c := &course{store: s, setup: how, bench: b, files: files}
+		if err := c.run(ctx); err != nil {
+			return err
+		}
+	}
+	return b.measureCrowds(ctx, s, files)
+}
+
+// run starts the contenders, asks everything, and ends them.
+func (c *course) run(ctx context.Context) error {
+	b, s := c.bench, c.store
 	for _, build := range b.contenders() {
-		p, err := b.Launch(build, "read "+s.name+" "+build.Name, lokiproc.Config{Store: s.dir, CacheMB: b.cacheMB})
+		build.Args = append(slices.Clone(build.Args), c.args...)
+		p, err := b.Launch(build, strings.TrimSpace("read "+s.name+" "+c.setup.name)+" "+build.Name, lokiproc.Config{Store: s.dir, CacheMB: b.cacheMB})
 		if err != nil {
 			return err
 		}
@@ -107,10 +158,7 @@ func checkBackend(ctx context.Context, p *contender) error {
 }
 
 func (c *course) queries(ctx context.Context) error {
-	for _, sh := range corpus.Queries(c.Tiny > 0) {
-		if !c.bench.shapes.MatchString(sh.Name) {
-			continue
-		}
+	for _, sh := range c.chosen(c.bench) {
 		for _, cold := range []bool{false, true} {
 			if cold && !c.bench.cold || !cold && !c.bench.warm {
 				continue
@@ -136,8 +184,12 @@ func stateName(cold bool) string {
 // measure asks one query in turns (A B, B A, ...), so that whatever else the machine does hits all alike.
 func (c *course) measure(ctx context.Context, sh corpus.Query, cold bool) error {
 	for _, p := range c.contenders {
-		p.samples, p.tally = nil, lokiproc.Tally{}
+		p.samples, p.tally, p.anon = nil, lokiproc.Tally{}, 0
 		if err := p.tally.Begin(ctx, p.Proc); err != nil {
+			return err
+		}
+		var err error
+		if p.diskBefore, err = procstat.ReadFromDisk(p.PID()); err != nil {
 			return err
 		}
 		if err := procstat.ResetPeak(p.PID()); err != nil {
@@ -148,7 +200,7 @@ func (c *course) measure(ctx context.Context, sh corpus.Query, cold bool) error 
 	if cold {
 		warmUps = warmUpsCold
 	}
-	step := cli.Progress(fmt.Sprintf("%s: %s, %s", c.name, sh.Name, stateName(cold)))
+	step := cli.Progress(fmt.Sprintf("%s: %s, %s", c.store.name, sh.Name, stateName(cold)))
 	var want lokiproc.Answer
 	for round := 0; round < warmUps+rounds; round++ {
 		for i := range c.contenders {
@@ -198,9 +250,14 @@ func (c *course) finish(ctx context.Context, sh corpus.Query, cold bool, a lokip
 			return err
 		}
 		p.peakAll = max(p.peakAll, p.peak)
+		disk, err := procstat.ReadFromDisk(p.PID())
+		if err != nil {
+			return err
+		}
+		p.disk = disk - p.diskBefore
 	}
 	for _, p := range c.contenders[1:] {
-		addRow(&c.bench.E2E, c.contenders[0], p, result.E2ERow{Store: c.name, Query: sh.Name, State: stateName(cold), Chunks: a.Downloaded})
+		addRow(&c.bench.E2E, c.contenders[0], p, result.E2ERow{Store: c.store.name, Query: sh.Name, State: stateName(cold), Chunks: a.Downloaded})
 	}
 	return nil
 }
@@ -218,13 +275,14 @@ func (c *course) turn(ctx context.Context, p *contender, sh corpus.Query, cold b
 		return lokiproc.Answer{}, result.E2ESample{}, err
 	}
 	begin := time.Now()
+	stop := procstat.WatchAnonymous(p.PID())
 	a, err := lokiproc.Ask(ctx, p.Proc, corpus.Tenant, sh.Query)
-	if err != nil {
+	settled := procstat.Settle(p.PID())
+	anon, watched := stop()
+	if err := errors.Join(err, settled, watched); err != nil {
 		return a, result.E2ESample{}, err
 	}
-	if err := procstat.Settle(p.PID()); err != nil {
-		return a, result.E2ESample{}, err
-	}
+	p.anon = max(p.anon, anon)
 	after, err := c.cpuTimes()
 	if err != nil {
 		return a, result.E2ESample{}, err
@@ -259,7 +317,7 @@ func (c *course) cpuTimes() ([]time.Duration, error) {
 
 // reportMemory notes the peaks of this store's processes.
 func (c *course) reportMemory() {
-	m := result.E2EMemory{Store: c.name, PeakMB: map[string]float64{}, IdleCPUPercent: map[string]float64{}}
+	m := result.E2EMemory{Store: strings.TrimSpace(c.store.name + " " + c.setup.name), PeakMB: map[string]float64{}, IdleCPUPercent: map[string]float64{}}
 	for _, p := range c.contenders {
 		m.PeakMB[p.Name] = float64(p.peakAll) / 1e6
 		m.IdleCPUPercent[p.Name] = 100 * p.idleCPU.Seconds() / max(p.idle.Seconds(), 1e-3)

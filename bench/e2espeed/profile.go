@@ -28,7 +28,7 @@ func (c *course) profiles(ctx context.Context, sh corpus.Query, cold bool) error
 		if err != nil {
 			return err
 		}
-		name := strings.ReplaceAll(fmt.Sprintf("%s-%s-%s-%s.pprof", c.name, sh.Name, stateName(cold), p.Name), " ", "-")
+		name := strings.ReplaceAll(fmt.Sprintf("%s-%s-%s-%s.pprof", c.store.name, sh.Name, stateName(cold), p.Name), " ", "-")
 		if err := os.WriteFile(filepath.Join(c.bench.profileDir, name), data, 0o666); err != nil {
 			return err
 		}

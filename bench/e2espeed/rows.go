@@ -22,8 +22,10 @@ func costOf(p *contender) result.E2ECost {
 		}
 		return v
 	}
+	asked := float64(max(p.tally.Asked, 1))
 	return result.E2ECost{WallMs: result.SpreadOf(values(wallOf)), CPUMs: result.SpreadOf(values(cpuOf)), FetchMs: result.SpreadOf(values(fetchOf)),
-		PeakMB: float64(p.peak) / 1e6, Samples: slices.Clone(p.samples)}
+		PeakMB: float64(p.peak) / 1e6, AnonMB: float64(p.anon) / 1e6,
+		ReadMB: p.tally.Bytes / 1e6 / asked, DiskMB: float64(p.disk) / 1e6 / asked, Samples: slices.Clone(p.samples)}
 }
 
 // addRow adds what other needed beside stock.

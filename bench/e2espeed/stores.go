@@ -19,7 +19,8 @@ import (
 
 const (
 	tinyCodec     = "snappy"
-	tinyLines     = 46 // in a chunk: about 3.5 KB
+	wideCodec     = "snappy" // Loki's default
+	tinyLines     = 46       // in a chunk: about 3.5 KB
 	manifestName  = "manifest.json"
 	manifestKnows = 5 // changes when the same flags make other stores
 )
@@ -46,6 +47,7 @@ type manifest struct {
 	Codec      string
 	Tiny       int      // chunks; 0: a store of full chunks
 	Minutes    int      // that a tiny chunk covers
+	Wide       bool     `json:",omitempty"` // of many streams
 	WantBytes  int      `json:",omitempty"`
 	Logs       []string `json:",omitempty"`
 	Written    corpus.Written
@@ -57,7 +59,8 @@ type manifest struct {
 
 // sameAs: made from the same flags.
 func (m manifest) sameAs(o manifest) bool {
-	return m.Version == o.Version && m.Codec == o.Codec && m.Tiny == o.Tiny && m.Minutes == o.Minutes && m.WantBytes == o.WantBytes && slices.Equal(m.Logs, o.Logs)
+	return m.Version == o.Version && m.Codec == o.Codec && m.Tiny == o.Tiny && m.Minutes == o.Minutes && m.Wide == o.Wide &&
+		m.WantBytes == o.WantBytes && slices.Equal(m.Logs, o.Logs)
 }
 
 // makeStores returns all stores, and makes those that are missing or were made from other flags.
@@ -79,6 +82,9 @@ func (b *bench) makeStores(ctx context.Context) ([]store, error) {
 	}
 	if b.tinyOverlap > 0 {
 		add("tiny-overlap", manifest{Codec: tinyCodec, Tiny: b.tinyOverlap, Minutes: podMinutes})
+	}
+	if b.wide > 0 {
+		add("wide", manifest{Codec: wideCodec, Wide: true, WantBytes: b.wide})
 	}
 	for i := range stores {
 		s := &stores[i]
@@ -119,9 +125,12 @@ func (b *bench) makeStore(ctx context.Context, s *store) error {
 	if err != nil {
 		return err
 	}
-	if s.Tiny > 0 {
+	switch {
+	case s.Tiny > 0:
 		s.Written, err = corpus.FillTiny(ctx, p, s.name, corpus.Tiny{Chunks: s.Tiny, Lines: tinyLines, Length: time.Duration(s.Minutes) * time.Minute})
-	} else {
+	case s.Wide:
+		s.Written, err = corpus.FillWide(ctx, p, s.name, b.wide)
+	default:
 		s.Written, err = corpus.FillFull(ctx, p, s.name, b.bytes, b.logs)
 	}
 	if err != nil {

@@ -116,13 +116,14 @@ func e2ePlot(runs []*result.E2E) (*figure, error) {
 func reportE2E(in, out string) error {
 	var runs []*result.E2E
 	var text bytes.Buffer
-	text.WriteString("# Whole Lokis\n\nMade of runs of bench/e2espeed; [what is measured and how](../README.md#whole-lokis).\n\n![every query](e2e.svg)\n")
+	onlyCrowds := true // which have a table, and no plot
 	for i, file := range strings.Split(in, ",") {
 		e, err := result.LoadE2E(file)
 		if err != nil {
 			return err
 		}
 		runs = append(runs, e)
+		onlyCrowds = onlyCrowds && len(e.Rows) == 0 && len(e.Crowds) > 0
 		fmt.Fprintf(&text, "\n## Run %d\n\n", i+1)
 		e.Markdown(&text)
 		name := "e2e.json"
@@ -133,12 +134,16 @@ func reportE2E(in, out string) error {
 			return err
 		}
 	}
-	f, err := e2ePlot(runs)
-	if err != nil {
-		return err
+	title := "# Whole Lokis\n\nMade of runs of bench/e2espeed; [what is measured and how](../README.md#whole-lokis).\n"
+	if !onlyCrowds {
+		f, err := e2ePlot(runs)
+		if err != nil {
+			return err
+		}
+		if err := f.save(out); err != nil {
+			return err
+		}
+		title += "\n![every query](e2e.svg)\n"
 	}
-	if err := os.WriteFile(filepath.Join(out, "e2e.md"), text.Bytes(), 0o644); err != nil {
-		return err
-	}
-	return f.save(out)
+	return os.WriteFile(filepath.Join(out, "e2e.md"), append([]byte(title), text.Bytes()...), 0o644)
 }

@@ -106,7 +106,11 @@ func TestReportOfWholeLokis(t *testing.T) {
 		Rows: []result.E2ERow{row("full-gzip", "needle", "warm", "ours"), row("full-gzip", "needle", "cold", "ours"),
 			row("full-gzip", "needle", "warm", "disabled"), row("full-gzip", "count", "warm", "ours")},
 		Memory: []result.E2EMemory{{Store: "full-gzip", PeakMB: map[string]float64{"stock": 500, "ours": 400}}},
+		Crowds: []result.E2ECrowd{{Store: "full-gzip", Name: "16 needles at once", Queries: 16, LimitMiB: 512, Rounds: 3, Lokis: []result.E2ECrowdLoki{
+			{Name: "stock", Killed: 2, Late: 1, Answered: 9, AnonMB: 487, GroupMB: 537},
+			{Name: "ours", Answered: 48, WallMs: spread(8000), CPUMs: spread(9000), DiskMB: spread(80), AnonMB: 114, GroupMB: 356, Walls: []float64{8000}}}}},
 	}
+	e.Rows[3].Stock.AnonMB, e.Rows[3].Stock.ReadMB, e.Rows[3].Other.AnonMB = 429, 240, 58
 	one, two := filepath.Join(dir, "1.json"), filepath.Join(dir, "2.json")
 	require.NoError(t, result.Save(one, e))
 	e.Rows[0].Store = "tiny"
@@ -116,6 +120,9 @@ func TestReportOfWholeLokis(t *testing.T) {
 	require.NoError(t, err)
 	for _, want := range []string{"(e2e.svg)", "## Run 2", "- ours: loki 2", "- store full-gzip: gzip, 5 lines, 3 MB of them, in 2 chunks of 2.0 KB",
 		"| full-gzip | needle | warm | 7 | 21 | 200 [180..220] | ours | 100 [90..110] | 2.00 [1.80..2.20] | 300 [270..330] | 120 [108..132] | 2.50 [2.25..2.75] |",
+		"| 411 | 0 | - | - | - | - | - | - |\n", "| 411 | 0 | 429 | 58 | 240 | 0.0 | 0.0 | 0.0 |\n",
+		"| full-gzip | 16 needles at once | 512 | stock | 3 | 2 | 1 | 9 of 48 | - | - | 487 | 537 | - |\n",
+		"| full-gzip | 16 needles at once | 512 | ours | 3 | 0 | 0 | 48 of 48 | 8000 [7200..8800] | 9000 [8100..9900] | 114 | 356 | 80.0 [72.0..88.0] |\n",
 		"| tiny | needle | warm |", "| largest | stock | 500 | |"} {
 		require.Contains(t, string(md), want)
 	}
@@ -131,6 +138,14 @@ func TestReportOfWholeLokis(t *testing.T) {
 	e.Rows = e.Rows[2:3]
 	require.NoError(t, result.Save(one, e))
 	require.ErrorContains(t, reportE2E(one, dir), "ours")
+
+	e.Rows, dir = nil, t.TempDir()
+	require.NoError(t, result.Save(one, e))
+	require.NoError(t, reportE2E(one, dir))
+	md, err = os.ReadFile(filepath.Join(dir, "e2e.md"))
+	require.NoError(t, err)
+	require.NotContains(t, string(md), "e2e.svg")
+	require.NoFileExists(t, filepath.Join(dir, "e2e.svg"))
 }
 
 func TestReportOfLokisOverAnObjectStore(t *testing.T) {

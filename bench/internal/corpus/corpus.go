@@ -3,7 +3,7 @@
 // Package corpus has the logs that whole Lokis are measured with, and the queries.
 //
 //	corpus.go   lines, and how pushes are made of them
-//	fill.go     stores: of full chunks, and of tiny ones
+//	fill.go     stores: of full chunks, of tiny ones, and of many streams
 //	queries.go  what is asked, and what the answers must say
 package corpus
 
@@ -17,9 +17,10 @@ import (
 	"github.com/grafana/loki/pkg/push"
 
 	"github.com/chunkring/chunkring/go/test/loglines"
+	"github.com/chunkring/chunkring/go/test/lokiproc"
 )
 
-// The logs are those of six hours of a fixed day. Every time stamp is used once, so that no answer depends
+// The logs are those of six hours of a fixed day; those of many streams go on for 24 hours. Every time stamp is used once, so that no answer depends
 // on how ties are broken.
 var (
 	Start = time.Date(2025, 3, 10, 9, 0, 0, 0, time.UTC)
@@ -31,6 +32,9 @@ const (
 	needle     = "needle=7c9e6679f0b1"
 	needles    = 24      // lines with it in a store
 	batchBytes = 4 << 20 // of log lines in a push
+
+	wideStreams = 200
+	wideApps    = 20
 )
 
 // lineMaker makes a line and its structured metadata.
@@ -140,6 +144,18 @@ func withoutTrace(line lineMaker) lineMaker {
 	}
 }
 
+// wideSources are many streams that each say little: 200, of 20 apps.
+func wideSources() []source {
+	lines := []lineMaker{withoutTrace((*loglines.Maker).JSON), (*loglines.Maker).Logfmt, (*loglines.Maker).Access}
+	var all []source
+	for i := range wideStreams {
+		app := i % wideApps
+		labels := fmt.Sprintf(`{app="svc-%d", env="prod", instance="svc-%d-%03d"}`, app, app, i)
+		all = append(all, source{labels, 1, lines[app%len(lines)]})
+	}
+	return all
+}
+
 // meanLine is the mean size of a source's lines.
 func meanLine(s source) float64 {
 	const samples = 300
@@ -152,8 +168,8 @@ func meanLine(s source) float64 {
 	return float64(total) / samples
 }
 
-// eachBusy calls f for every line of a store of about so many bytes.
-func eachBusy(sources []source, bytes int, start func(lines int), f func(s source, ts time.Time, line string, meta map[string]string) error) error {
+// eachLine calls f for every line of a store of about so many bytes, whose times are spread over span.
+func eachLine(sources []source, span lokiproc.Span, bytes int, start func(lines int), f func(s source, ts time.Time, line string, meta map[string]string) error) error {
 	var weights []int // the index of a source, as often as it weighs
 	mean := 0.0
 	for i, s := range sources {
@@ -166,10 +182,10 @@ func eachBusy(sources []source, bytes int, start func(lines int), f func(s sourc
 	n := int(float64(bytes) / mean)
 	start(n)
 	m := &loglines.Maker{Rand: rand.New(rand.NewPCG(seed, 1))}
-	step := int64(End.Sub(Start)) / int64(n+1)
+	step := int64(span.To.Sub(span.From)) / int64(n+1)
 	for i := range n {
 		s := sources[weights[m.Rand.IntN(len(weights))]]
-		ts := Start.Add(time.Duration(int64(i+1) * step)).UTC()
+		ts := span.From.Add(time.Duration(int64(i+1) * step)).UTC()
 		line, meta := s.line(m, ts)
 		if err := f(s, ts, line, meta); err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -35,7 +36,7 @@ func collect(t *testing.T, bytes int) (*pusher, map[string][]string) {
 			}
 		}
 	}
-	err = eachBusy(sources, bytes, func(n int) { u = newPusher(n) }, func(s source, ts time.Time, line string, meta map[string]string) error {
+	err = eachLine(sources, whole, bytes, func(n int) { u = newPusher(n) }, func(s source, ts time.Time, line string, meta map[string]string) error {
 		require.NotContains(t, meta, "trace_id")
 		u.add(s.labels, ts, line, meta)
 		drain(false)
@@ -104,4 +105,60 @@ func TestAnswersAreCheckedAgainstWhatWasPushed(t *testing.T) {
 	}
 	require.NoError(t, checkCount(count("5"), w))
 	require.ErrorContains(t, checkCount(count("4"), w), "11 lines counted, 12 were pushed")
+}
+
+// A store of many streams has lines of each of them from its first hour to its last.
+func TestWideStreamsCoverTheDay(t *testing.T) {
+	first, last := map[string]time.Time{}, map[string]time.Time{}
+	var stamp time.Time
+	err := eachLine(wideSources(), day, 8e6, func(int) {}, func(s source, ts time.Time, _ string, _ map[string]string) error {
+		require.True(t, ts.After(stamp), "every time stamp is used once")
+		stamp = ts
+		if first[s.labels].IsZero() {
+			first[s.labels] = ts
+		}
+		last[s.labels] = ts
+		return nil
+	})
+	require.NoError(t, err)
+	require.Len(t, first, wideStreams)
+	for labels := range first {
+		require.Less(t, first[labels].Sub(day.From), time.Hour, labels)
+		require.Less(t, day.To.Sub(last[labels]), time.Hour, labels)
+		require.True(t, last[labels].Before(day.To))
+	}
+}
+
+// The regular expression that is measured matches some lines of the store, and needs a look at others.
+func TestTheRegularExpressionMatches(t *testing.T) {
+	_, text, _ := strings.Cut(regexpQuery().Params.Get("query"), "|~ `")
+	text, _, _ = strings.Cut(text, "`")
+	expr := regexp.MustCompile(text)
+	_, lines := collect(t, 6e6)
+	matches, all := 0, 0
+	for labels, some := range lines {
+		for _, line := range some {
+			all++
+			if expr.MatchString(line) {
+				matches++
+				require.Contains(t, labels, `app="api"`)
+			}
+		}
+	}
+	require.InDelta(t, 1.0/18, float64(matches)/float64(all), 1.0/60)
+}
+
+func TestCrowdsAreAsLargeAsAsked(t *testing.T) {
+	crowds := Crowds(6)
+	require.Len(t, crowds, 2)
+	for _, c := range crowds {
+		require.Len(t, c.Queries, 6)
+		require.Contains(t, c.Name, "6 ")
+	}
+	require.Equal(t, "needle", crowds[0].Queries[5].Name)
+	names := map[string]int{}
+	for _, q := range crowds[1].Queries {
+		names[q.Name]++
+	}
+	require.Equal(t, map[string]int{"needle": 2, "count": 2, "short range": 1, "regexp": 1}, names)
 }

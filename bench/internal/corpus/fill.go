@@ -79,10 +79,20 @@ func FillFull(ctx context.Context, p *lokiproc.Proc, name string, bytes int, log
 	if err != nil {
 		return Written{}, err
 	}
+	return fill(ctx, p, name, sources, whole, bytes)
+}
+
+// FillWide pushes about so many bytes of lines of 200 streams over 24 hours, and flushes them: with 3 MB for each
+// stream, a chunk for each that covers all of the time.
+func FillWide(ctx context.Context, p *lokiproc.Proc, name string, bytes int) (Written, error) {
+	return fill(ctx, p, name, wideSources(), day, bytes)
+}
+
+func fill(ctx context.Context, p *lokiproc.Proc, name string, sources []source, span lokiproc.Span, bytes int) (Written, error) {
 	var u *pusher
 	step := cli.Progress("making store " + name + " (MB)")
-	err = send(ctx, p, func(ctx context.Context, out chan<- []push.Stream) error {
-		err := eachBusy(sources, bytes, func(lines int) { u = newPusher(lines) },
+	err := send(ctx, p, func(ctx context.Context, out chan<- []push.Stream) error {
+		err := eachLine(sources, span, bytes, func(lines int) { u = newPusher(lines) },
 			func(src source, ts time.Time, line string, meta map[string]string) error {
 				u.add(src.labels, ts, line, meta)
 				step(u.Bytes>>20, bytes>>20)

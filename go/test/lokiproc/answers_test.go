@@ -30,3 +30,11 @@ func TestAnswersAreComparedWithoutStatisticsOnly(t *testing.T) {
 	require.Equal(t, parse(lists[0], true).Text, parse(lists[1], true).Text)
 	require.Zero(t, parse(`{"status":"success","data":{"result":[]}}`, false).Items)
 }
+
+// What Loki's own client and chunkring read is each counted by who read it.
+func TestBytesThatWereRead(t *testing.T) {
+	m := Metrics{`loki_chunk_store_fetched_chunk_bytes_total{user="a"}`: 70, `loki_chunk_store_fetched_chunk_bytes_total{user="b"}`: 7,
+		`chunkring_bytes_total{operation="read"}`: 5, `chunkring_bytes_total{operation="put"}`: 900, "chunkring_block_bytes_read_total": 11}
+	require.Equal(t, 77.0, Build{Patched: true}.chunkBytes(m))
+	require.Equal(t, 16.0, Build{Patched: true, Backend: "uring"}.chunkBytes(m))
+}

@@ -28,6 +28,7 @@ type Build struct {
 	Name    string
 	Bin     string
 	Args    []string // win over the configuration file
+	Wrap    []string // a program that becomes Bin, and its arguments before Bin; none, if it is empty
 	Patched bool     // a Loki with chunkring, whatever of it is switched on
 	// Backend is the back-end of chunkring that must be in use, "any", or "" if chunkring must not be.
 	Backend string
@@ -143,7 +144,8 @@ func (p *Proc) Run() error {
 		return err
 	}
 	defer out.Close()
-	p.cmd = exec.Command(p.Bin, append(append([]string{"-config.file=" + file}, p.Build.Args...), p.args...)...)
+	argv := slices.Concat(p.Wrap, []string{p.Bin, "-config.file=" + file}, p.Build.Args, p.args)
+	p.cmd = exec.Command(argv[0], argv[1:]...)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	// Its own group: an interrupt is ours to handle. If we are killed, it is.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -208,6 +210,17 @@ func (p *Proc) Stop() error {
 	case <-time.After(stopTimeout):
 		p.Kill()
 		return fmt.Errorf("%s did not stop in %s and was killed; the end of %s:\n%s", p.Label, stopTimeout, p.log, tail(p.log, 15))
+	}
+}
+
+// WaitKilled waits, not for long, whether the process ends by SIGKILL.
+func (p *Proc) WaitKilled(limit time.Duration) bool {
+	select {
+	case <-p.done:
+		status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+		return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
+	case <-time.After(limit):
+		return false
 	}
 }
 

@@ -13,6 +13,7 @@ type Tally struct {
 	before     Metrics
 	Downloaded int // chunks, says Loki
 	Asked      int
+	Bytes      float64 // of chunks that were read, since Begin, when End has returned
 }
 
 // Begin notes where the counters stand.
@@ -37,6 +38,7 @@ func (t *Tally) End(ctx context.Context, p *Proc, cache bool) (string, error) {
 		const name = "chunkring_chunks_total"
 		return m.Sum(name, labels...) - t.before.Sum(name, labels...)
 	}
+	t.Bytes = p.chunkBytes(m) - p.chunkBytes(t.before)
 	all, ok, backend := delta(`operation="read"`), delta(`operation="read"`, `result="ok"`), m.Backend()
 	switch {
 	case t.Downloaded == 0:
@@ -53,6 +55,15 @@ func (t *Tally) End(ctx context.Context, p *Proc, cache bool) (string, error) {
 		return "", fmt.Errorf("%s: Loki read %d chunks, chunkring only %v", p.Label, t.Downloaded, ok)
 	}
 	return fmt.Sprintf("%d chunks, chunkring (%s) read %v", t.Downloaded, backend, ok), nil
+}
+
+// chunkBytes are the bytes of chunks that a Loki has read since its start: as chunkring counts them, which may have
+// read parts of chunks, or as Loki does, whose own client reads them whole.
+func (b Build) chunkBytes(m Metrics) float64 {
+	if b.Backend != "" {
+		return m.Sum("chunkring_bytes_total", `operation="read"`) + m.Sum("chunkring_block_bytes_read_total")
+	}
+	return m.Sum("loki_chunk_store_fetched_chunk_bytes_total")
 }
 
 // ServedBy names the client that reads and writes the chunks.
