@@ -84,7 +84,7 @@ test-nocgo: deps ## Go tests of the product without cgo
 
 .PHONY: test-loki-src
 test-loki-src: loki-src ## the client over the patched Loki, and tests of what lokifork puts into it
-	$(GO) test $(NETGO) -modfile build/patched.mod ./go/chunkring/... ./go/test/soak
+	$(GO) test $(NETGO) -modfile build/patched.mod ./go/chunkring/... ./go/test/soak ./bench/slowstorage
 	$(GO) test -C build/loki-src $(NETGO) -modfile ../loki.mod \
 		-run 'Chunkring|SetReaderPool|DecodeVerified|VerifiedBlock|LeanSymbolizer|ParseMetadata|LabelCache' \
 		./pkg/compression ./pkg/chunkenc ./pkg/logql/log ./pkg/storage/chunk ./pkg/storage ./pkg/compactor ./pkg/compactor/retention

@@ -9,6 +9,7 @@
 //	protocol.go  what the processes say to each other
 //	serve.go     the process that is the storage
 //	read.go      the processes that read
+//	query.go     what they do to read a short range of time
 //	measure.go   the driver: rounds, and which samples count
 //	tasks.go     the threads of a process
 //	table.go     what is printed
@@ -63,8 +64,8 @@ func parse(args []string) (options, error) {
 	var o options
 	var only, readers string
 	f := cli.Flags("slowstorage", "", "0 done; 1 a reader failed, differs from stock or runs on another back-end, or FUSE can't be had; 2 wrong flags")
-	f.BoolVar(&o.quick, "quick", false, "three points, below 2 minutes, instead of all, below 20")
-	f.StringVar(&only, "only", "", "measure only the points whose title (\"10 ms, 100 x 4 KB\") matches this `regexp`")
+	f.BoolVar(&o.quick, "quick", false, "four points, below 2 minutes, instead of all, below 25")
+	f.StringVar(&only, "only", "", "measure only the points whose title (\"10 ms, 100 x 4 KB\"; \"of it\" for short ranges) matches this `regexp`")
 	f.StringVar(&readers, "readers", strings.Join([]string{peers.Stock, peers.Threads, peers.URing}, ","),
 		"readers, stock first; of two alike the second shows the noise")
 	f.DurationVar(&o.cacheTime, "entry-timeout", 30*time.Second,
@@ -111,9 +112,13 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	out := newRun(o)
-	head(os.Stdout, out, o.readers)
-	for _, p := range points {
-		m, err := d.point(ctx, p, stores[p.size])
+	head(os.Stdout, out)
+	for i, p := range points {
+		if i == 0 || p.span != points[i-1].span {
+			columns(os.Stdout, contenders(o.readers, p))
+		}
+		name, _ := p.store()
+		m, err := d.point(ctx, p, stores[name])
 		if ctx.Err() != nil {
 			return ctx.Err() // not what a reader says that was ended
 		}
@@ -131,18 +136,18 @@ func run(ctx context.Context, o options) error {
 }
 
 // makeStores makes the stores, or finds them made.
-func makeStores(ctx context.Context, dir string, points []point) (map[int]*chunkgen.Index, error) {
-	stores := map[int]*chunkgen.Index{}
+func makeStores(ctx context.Context, dir string, points []point) (map[string]*chunkgen.Index, error) {
+	stores := map[string]*chunkgen.Index{}
 	for _, p := range points {
-		if stores[p.size] != nil {
+		name, opts := p.store()
+		if stores[name] != nil {
 			continue
 		}
-		x, err := chunkgen.Write(ctx, filepath.Join(dir, fmt.Sprintf("slow-%dx%d", filesMax, p.size)), chunkgen.Options{Count: filesMax, Size: p.size},
-			cli.Progress(fmt.Sprintf("store of %d chunks of %d KB", filesMax, p.size/1000)))
+		x, err := chunkgen.Write(ctx, filepath.Join(dir, name), opts, cli.Progress(fmt.Sprintf("store of %d chunks of %d KB", opts.Count, opts.Size/1000)))
 		if err != nil {
 			return nil, err
 		}
-		stores[p.size] = x
+		stores[name] = x
 	}
 	return stores, nil
 }

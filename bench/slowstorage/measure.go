@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/chunkring/chunkring/bench/internal/childproc"
+	"github.com/chunkring/chunkring/bench/internal/peers"
 	"github.com/chunkring/chunkring/bench/internal/stats"
 	"github.com/chunkring/chunkring/go/chunkgen"
 	"github.com/chunkring/chunkring/go/cli"
@@ -44,8 +45,10 @@ type process struct {
 // reader is one reader at one point, and its samples.
 type reader struct {
 	*process
+	partly        bool // it reads parts of chunks
 	walls, ratios []float64
-	reads         []float64 // READs a file
+	reads, opens  []float64 // READs and OPENs a file
+	kb            []float64 // that came from the storage, a file
 	underWay      int
 	kinds         kinds // the same for each kind of request
 	tasks         tasks
@@ -113,12 +116,12 @@ func (d *driver) point(ctx context.Context, p point, x *chunkgen.Index) (m *meas
 			_ = r.Stop() // one that failed has said so
 		}
 	}()
-	for _, name := range d.opts.readers {
-		child, err := d.start(ctx, roleRead, name, readConfig{Index: x.Dir(), Dir: at, Peer: name, Files: p.files}, nil)
+	for _, c := range contenders(d.opts.readers, p) {
+		child, err := d.start(ctx, roleRead, c.name, readConfig{Index: x.Dir(), Dir: at, Peer: c.peer, Files: p.files, Span: p.span, Partly: c.partly}, nil)
 		if err != nil {
 			return nil, err
 		}
-		readers = append(readers, &reader{process: child, kinds: kinds{}})
+		readers = append(readers, &reader{process: child, partly: c.partly, kinds: kinds{}})
 		if err := child.Freeze(); err != nil {
 			return nil, err
 		}
@@ -134,6 +137,25 @@ func (d *driver) point(ctx context.Context, p point, x *chunkgen.Index) (m *meas
 		return nil, err
 	}
 	return s.measured(p), nil
+}
+
+// contender is a reader, and whether it may read parts of chunks.
+type contender struct {
+	name, peer string
+	partly     bool
+}
+
+// contenders are the readers, and those of chunkring once more where there is a part to read.
+func contenders(readers []string, p point) (all []contender) {
+	for _, name := range readers {
+		all = append(all, contender{name: name, peer: name})
+	}
+	for _, name := range readers {
+		if p.span > 0 && (name == peers.Threads || name == peers.URing) {
+			all = append(all, contender{name: name + ", parts", peer: name, partly: true})
+		}
+	}
+	return all
 }
 
 // session is one point while it is measured.
@@ -205,7 +227,7 @@ func (s *session) rounds(ctx context.Context, limit time.Duration, step func(don
 			for op, n := range counts.UnderWay {
 				r.kinds[op] = max(r.kinds[op], n)
 			}
-			r.reads = append(r.reads, s.readsPerFile(counts))
+			s.count(r, counts)
 		}
 		for i, r := range s.readers {
 			r.walls, r.ratios = append(r.walls, walls[i]), append(r.ratios, walls[0]/walls[i])
@@ -231,7 +253,7 @@ func (s *session) sample(r *reader) (time.Duration, slowfs.Counts, error) {
 		if err != nil {
 			return 0, slowfs.Counts{}, err
 		}
-		why := isVoid(s.files, counted.Counts)
+		why := isVoid(s.files, counted.Counts, r.partly)
 		if why == nil {
 			return rep.Wall, counted.Counts, nil
 		}
@@ -242,34 +264,39 @@ func (s *session) sample(r *reader) (time.Duration, slowfs.Counts, error) {
 	}
 }
 
-// isVoid says why a sample is none: something came from a cache.
-func isVoid(files []chunkgen.Ref, counts slowfs.Counts) error {
+// isVoid says why a sample is none: something came from a cache, or parts were to be read and were not.
+func isVoid(files []chunkgen.Ref, counts slowfs.Counts, partly bool) error {
 	for _, f := range files {
 		switch c := counts.Files[f.Path]; {
 		case c.Lookups == 0:
 			return fmt.Errorf("%s was not looked up in the storage", f.Path)
 		case c.Opens == 0:
 			return fmt.Errorf("%s was not opened in the storage", f.Path)
-		case c.Bytes < int64(f.Size):
+		case partly && (c.Bytes == 0 || c.Bytes >= int64(f.Size)):
+			return fmt.Errorf("%d of the %d bytes of %s came from the storage, and a part of them was to", c.Bytes, f.Size, f.Path)
+		case !partly && c.Bytes < int64(f.Size):
 			return fmt.Errorf("%d of the %d bytes of %s came from the storage", c.Bytes, f.Size, f.Path)
 		}
 	}
 	return nil
 }
 
-func (s *session) readsPerFile(counts slowfs.Counts) float64 {
-	var reads int
+// count notes what a sample took of the storage, for each file.
+func (s *session) count(r *reader, counts slowfs.Counts) {
+	var reads, opens, bytes float64
 	for _, f := range s.files {
-		reads += counts.Files[f.Path].Reads
+		c := counts.Files[f.Path]
+		reads, opens, bytes = reads+float64(c.Reads), opens+float64(c.Opens), bytes+float64(c.Bytes)
 	}
-	return float64(reads) / float64(len(s.files))
+	n := float64(len(s.files))
+	r.reads, r.opens, r.kb = append(r.reads, reads/n), append(r.opens, opens/n), append(r.kb, bytes/1e3/n)
 }
 
 func (s *session) measured(p point) *measured {
-	m := &measured{LatencyMS: p.latency.Seconds() * 1e3, Size: p.size, Files: p.files, Rounds: s.done, Void: s.void, title: p.title()}
+	m := &measured{LatencyMS: p.latency.Seconds() * 1e3, Size: p.size, Files: p.files, SpanS: p.span.Seconds(), Rounds: s.done, Void: s.void, title: p.title()}
 	for _, r := range s.readers {
 		m.Readers = append(m.Readers, row{Name: r.name, Backend: r.backend, Wall: stats.Of(r.walls), Ratio: stats.Of(r.ratios),
-			Reads: stats.Of(r.reads).P50, UnderWay: r.underWay, Kinds: r.kinds, Tasks: r.tasks})
+			Reads: stats.Of(r.reads).P50, Opens: stats.Of(r.opens).P50, KB: stats.Of(r.kb).P50, UnderWay: r.underWay, Kinds: r.kinds, Tasks: r.tasks})
 	}
 	return m
 }

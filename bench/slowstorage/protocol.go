@@ -37,6 +37,9 @@ type readConfig struct {
 	Dir   string // where it is read
 	Peer  string
 	Files int
+	// Span is whose lines are read of each chunk, 0: none, and whole chunks are compared.
+	Span   time.Duration
+	Partly bool // GetChunks is told of the span, and may read parts of chunks
 }
 
 type request struct {
@@ -47,7 +50,7 @@ const (
 	doForget = "forget" // storage: forget all that the kernel knows, count anew
 	doCounts = "counts" // storage: requests since then
 	doDigest = "digest" // reader: of what it returns
-	doGet    = "get"    // reader: one GetChunks, timed
+	doGet    = "get"    // reader: one GetChunks, and the lines if there is a span, timed
 )
 
 type reply struct {

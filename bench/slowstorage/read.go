@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/grafana/loki/v3/pkg/storage/chunk"
+
 	"github.com/chunkring/chunkring/bench/internal/peers"
 	"github.com/chunkring/chunkring/go/chunkgen"
 )
@@ -40,23 +42,46 @@ func read(ctx context.Context, arg []byte, in io.Reader, out io.Writer) error {
 	defer peer.Stop()
 	ballast := make([]byte, ballastBytes)
 	defer runtime.KeepAlive(ballast)
-	refs := x.Chunks()[:cfg.Files]
+	var w work = &batch{peer: peer, refs: x.Chunks()[:cfg.Files]}
+	if cfg.Span > 0 {
+		w = newQuery(peer, x.Refs[:cfg.Files], cfg.Span, cfg.Partly)
+	}
 	return answer(in, out, reply{Backend: peer.Info().Backend}, func(req request) (rep reply, err error) {
 		switch req.Do {
 		case doDigest:
-			rep.Digest, err = peers.Digest(ctx, peer, refs, 1)
+			rep.Digest, err = w.digest(ctx)
 		case doGet:
 			begin := time.Now()
-			chunks, release, err := peer.Get(ctx, refs, nil)
+			err = w.do(ctx)
 			rep.Wall = time.Since(begin)
-			defer release()
-			if err == nil && len(chunks) != len(refs) {
-				err = fmt.Errorf("%d of %d chunks were returned", len(chunks), len(refs))
-			}
-			return rep, err
 		default:
 			err = fmt.Errorf("unknown request %q", req.Do)
 		}
 		return rep, err
 	})
+}
+
+// work is what a reader does over and over.
+type work interface {
+	digest(ctx context.Context) (string, error) // of what it gets
+	do(ctx context.Context) error               // is timed
+}
+
+// batch is one GetChunks.
+type batch struct {
+	peer peers.Peer
+	refs []chunk.Chunk
+}
+
+func (b *batch) digest(ctx context.Context) (string, error) {
+	return peers.Digest(ctx, b.peer, b.refs, 1)
+}
+
+func (b *batch) do(ctx context.Context) error {
+	chunks, release, err := b.peer.Get(ctx, b.refs, nil)
+	defer release()
+	if err == nil && len(chunks) != len(b.refs) {
+		err = fmt.Errorf("%d of %d chunks were returned", len(chunks), len(b.refs))
+	}
+	return err
 }

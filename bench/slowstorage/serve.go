@@ -26,7 +26,7 @@ func serve(_ context.Context, arg []byte, in io.Reader, out io.Writer) error {
 	}
 	f, err := slowfs.Mount(cfg.Dir, cfg.At, slowfs.Options{
 		Latency:   map[slowfs.Op]time.Duration{slowfs.Lookup: cfg.Latency, slowfs.Open: cfg.Latency, slowfs.Read: cfg.Latency},
-		CacheTime: cfg.CacheTime,
+		CacheTime: cfg.CacheTime, KeepCache: true,
 	})
 	if err != nil {
 		return errors.Join(err, json.NewEncoder(out).Encode(reply{Err: err.Error()}))

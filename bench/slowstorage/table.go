@@ -29,6 +29,7 @@ type measured struct {
 	LatencyMS float64 `json:"latency_ms"`
 	Size      int     `json:"size"` // nominal bytes of a file
 	Files     int     `json:"files"`
+	SpanS     float64 `json:"span_seconds,omitempty"` // of the lines that are read; 0: whole chunks, and no line
 	Rounds    int     `json:"rounds"`
 	Void      int     `json:"void"` // samples that came from a cache and were taken again
 	Readers   []row   `json:"readers"`
@@ -43,6 +44,8 @@ type row struct {
 	Wall     stats.Dist `json:"wall_ms"`
 	Ratio    stats.Dist `json:"stock_over_this"` // within each round
 	Reads    float64    `json:"reads_per_file"`
+	Opens    float64    `json:"opens_per_file"`
+	KB       float64    `json:"kb_per_file"`
 	UnderWay int        `json:"under_way"` // requests at once, at most
 	Kinds    kinds      `json:"under_way_by_kind"`
 	Tasks    tasks      `json:"threads"` // at most
@@ -70,16 +73,26 @@ func lokiVersion() string {
 }
 
 // head says what the figures depend on, and what they are.
-func head(w io.Writer, run *measuredRun, readers []string) {
+func head(w io.Writer, run *measuredRun) {
 	fmt.Fprintf(w, "%s; %s; Loki %s; %s\n", run.Machine, run.Go, run.Loki, run.Flags)
 	fmt.Fprintf(w, "Each LOOKUP, OPEN and READ takes the latency. Medians [10 %%..90 %%] of the rounds, in turns; ratios within each round.\n"+
-		"At most: requests under way at once; threads of the reader's process + io_uring's kernel threads.\n\n")
-	fmt.Fprintf(w, "| latency, batch | %s ms |", strings.Join(readers, " ms | "))
-	for _, r := range readers[1:] {
-		fmt.Fprintf(w, " %s / %s |", readers[0], r)
+		"At most: requests under way at once; threads of the reader's process + io_uring's kernel threads.\n"+
+		"A file: its OPENs, its READs and its KB that came from the storage.\n")
+}
+
+// columns begins a table.
+func columns(w io.Writer, all []contender) {
+	var names []string
+	for _, c := range all {
+		names = append(names, c.name)
 	}
-	fmt.Fprintf(w, " under way: %s | threads: %s | rounds |\n", strings.Join(readers, ", "), strings.Join(readers, ", "))
-	fmt.Fprintf(w, "|%s\n", strings.Repeat("---|", 1+len(readers)+len(readers)-1+3))
+	fmt.Fprintf(w, "\n| latency, batch | %s ms |", strings.Join(names, " ms | "))
+	for _, r := range names[1:] {
+		fmt.Fprintf(w, " %s / %s |", names[0], r)
+	}
+	in := strings.Join(names, "; ")
+	fmt.Fprintf(w, " a file: %s | under way: %s | threads: %s | rounds |\n", in, in, in)
+	fmt.Fprintf(w, "|%s\n", strings.Repeat("---|", 1+len(names)+len(names)-1+4))
 }
 
 // line is one point's row of the table.
@@ -88,15 +101,16 @@ func line(w io.Writer, m *measured) {
 	for _, r := range m.Readers {
 		fmt.Fprintf(w, " %s |", spread(r.Wall))
 	}
-	var underWay, threads []string
+	var file, underWay, threads []string
 	for i, r := range m.Readers {
 		if i > 0 {
 			fmt.Fprintf(w, " %s |", spread(r.Ratio))
 		}
+		file = append(file, fmt.Sprintf("%.1f %.1f %.0f", r.Opens, r.Reads, r.KB))
 		underWay = append(underWay, fmt.Sprint(r.UnderWay))
 		threads = append(threads, fmt.Sprintf("%d+%d", r.Tasks.Own, r.Tasks.Kernel))
 	}
-	fmt.Fprintf(w, " %s | %s | %d |\n", strings.Join(underWay, ", "), strings.Join(threads, ", "), m.Rounds)
+	fmt.Fprintf(w, " %s | %s | %s | %d |\n", strings.Join(file, "; "), strings.Join(underWay, "; "), strings.Join(threads, "; "), m.Rounds)
 }
 
 // spread prints three significant digits.
@@ -117,9 +131,10 @@ func foot(w io.Writer, run *measuredRun) {
 	for _, m := range run.Points {
 		void += m.Void
 	}
-	fmt.Fprintf(w, "\nEvery chunk of every reader was the same as %s's. %d samples came from a cache and were taken again.\n",
+	fmt.Fprintf(w, "\nEvery chunk, and every line of a range, of every reader was the same as %s's. %d samples came from a cache and were taken again.\n",
 		run.Points[0].Readers[0].Name, void)
-	for _, r := range run.Points[0].Readers[1:] {
+	last := run.Points[len(run.Points)-1] // has all readers, if any point has
+	for _, r := range last.Readers[1:] {
 		if r.Backend != "" {
 			fmt.Fprintf(w, "%s ran on: %s\n", r.Name, r.Backend)
 		}

@@ -4,6 +4,7 @@ package peers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -70,4 +71,18 @@ func (o *ours) Stages() (map[string]float64, error) {
 		}
 	}
 	return seconds, nil
+}
+
+// PartlyRead is how many chunks were read by their ends so far.
+func (o *ours) PartlyRead() (float64, error) {
+	families, err := o.reg.Gather()
+	if err != nil {
+		return 0, err
+	}
+	for _, f := range families {
+		if f.GetName() == "chunkring_chunks_partly_read_total" {
+			return f.GetMetric()[0].GetCounter().GetValue(), nil
+		}
+	}
+	return 0, errors.New("chunkring does not count chunks that are read by their ends")
 }
