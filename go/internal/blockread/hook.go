@@ -79,7 +79,8 @@ func newState() *state {
 	s := &state{users: users{heldBytes: map[int64]int{}}}
 	s.boundHeld()
 	for i := range 256 {
-		if c := compression.Codec(i); c.IsSupported() {
+		c := compression.Codec(i)
+		if _, err := compression.ParseCodec(c.String()); err == nil { // Codec.IsSupported is as new as Loki 3.7
 			s.pools = append(s.pools, &pool{codec: c, stock: compression.GetPool(c), buffers: &s.buffers,
 				decompressors: &s.decompressors, level: &s.level})
 		}

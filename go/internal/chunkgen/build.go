@@ -35,10 +35,11 @@ type Encoding struct {
 
 // check refuses what Loki's reader could not read back, before its writer panics or lies.
 func (e Encoding) check() error {
+	_, unknown := compression.ParseCodec(e.Codec.String()) // Codec.IsSupported is as new as Loki 3.7
 	switch {
 	case e.Format < chunkenc.ChunkFormatV1 || e.Format > chunkenc.ChunkFormatV4:
 		return fmt.Errorf("chunk format %d: Loki knows 1 to 4", e.Format)
-	case !e.Codec.IsSupported():
+	case unknown != nil:
 		return fmt.Errorf("codec %d: Loki knows %s", e.Codec, compression.SupportedCodecs())
 	case e.Format == chunkenc.ChunkFormatV1 && e.Codec != compression.GZIP:
 		// Version 1 has no codec byte. Loki's writer would take any codec, its reader assumes gzip.

@@ -32,7 +32,8 @@ var zstdBlock = chunkcheck.ZstdLimits{Frames: 64, Window: math.MaxUint64, Raw: 1
 
 // Decompress has the meaning of its twin in cgo.go.
 func (d *Decompressor) Decompress(codec uint8, src, dst []byte) (n uint64, status BlockStatus) {
-	if !compression.Codec(codec).IsSupported() {
+	// Codec.IsSupported is as new as Loki 3.7.
+	if _, err := compression.ParseCodec(compression.Codec(codec).String()); err != nil {
 		return 0, BlockCodec
 	}
 	if codec == uint8(compression.Zstd) && chunkcheck.ZstdBound(src, zstdBlock) != "" {
