@@ -19,15 +19,13 @@ type movedError struct {
 	what string
 }
 
-// Error names the file, what was looked for, and what to do.
+// Error names the file, and what was looked for.
 func (e *movedError) Error() string {
 	return fmt.Sprintf(`%s: an anchor moved: %s
   looked in: %s
   for, exactly once:
       %s
-  the edit:  %s
-  what to do: this Loki differs from 3.7.6 here. See how it does this now, adapt the edit in
-  cmd/lokifork/edits.go of chunkring, and run its tests; or use a Loki whose file is the same.`,
+  the edit:  %s`,
 		e.edit.file, e.what, e.edit.in, strings.ReplaceAll(strings.TrimSpace(e.edit.at), "\n", "\n      "), e.edit.why)
 }
 
@@ -45,7 +43,12 @@ func apply(src []byte, all []edit) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		splices = append(splices, s)
+		if all[i].put != nowhere {
+			splices = append(splices, s)
+		}
+	}
+	if len(splices) == 0 {
+		return src, nil
 	}
 	slices.SortFunc(splices, func(a, b splice) int { return b.from - a.from })
 	out := slices.Clone(src)
@@ -182,14 +185,5 @@ func find(src []byte, code string) []splice {
 	return found
 }
 
-// patchState tells which of a file's edits are in it already.
-func patchState(src []byte, all []edit) (applied, missing []string) {
-	for i := range all {
-		if len(find(src, all[i].text)) > 0 {
-			applied = append(applied, all[i].why)
-		} else {
-			missing = append(missing, all[i].why)
-		}
-	}
-	return applied, missing
-}
+// isIn reports whether a file has what an edit puts there.
+func (e *edit) isIn(src []byte) bool { return e.put != nowhere && len(find(src, e.text)) > 0 }

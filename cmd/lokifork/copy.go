@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -26,18 +27,25 @@ const stampName = ".lokifork"
 
 // module is what go mod download says of one.
 type module struct {
-	Version, Dir, GoMod, Sum string
+	Version, Dir, GoMod, Sum, GoModSum string
 }
 
-// findLoki returns the Loki that chunkring's go.mod names, downloaded and verified.
-func findLoki(root string) (*module, error) {
-	list, err := goCommand(root, "list", "-m", "-f", "{{.Version}}", lokiModule)
-	if err != nil {
-		return nil, err
+// findLoki returns the Loki of a version, downloaded and verified; without one, that of chunkring's go.mod.
+func findLoki(root, version string) (*module, error) {
+	if version == "" {
+		list, err := goCommand(root, "list", "-m", "-f", "{{.Version}}", lokiModule)
+		if err != nil {
+			return nil, err
+		}
+		version = strings.TrimSpace(string(list))
 	}
-	out, err := goCommand(root, "mod", "download", "-json", lokiModule+"@"+strings.TrimSpace(string(list)))
+	return downloadModule(root, lokiModule, version)
+}
+
+func downloadModule(root, path, version string) (*module, error) {
+	out, err := goCommand(root, "mod", "download", "-json", path+"@"+version)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w%s", err, out) // the reason is in the JSON
 	}
 	m := &module{}
 	if err := json.Unmarshal(out, m); err != nil {
@@ -62,14 +70,21 @@ func runCommand(dir, name string, args ...string) ([]byte, error) {
 }
 
 // makePatched makes the patched copy and the module files, or finds that they are there.
-func makePatched(out io.Writer, root, tree, modfile, patchedMod string) error {
-	loki, err := findLoki(root)
+func makePatched(out io.Writer, root, version, tree, modfile, patchedMod string) error {
+	loki, err := findLoki(root, version)
 	if err != nil {
 		return err
 	}
-	files, err := patched(loki.Dir, edits, true)
+	f, err := fit(loki.Dir, loki.Version, edits)
 	if err != nil {
 		return err
+	}
+	files, err := patched(loki.Dir, f, true)
+	if err != nil {
+		return err
+	}
+	for _, line := range f.leftOut() {
+		fmt.Fprintln(out, line)
 	}
 	tree = below(root, tree)
 	if err := writeModfiles(root, loki, tree, below(root, modfile), below(root, patchedMod)); err != nil {
@@ -80,8 +95,8 @@ func makePatched(out io.Writer, root, tree, modfile, patchedMod string) error {
 
 // makeStock makes the unpatched copy, which tests of Loki's may write to, and its module file. Tests and
 // benchmarks compare the patched Loki with it.
-func makeStock(out io.Writer, root, tree, modfile string) error {
-	loki, err := findLoki(root)
+func makeStock(out io.Writer, root, version, tree, modfile string) error {
+	loki, err := findLoki(root, version)
 	if err != nil {
 		return err
 	}
@@ -121,6 +136,12 @@ func stampOf(loki *module, files map[string][]byte) string {
 		fmt.Fprintf(h, "%s %d\n%s", name, len(files[name]), files[name])
 	}
 	return fmt.Sprintf("made by lokifork from Loki %s\n%x\n", loki.Version, h.Sum(nil))
+}
+
+// digest is short and names some text.
+func digest(text []byte) string {
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:6])
 }
 
 func sortedNames(files map[string][]byte) []string {

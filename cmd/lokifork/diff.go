@@ -13,12 +13,16 @@ import (
 )
 
 // printDiff prints a patch with everything that lokifork patch changes, go.mod included.
-func printDiff(out io.Writer, root, chunkring string) error {
-	loki, err := findLoki(root)
+func printDiff(out io.Writer, root, version, chunkring string) error {
+	loki, err := findLoki(root, version)
 	if err != nil {
 		return err
 	}
-	files, err := patched(loki.Dir, edits, false)
+	f, err := fit(loki.Dir, loki.Version, edits)
+	if err != nil {
+		return err
+	}
+	files, err := patched(loki.Dir, f, false)
 	if err != nil {
 		return err
 	}

@@ -8,10 +8,13 @@ package main
 type edit struct {
 	file string // below Loki's root
 	why  string
+	part *part
 	in   string // the declaration: "func Name", "func Type.Name" or "type Name"
 	at   string // the anchor
 	put  place
 	text string // has a comment that begins with "chunkring:"
+	alt  string // of several edits of the same name, for Lokis that differ, the first that fits is made
+	with string // an added file that goes with this edit, and is left out without it
 }
 
 type place int
@@ -20,16 +23,28 @@ const (
 	before  place = iota // lines before the one where the anchor begins
 	after                // lines after the one where it ends
 	instead              // in the anchor's place
+	nowhere              // the anchor tells Lokis apart, and the edit only brings a file
 )
 
 // edits is everything that is changed in Loki's own files. The code behind it is in files/, which
 // mirrors Loki's tree.
 var edits = []edit{
+	{
+		file: "cmd/loki/main.go",
+		why:  "loki -version says which parts of chunkring are in it",
+		part: chunkClient,
+		in:   "func main",
+		at:   `fmt.Println(version.Print("loki"))`,
+		put:  after,
+		text: `fmt.Println(lokiParts) // chunkring: which parts of it are in this Loki`,
+	},
+
 	// The block path: for all chunks, from before the first store of a process is open. A compactor on
 	// its own opens none, and keeps Loki's own readers for what it rewrites.
 	{
 		file: "pkg/storage/factory.go",
 		why:  "storage_config.chunkring: what holds for every store",
+		part: blockPath,
 		in:   "type Config",
 		at:   "UseThanosObjstore bool `yaml:\"use_thanos_objstore\"`",
 		put:  before,
@@ -39,16 +54,30 @@ var edits = []edit{
 	{
 		file: "pkg/storage/factory.go",
 		why:  "-store.chunkring.* flags",
+		part: blockPath,
 		in:   "func Config.RegisterFlags",
 		at:   `cfg.CongestionControl.RegisterFlagsWithPrefix("store.", f)`,
 		put:  after,
 		text: `cfg.Chunkring.RegisterFlagsWithPrefix("store.", f) // chunkring:`,
 	},
 	{
+		file: "pkg/storage/factory.go",
+		why:  "a wrong configuration of the process is reported at start",
+		part: blockPath,
+		in:   "func Config.Validate",
+		at:   "if err := cfg.TSDBShipperConfig.Validate(); err != nil {",
+		put:  before,
+		text: `// chunkring: the process has a configuration that can be wrong.
+	if err := cfg.Chunkring.Validate(); err != nil {
+		return errors.Wrap(err, "invalid chunkring config")
+	}`,
+	},
+	{
 		file: "pkg/storage/store.go",
 		why:  "the block path is on before anything reads a chunk",
+		part: blockPath,
 		in:   "func NewStore",
-		at:   "indexReadCache, err := cache.New(cfg.IndexQueriesCacheConfig, registerer, logger, stats.IndexCache, metricsNamespace)",
+		at:   "if len(schemaCfg.Configs) != 0 {",
 		put:  before,
 		text: `// chunkring: the process's; queriers, rulers, ingesters and bloom builders come here.
 	if err := setBlockPath(cfg.Chunkring, storeCfg); err != nil {
@@ -62,6 +91,7 @@ var edits = []edit{
 	{
 		file: "pkg/storage/chunk/client/local/fs_object_client.go",
 		why:  "storage_config.filesystem.chunkring, also in named stores",
+		part: chunkClient,
 		in:   "type FSConfig",
 		at:   "Directory string `yaml:\"directory\"`",
 		put:  after,
@@ -71,6 +101,7 @@ var edits = []edit{
 	{
 		file: "pkg/storage/chunk/client/local/fs_object_client.go",
 		why:  "-local.chunkring.* flags, and the defaults of named stores",
+		part: chunkClient,
 		in:   "func FSConfig.RegisterFlagsWithPrefix",
 		at:   `f.StringVar(&cfg.Directory, prefix+"local.chunk-directory", "", "Directory to store chunks in.")`,
 		put:  after,
@@ -79,6 +110,7 @@ var edits = []edit{
 	{
 		file: "pkg/storage/factory.go",
 		why:  "a wrong named filesystem store is reported at start",
+		part: chunkClient,
 		in:   "func NamedStores.Validate",
 		at:   "return ns.populateStoreType()",
 		put:  before,
@@ -93,15 +125,13 @@ var edits = []edit{
 	},
 	{
 		file: "pkg/storage/factory.go",
-		why:  "wrong configurations of the process and of the filesystem are reported at start",
+		why:  "a wrong filesystem is reported at start",
+		part: chunkClient,
 		in:   "func Config.Validate",
 		at:   "return cfg.NamedStores.Validate()",
 		put:  before,
 		text: `
-	// chunkring: it and the filesystem have configurations that can be wrong.
-	if err := cfg.Chunkring.Validate(); err != nil {
-		return errors.Wrap(err, "invalid chunkring config")
-	}
+	// chunkring: the filesystem has a configuration that can be wrong.
 	if err := cfg.FSConfig.Validate(); err != nil {
 		return errors.Wrap(err, "invalid filesystem config")
 	}
@@ -110,9 +140,11 @@ var edits = []edit{
 	{
 		file: "pkg/storage/factory.go",
 		why:  "filesystem stores with use_thanos_objstore",
+		part: chunkClient,
 		in:   "func NewChunkClient",
 		at:   "return client.NewClientWithMaxParallel(c, encoder, cfg.MaxParallelGetChunk, schemaCfg), nil",
 		put:  before,
+		alt:  "chunks of use_thanos_objstore",
 		text: `
 		// chunkring: takes the chunks of a filesystem unless it is switched off.
 		if own, err := chunkringClient(c, schemaCfg); own != nil || err != nil {
@@ -122,7 +154,17 @@ var edits = []edit{
 	},
 	{
 		file: "pkg/storage/factory.go",
+		why:  "the edit below is for both kinds of filesystem, after 3.8.0",
+		part: chunkClient,
+		in:   "func NewChunkClient",
+		at:   "if storeType == types.StorageTypeFileSystem {",
+		put:  nowhere,
+		alt:  "chunks of use_thanos_objstore",
+	},
+	{
+		file: "pkg/storage/factory.go",
 		why:  "filesystem stores, named ones too",
+		part: chunkClient,
 		in:   "func NewChunkClient",
 		at:   "return client.NewClientWithMaxParallel(c, client.FSEncoder, cfg.MaxParallelGetChunk, schemaCfg), nil",
 		put:  before,
@@ -136,6 +178,7 @@ var edits = []edit{
 	{
 		file: "pkg/storage/factory.go",
 		why:  "storage_config.filesystem.chunkring counts for filesystems behind use_thanos_objstore, too",
+		part: chunkClient,
 		in:   "func NewObjectClient",
 		at:   "return bucket.NewObjectClient(context.Background(), name, cfg.ObjectStore, component, cfg.Hedging, false, util_log.Logger)",
 		put:  instead,
@@ -145,12 +188,28 @@ var edits = []edit{
 			return nil, err
 		}
 		return c.WithChunkring(cfg.FSConfig.Chunkring), nil`,
+		alt: "NewObjectClient",
+	},
+	{
+		file: "pkg/storage/factory.go",
+		why:  "the same, after 3.8.0",
+		part: chunkClient,
+		in:   "func NewObjectClient",
+		at:   "return c, err",
+		put:  instead,
+		text: `if err != nil {
+			return nil, err
+		}
+		// chunkring: a client over a filesystem knows how its chunks are read.
+		return c.WithChunkring(cfg.FSConfig.Chunkring), nil`,
+		alt: "NewObjectClient",
 	},
 	{
 		file: "pkg/storage/bucket/object_client_adapter.go",
 		why:  "remembers the directory, which only NewObjectClient knows",
+		part: chunkClient,
 		in:   "type ObjectClientAdapter",
-		at:   "storeType string",
+		at:   "isRetryableErr func(err error) bool",
 		put:  after,
 		text: `
 	// chunkring: how and where chunks are read if this is a filesystem.
@@ -159,6 +218,7 @@ var edits = []edit{
 	{
 		file: "pkg/storage/bucket/object_client_adapter.go",
 		why:  "remembers the directory, which only NewObjectClient knows",
+		part: chunkClient,
 		in:   "func NewObjectClient",
 		at:   "switch storeType { case GCS:",
 		put:  before,
@@ -168,6 +228,7 @@ var edits = []edit{
 	{
 		file: "pkg/compactor/compactor.go",
 		why:  "the compactor's own client reads and deletes chunks",
+		part: chunkClient,
 		in:   "func Compactor.init",
 		at:   "chunkClient := client.NewClient(objectClient, encoder, schemaConfig)",
 		put:  after,
@@ -185,6 +246,7 @@ var edits = []edit{
 	{
 		file: "pkg/storage/store.go",
 		why:  "a disk cache in front of object stores",
+		part: diskCache,
 		in:   "func LokiStore.chunkClientForPeriod",
 		at:   "chunks = client.NewMetricsChunkClient(chunks, s.chunkClientMetrics)",
 		put:  before,
@@ -198,6 +260,7 @@ var edits = []edit{
 	{
 		file: "pkg/loki/modules.go",
 		why:  "the disk cache copies what is stored where one process writes and reads",
+		part: diskCache,
 		in:   "func Loki.initStore",
 		at:   "store, err := storage.NewStore(t.Cfg.StorageConfig, t.Cfg.ChunkStoreConfig, t.Cfg.SchemaConfig, t.Overrides, t.ClientMetrics, prometheus.DefaultRegisterer, util_log.Logger, t.Cfg.MetricsNamespace)",
 		put:  before,
@@ -210,6 +273,7 @@ var edits = []edit{
 	{
 		file: "pkg/storage/chunk/chunk.go",
 		why:  "all checksums of a chunk with one pass over its bytes",
+		part: verifiedDecode,
 		in:   "func Chunk.Decode",
 		at:   "func (c *Chunk) Decode(decodeContext *DecodeContext, input []byte) error {",
 		put:  instead,
@@ -226,6 +290,7 @@ func (c *Chunk) decodeUnverified(decodeContext *DecodeContext, input []byte) err
 	{
 		file: "pkg/chunkenc/memchunk.go",
 		why:  "lets DecodeVerified say how the chunk is decoded",
+		part: verifiedDecode,
 		in:   "func newByteChunk",
 		at:   "func newByteChunk(b []byte, blockSize, targetSize int, fromCheckpoint bool) (*MemChunk, error) {",
 		put:  instead,
@@ -239,6 +304,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/chunkenc/memchunk.go",
 		why:  "three allocations that formats from v4 on throw away",
+		part: verifiedDecode,
 		in:   "func newByteChunk",
 		at:   "symbolizer: newSymbolizer(),",
 		put:  instead,
@@ -247,6 +313,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/chunkenc/memchunk.go",
 		why:  "blocks that were verified are not checksummed again; the recovery below stays",
+		part: verifiedDecode,
 		in:   "func newByteChunk",
 		at:   "invalidBlockErr := validateBlock(b, blk.offset, l)",
 		put:  instead,
@@ -255,6 +322,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/chunkenc/memchunk.go",
 		why:  "one string for all symbols of a chunk instead of one each",
+		part: verifiedDecode,
 		in:   "func newByteChunk",
 		at:   "symbolizer, err := symbolizerFromEnc(lb, compression.GetReaderPool(bc.encoding))",
 		put:  instead,
@@ -263,11 +331,34 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 		symbolizer, err := mode.symbolizerFromEnc(lb, compression.GetPool(bc.encoding).(compression.ReaderPool))`,
 	},
 
+	// What leanSymbolizer makes is what Loki's own makes.
+	{
+		file: "pkg/chunkenc/symbols.go",
+		why:  "a symbolizer that normalizes names, from 3.6 on",
+		part: verifiedDecode,
+		in:   "type symbolizer",
+		at:   "normalizedNames map[uint32]string",
+		put:  nowhere,
+		alt:  "symbolizer",
+		with: "pkg/chunkenc/chunkring_symbolizer.go",
+	},
+	{
+		file: "pkg/chunkenc/symbols.go",
+		why:  "a symbolizer that does not",
+		part: verifiedDecode,
+		in:   "type symbolizer",
+		at:   "compressedSize int",
+		put:  nowhere,
+		alt:  "symbolizer",
+		with: "pkg/chunkenc/chunkring_symbolizer_plain.go",
+	},
+
 	// Partial reads: a chunk of which only the ends were read has placeholders for its blocks. Whoever needs their
 	// bytes gets the whole file, or an error.
 	{
 		file: "pkg/chunkenc/memchunk.go",
 		why:  "a block that is read when an iterator comes to it",
+		part: partialReads,
 		in:   "type block",
 		at:   "uncompressedSize int",
 		put:  after,
@@ -277,6 +368,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/chunkenc/memchunk.go",
 		why:  "placeholders are never written",
+		part: partialReads,
 		in:   "func MemChunk.writeTo",
 		at:   "crc32Hash := crc32HashPool.Get().(hash.Hash32)",
 		put:  before,
@@ -290,6 +382,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/chunkenc/memchunk.go",
 		why:  "placeholders are never copied, and no block is left out of what is rewritten",
+		part: partialReads,
 		in:   "func MemChunk.Rewrite",
 		at:   "newChunk := NewMemChunk(c.format, c.Encoding(), c.headFmt, math.MaxInt, math.MaxInt)",
 		put:  before,
@@ -299,10 +392,21 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	}
 
 `,
+		alt: "rewrite",
+	},
+	{
+		file: "pkg/chunkenc/memchunk.go",
+		why:  "before 3.6 chunks are rewritten by Rebound only",
+		part: partialReads,
+		in:   "func MemChunk.Rebound",
+		at:   "return nil, chunk.ErrSliceNoDataInRange",
+		put:  nowhere,
+		alt:  "rewrite",
 	},
 	{
 		file: "pkg/chunkenc/memchunk.go",
 		why:  "no block is left out of what is rewritten",
+		part: partialReads,
 		in:   "func MemChunk.Rebound",
 		at:   "itr, err := c.Iterator(context.Background(), start, end.Add(time.Millisecond), logproto.FORWARD, log.NewNoopPipeline().ForStream(labels.Labels{}))",
 		put:  before,
@@ -316,6 +420,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/storage/chunk/chunk.go",
 		why:  "a chunk that was read by its ends is not encoded anew, which could change its checksum",
+		part: partialReads,
 		in:   "func Chunk.Encoded",
 		at:   "if c.encoded == nil {",
 		put:  before,
@@ -328,6 +433,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/storage/chunk/fetcher/fetcher.go",
 		why:  "chunks that were read by their ends are not cached",
+		part: partialReads,
 		in:   "func Fetcher.FetchChunks",
 		at:   "if cacheErr := c.WriteBackCache(ctx, fromStorage); cacheErr != nil {",
 		put:  instead,
@@ -338,6 +444,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/storage/store.go",
 		why:  "chunks may be read by their ends for queries, and for nobody else",
+		part: partialReads,
 		in:   "func LokiStore.SelectLogs",
 		at:   "return newLogBatchIterator(ctx, s.schemaCfg, s.chunkMetrics, lazyChunks, s.cfg.MaxChunkBatchSize, matchers, pipeline, req.Direction, req.Start, req.End, chunkFilterer)",
 		put:  before,
@@ -349,6 +456,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/storage/store.go",
 		why:  "chunks may be read by their ends for queries, and for nobody else",
+		part: partialReads,
 		in:   "func LokiStore.SelectSamples",
 		at:   "return newSampleBatchIterator(",
 		put:  before,
@@ -360,6 +468,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/storage/batch.go",
 		why:  "strict_blocks: a block that can't be read fails the query",
+		part: partialReads,
 		in:   "func logBatchIterator.Err",
 		at:   "if it.ctx.Err() != nil {",
 		put:  before,
@@ -372,6 +481,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/storage/batch.go",
 		why:  "strict_blocks: a block that can't be read fails the query",
+		part: partialReads,
 		in:   "func sampleBatchIterator.Err",
 		at:   "if it.ctx.Err() != nil {",
 		put:  before,
@@ -384,6 +494,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/logql/engine.go",
 		why:  "strict_blocks: Loki's merge of samples loses the errors of iterators",
+		part: partialReads,
 		in:   "func query.Exec",
 		at:   "data, err := q.Eval(ctx)",
 		put:  instead,
@@ -392,6 +503,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/loki/config_wrapper.go",
 		why:  "a cache of whole chunks costs more than it saves where chunks are read by their ends",
+		part: partialReads,
 		in:   "func applyEmbeddedCacheConfig",
 		at:   "if !cache.IsCacheConfigured(chunkCacheConfig) {",
 		put:  instead,
@@ -404,6 +516,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/chunkenc/memchunk.go",
 		why:  "readers are told how large a block is",
+		part: partialReads,
 		in:   "func encBlock.Iterator",
 		at:   "return newEntryIterator(ctx, compression.GetReaderPool(b.enc), b.b, pipeline, b.format, b.symbolizer)",
 		put:  instead,
@@ -412,6 +525,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/chunkenc/memchunk.go",
 		why:  "readers are told how large a block is",
+		part: partialReads,
 		in:   "func encBlock.SampleIterator",
 		at:   "compression.GetReaderPool(b.enc),",
 		put:  instead,
@@ -420,6 +534,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/chunkenc/memchunk.go",
 		why:  "what an iterator over a flat block knows",
+		part: iterator,
 		in:   "type bufferedIterator",
 		at:   "closed bool",
 		put:  before,
@@ -429,6 +544,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/chunkenc/memchunk.go",
 		why:  "a block that is decompressed as a whole is iterated in place",
+		part: iterator,
 		in:   "func bufferedIterator.Next",
 		at:   "ts, line, structuredMetadata, ok := si.moveNext()",
 		put:  before,
@@ -444,6 +560,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/chunkenc/memchunk.go",
 		why:  "the block's memory is the reader's",
+		part: iterator,
 		in:   "func bufferedIterator.close",
 		at:   "if si.reader != nil {",
 		put:  before,
@@ -453,6 +570,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/chunkenc/memchunk.go",
 		why:  "what the pipeline allows to do without it",
+		part: iterator,
 		in:   "func newEntryIterator",
 		at:   "bufferedIterator: newBufferedIterator(ctx, pool, b, format, symbolizer),",
 		put:  instead,
@@ -461,6 +579,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/chunkenc/memchunk.go",
 		why:  "backward, an entry is made when it is asked for",
+		part: iterator,
 		in:   "func MemChunk.Iterator",
 		at: `r, err := iter.NewEntryReversedIter(
 			iter.NewTimeRangedIterator(it,
@@ -473,6 +592,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/storage/lazy_chunk.go",
 		why:  "backward, an entry is made when it is asked for",
+		part: iterator,
 		in:   "func LazyChunk.Iterator",
 		at: `r, err := iter.NewEntryReversedIter(
 			iter.NewTimeRangedIterator(it,
@@ -485,6 +605,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/storage/lazy_chunk.go",
 		why:  "entries before the range need no pipeline",
+		part: iterator,
 		in:   "func LazyChunk.Iterator",
 		at: `return iter.NewTimeRangedIterator(
 			iter.NewNonOverlappingIterator(its),`,
@@ -495,6 +616,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/storage/lazy_chunk.go",
 		why:  "entries before the range need no extractor",
+		part: iterator,
 		in:   "func LazyChunk.SampleIterator",
 		at:   "iter.NewNonOverlappingSampleIterator(its),",
 		put:  instead,
@@ -503,6 +625,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/chunkenc/memchunk.go",
 		why:  "the same structured metadata has the same labels",
+		part: iterator,
 		in:   "func entryBufferedIterator.Next",
 		at:   "newLine, lbs, matches := e.pipeline.Process(e.currTs, e.currLine, e.currStructuredMetadata)",
 		put:  instead,
@@ -511,6 +634,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/chunkenc/memchunk.go",
 		why:  "entries of a flat block share allocations",
+		part: iterator,
 		in:   "func entryBufferedIterator.Next",
 		at: `e.cur.Line = string(newLine)
 		e.cur.StructuredMetadata = logproto.FromLabelsToLabelAdapters(lbs.StructuredMetadata())
@@ -521,6 +645,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/chunkenc/memchunk.go",
 		why:  "statistics are complete whenever an entry is",
+		part: iterator,
 		in:   "func entryBufferedIterator.Next",
 		at:   "e.cur.StructuredMetadata = logproto.FromLabelsToLabelAdapters(e.currStructuredMetadata)",
 		put:  after,
@@ -529,40 +654,91 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/chunkenc/memchunk.go",
 		why:  "what the extractor allows to do without it",
+		part: iterator,
 		in:   "func newSampleIterator",
-		at:   "bufferedIterator: newBufferedIterator(ctx, pool, b, format, symbolizer),",
+		at:   "bufferedIterator: newBufferedIterator(ctx, pool, b, format, symbolizer), extractor: extractors[0],",
 		put:  instead,
-		text: `bufferedIterator: newBufferedIterator(ctx, pool, b, format, symbolizer).planSamples(extractors[0]), // chunkring: what the extractor allows`,
+		text: `bufferedIterator: newBufferedIterator(ctx, pool, b, format, symbolizer).planSamples(extractors[0]), // chunkring: what the extractor allows
+		extractor: extractors[0],`,
+		alt: "newSampleIterator",
+	},
+	{
+		file: "pkg/chunkenc/memchunk.go",
+		why:  "the same, of the one extractor that there is after 3.8.0",
+		part: iterator,
+		in:   "func newSampleIterator",
+		at:   "bufferedIterator: newBufferedIterator(ctx, pool, b, format, symbolizer), extractor: extractor,",
+		put:  instead,
+		text: `bufferedIterator: newBufferedIterator(ctx, pool, b, format, symbolizer).planSamples(extractor), // chunkring: what the extractor allows
+		extractor: extractor,`,
+		alt: "newSampleIterator",
 	},
 	{
 		file: "pkg/chunkenc/memchunk.go",
 		why:  "the same structured metadata has the same labels; statistics are complete whenever a sample is",
+		part: iterator,
 		in:   "func sampleBufferedIterator.Next",
 		at:   "samples, ok := e.extractor.Process(e.currTs, e.currLine, e.currStructuredMetadata)",
 		put:  instead,
 		text: `samples, ok := e.process() // chunkring: was e.extractor.Process`,
+		alt:  "samples of a line",
+		with: "pkg/chunkenc/chunkring_samples.go",
+	},
+	{
+		file: "pkg/chunkenc/memchunk.go",
+		why:  "the same, where a line has one sample, after 3.8.0",
+		part: iterator,
+		in:   "func sampleBufferedIterator.Next",
+		at:   "sample, ok := e.extractor.Process(e.currTs, e.currLine, e.currStructuredMetadata)",
+		put:  instead,
+		text: `sample, ok := e.process() // chunkring: was e.extractor.Process`,
+		alt:  "samples of a line",
+		with: "pkg/chunkenc/chunkring_sample.go",
 	},
 	{
 		file: "pkg/chunkenc/memchunk.go",
 		why:  "no allocation a line",
+		part: iterator,
 		in:   "func sampleBufferedIterator.Next",
 		at:   "Hash: util.UniqueSampleHash(lblString, e.currLine),",
 		put:  instead,
 		text: `Hash: e.uniqueSampleHash(util.UniqueSampleHash, lblString, e.currLine), // chunkring: was util.UniqueSampleHash`,
+		alt:  "hash of a sample",
+	},
+	{
+		file: "pkg/chunkenc/memchunk.go",
+		why:  "Loki allocates nothing for it itself, after 3.8.0",
+		part: iterator,
+		in:   "func sampleBufferedIterator.Next",
+		at:   "Hash: e.hasher.Hash(lblString, e.currLine),",
+		put:  nowhere,
+		alt:  "hash of a sample",
 	},
 	{
 		file: "pkg/chunkenc/variants.go",
 		why:  "statistics are complete whenever a sample is",
+		part: iterator,
 		in:   "func multiExtractorSampleBufferedIterator.Next",
 		at:   "if len(e.cur) <= 1 { continue }",
 		put:  after,
 		text: `e.flatCount() // chunkring: statistics are complete whenever a sample is`,
+		alt:  "several extractors",
+	},
+	{
+		file: "pkg/chunkenc/memchunk.go",
+		why:  "there is one extractor, after 3.8.0",
+		part: iterator,
+		in:   "func newSampleIterator",
+		at:   "extractor: extractor,",
+		put:  nowhere,
+		alt:  "several extractors",
 	},
 
 	// Filters: a stage says which bytes a line must contain to pass it; see files/pkg/logql/log.
 	{
 		file: "pkg/logql/log/pipeline.go",
 		why:  "a stage that drops lines without certain bytes says so",
+		part: iterator,
 		in:   "type StageFunc",
 		at:   "requiredLabels []string",
 		put:  after,
@@ -571,6 +747,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/logql/log/pipeline.go",
 		why:  "the first of several stages decides for all",
+		part: iterator,
 		in:   "func ReduceStages",
 		at:   "requiredLabels: requiredLabelNames,",
 		put:  after,
@@ -579,6 +756,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/logql/log/filter.go",
 		why:  "which bytes a line must contain",
+		part: iterator,
 		in:   "func containsFilter.ToStage",
 		at:   "return StageFunc{",
 		put:  after,
@@ -587,6 +765,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/logql/log/filter.go",
 		why:  "which bytes a line must contain",
+		part: iterator,
 		in:   "func containsAllFilter.ToStage",
 		at:   "return StageFunc{",
 		put:  after,
@@ -595,6 +774,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/logql/log/filter.go",
 		why:  "which bytes a line must contain",
+		part: iterator,
 		in:   "func andFilters.ToStage",
 		at:   "return StageFunc{",
 		put:  after,
@@ -605,6 +785,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	{
 		file: "pkg/compression/pool.go",
 		why:  "a hook through which decompressors in C can replace the readers",
+		part: blockPath,
 		in:   "func GetReaderPool",
 		at:   "return GetPool(enc).(ReaderPool)",
 		put:  before,

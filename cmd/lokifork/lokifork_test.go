@@ -22,20 +22,31 @@ func projectRoot(t *testing.T) string {
 	return root
 }
 
-// sparseLoki writes what lokifork reads of the real Loki to a new directory: the files it edits, and
-// go.mod and go.sum.
-func sparseLoki(t *testing.T) (dir string, names []string) {
-	loki, err := findLoki(projectRoot(t))
+// sparseLoki writes what lokifork reads of the real Loki to a new directory: the files it looks into, go.mod and
+// go.sum. It returns the edits that are made to it.
+func sparseLoki(t *testing.T) (dir string, chosen []edit) {
+	loki, err := findLoki(projectRoot(t), "")
 	require.NoError(t, err)
 	dir = t.TempDir()
-	names, _ = byFile(edits)
 	files := map[string][]byte{}
-	for _, name := range append([]string{"go.mod", "go.sum"}, names...) {
+	names := []string{"go.mod", "go.sum"}
+	for i := range edits {
+		names = append(names, edits[i].file)
+	}
+	for _, name := range names {
 		files[name], err = os.ReadFile(filepath.Join(loki.Dir, name))
 		require.NoError(t, err)
 	}
 	require.NoError(t, write(dir, files))
-	return dir, names
+	f := fitted(t, dir, loki.Version)
+	require.NoError(t, f.missing())
+	return dir, f.edits
+}
+
+func fitted(t *testing.T, dir, version string) *fitting {
+	f, err := fit(dir, version, edits)
+	require.NoError(t, err)
+	return f
 }
 
 func git(t *testing.T, dir string, args ...string) string {
@@ -94,8 +105,8 @@ func TestEmbeddedFilesAreFormatted(t *testing.T) {
 
 // TestEditsAreSmallAndMarked: each is marked where it is, and nothing else of a file changes.
 func TestEditsAreSmallAndMarked(t *testing.T) {
-	dir, names := sparseLoki(t)
-	_, groups := byFile(edits)
+	dir, chosen := sparseLoki(t)
+	names, groups := byFile(chosen)
 	for _, name := range names {
 		src, err := os.ReadFile(filepath.Join(dir, name))
 		require.NoError(t, err)
@@ -133,7 +144,7 @@ func TestTreeIsIdempotent(t *testing.T) {
 	tree := filepath.Join(dir, "loki-src")
 	run := func() string {
 		var out bytes.Buffer
-		require.NoError(t, makePatched(&out, root, tree, filepath.Join(dir, "loki.mod"), filepath.Join(dir, "patched.mod")))
+		require.NoError(t, makePatched(&out, root, "", tree, filepath.Join(dir, "loki.mod"), filepath.Join(dir, "patched.mod")))
 		return out.String()
 	}
 	require.Contains(t, run(), "patched or added")
@@ -163,7 +174,7 @@ func TestTreeIsIdempotent(t *testing.T) {
 
 	foreign := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(foreign, "precious"), nil, 0o666))
-	err = makePatched(&bytes.Buffer{}, root, foreign, filepath.Join(dir, "loki.mod"), filepath.Join(dir, "patched.mod"))
+	err = makePatched(&bytes.Buffer{}, root, "", foreign, filepath.Join(dir, "loki.mod"), filepath.Join(dir, "patched.mod"))
 	require.ErrorContains(t, err, "lokifork did not make")
 	require.FileExists(t, filepath.Join(foreign, "precious"))
 }
@@ -177,12 +188,12 @@ func TestStockIsLoki(t *testing.T) {
 	tree, modfile := filepath.Join(dir, "loki-stock-src"), filepath.Join(dir, "loki-stock.mod")
 	run := func() string {
 		var out bytes.Buffer
-		require.NoError(t, makeStock(&out, root, tree, modfile))
+		require.NoError(t, makeStock(&out, root, "", tree, modfile))
 		return out.String()
 	}
 	require.Contains(t, run(), " 0 files patched or added")
 	require.Contains(t, run(), "up to date")
-	loki, err := findLoki(root)
+	loki, err := findLoki(root, "")
 	require.NoError(t, err)
 	var want, got []string
 	list := func(of string, names *[]string) {
@@ -196,7 +207,7 @@ func TestStockIsLoki(t *testing.T) {
 	list(loki.Dir, &want)
 	list(tree, &got)
 	require.Equal(t, want, got)
-	edited, _ := byFile(edits)
+	edited, _ := byFile(fitted(t, loki.Dir, loki.Version).edits)
 	for _, name := range edited {
 		theirs, err := os.ReadFile(filepath.Join(loki.Dir, name))
 		require.NoError(t, err)
@@ -233,7 +244,7 @@ func TestMovedAnchor(t *testing.T) {
 		var moved *movedError
 		require.ErrorAs(t, err, &moved, name)
 		require.Equal(t, exitMoved, exitCode(err))
-		for _, part := range []string{"p.go", changed.in, changed.at, "because", "what to do", strings.TrimSuffix(name, ", method")} {
+		for _, part := range []string{"p.go", changed.in, changed.at, "because", strings.TrimSuffix(name, ", method")} {
 			require.ErrorContains(t, err, part)
 		}
 	}
@@ -245,11 +256,12 @@ func TestMovedAnchor(t *testing.T) {
 	require.Equal(t, len(src), at.from, "after the line of the method, not of the function")
 }
 
-// TestMovedAnchorsOfLoki breaks each edit's anchor in turn in the real files.
+// TestMovedAnchorsOfLoki breaks each edit's anchor in turn in the real files: its part is not in, nor is any that
+// needs it, and patching is refused.
 func TestMovedAnchorsOfLoki(t *testing.T) {
-	dir, _ := sparseLoki(t)
-	for i := range edits {
-		e := &edits[i]
+	dir, chosen := sparseLoki(t)
+	for i := range chosen {
+		e := &chosen[i]
 		path := filepath.Join(dir, e.file)
 		src, err := os.ReadFile(path)
 		require.NoError(t, err)
@@ -259,14 +271,50 @@ func TestMovedAnchorsOfLoki(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, ok && first <= s.from)
 		require.NoError(t, os.WriteFile(path, slices.Concat(src[:first], src[min(last, len(src)):]), 0o666))
-		_, err = patched(dir, edits, false)
-		var moved *movedError
-		require.ErrorAs(t, err, &moved, e.why)
+		f := fitted(t, dir, "")
+		_, err = patched(dir, f, false)
+		require.Equal(t, exitMoved, exitCode(err), e.why)
+		require.ErrorContains(t, err, e.why)
+		for _, p := range parts { // those that need e's part are out with it
+			needed := p
+			for needed != nil && needed != e.part {
+				needed = needed.needs
+			}
+			require.True(t, needed == nil || !f.has(p), "%s: %s", e.why, p.name)
+		}
 		require.NoError(t, os.WriteFile(path, src, 0o666))
 	}
+}
+
+// TestAllMovedAnchorsAreNamed, not the first of each part alone.
+func TestAllMovedAnchorsAreNamed(t *testing.T) {
+	dir, chosen := sparseLoki(t)
 	require.NoError(t, os.Remove(filepath.Join(dir, "pkg/compression/pool.go")))
-	_, err := patched(dir, edits, false)
+	replaceIn(t, dir, "pkg/storage/factory.go", "NewClientWithMaxParallel", "NewParallelClient")
+	replaceIn(t, dir, "pkg/chunkenc/memchunk.go", "moveNext", "moveOn")
+	err := fitted(t, dir, "v3.7.6").missing()
 	require.ErrorContains(t, err, "the file is gone")
+	require.ErrorContains(t, err, "what to do")
+	var unfit *unfitError
+	require.ErrorAs(t, err, &unfit)
+	moved := map[string]int{}
+	for _, m := range unfit.moved {
+		moved[m.edit.file]++
+	}
+	require.Equal(t, map[string]int{
+		"pkg/compression/pool.go":  1,
+		"pkg/storage/factory.go":   3, // with the alternative for later Lokis
+		"pkg/chunkenc/memchunk.go": 1,
+	}, moved)
+	require.NotEmpty(t, chosen)
+}
+
+func replaceIn(t *testing.T, dir, name, from, to string) {
+	path := filepath.Join(dir, name)
+	src, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Contains(t, string(src), from)
+	require.NoError(t, os.WriteFile(path, bytes.ReplaceAll(src, []byte(from), []byte(to)), 0o666))
 }
 
 func TestPatchCheckout(t *testing.T) {
@@ -302,7 +350,7 @@ func TestPatchRefuses(t *testing.T) {
 			appendTo(t, dir, file, "\n// mine\n")
 		}, []string{file, "not committed"}, exitDirty},
 		"half-patched": {func(t *testing.T, dir string) {
-			_, groups := byFile(edits)
+			_, groups := byFile(fitted(t, dir, "").edits)
 			src, err := os.ReadFile(filepath.Join(dir, file))
 			require.NoError(t, err)
 			src, err = apply(src, groups[file][:2])
@@ -359,7 +407,7 @@ func TestDiffApplies(t *testing.T) {
 	path, err := localPath(byPatch, root)
 	require.NoError(t, err)
 	var diff bytes.Buffer
-	require.NoError(t, printDiff(&diff, root, path))
+	require.NoError(t, printDiff(&diff, root, "", path))
 	patch := filepath.Join(t.TempDir(), "chunkring.patch")
 	require.NoError(t, os.WriteFile(patch, diff.Bytes(), 0o666))
 	git(t, byDiff, "apply", "--check", patch)
@@ -369,7 +417,7 @@ func TestDiffApplies(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
-	for _, args := range [][]string{nil, {"help"}, {"patch"}, {"patch", "a", "b"}, {"tree", "x"}, {"stock", "x"}, {"diff", "-no-such-flag"}} {
+	for _, args := range [][]string{nil, {"help"}, {"patch"}, {"patch", "a", "b"}, {"tree", "x"}, {"stock", "x"}, {"status"}, {"status", "a", "b"}, {"diff", "-no-such-flag"}} {
 		require.Equal(t, exitUsage, exitCode(run(args, &bytes.Buffer{})), "%q", args)
 	}
 	require.Equal(t, 0, exitCode(nil))

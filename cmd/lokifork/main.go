@@ -10,13 +10,18 @@
 //	lokifork stock           copies it unpatched into build/loki-stock-src, and writes
 //	                         build/loki-stock.mod: what tests and benchmarks compare with
 //	lokifork patch DIR       patches a git checkout of Loki, go.mod included
+//	lokifork status DIR      says which parts fit a Loki, which are in it, and all anchors that moved
 //	lokifork diff            prints all that is changed, as a patch for git apply
 //
 // Nothing of Loki's source is part of chunkring. The changes to Loki's files are a table in edits.go,
 // found by anchors; the files that are added are in files/, which mirrors Loki's tree (a name that ends
 // in _test.go.txt goes into the tree only). Doing the same twice changes nothing.
 //
-// Exit codes: 0 done, 1 something failed, 2 wrong usage, 3 an anchor moved: this Loki differs from
+// Edits and files are in parts (parts.go). A part goes into a Loki as a whole or not at all, and only the
+// parts that parts.go names for a version may be left out of it. What is left out is said here, by
+// loki -version, and by the metric chunkring_parts_info.
+//
+// Exit codes: 0 done, or all fits, 1 something failed, 2 wrong usage, 3 anchors moved: this Loki differs from
 // what the edits were made for, 4 the checkout has uncommitted or half-patched files in the way.
 package main
 
@@ -37,10 +42,11 @@ const (
 )
 
 const usage = `usage:
-  lokifork tree  [-root DIR] [-o DIR] [-modfile FILE] [-patched FILE]
-  lokifork stock [-root DIR] [-o DIR] [-modfile FILE]
-  lokifork patch [-root DIR] CHECKOUT
-  lokifork diff  [-root DIR] [-chunkring PATH]
+  lokifork tree   [-root DIR] [-loki VERSION] [-o DIR] [-modfile FILE] [-patched FILE]
+  lokifork stock  [-root DIR] [-loki VERSION] [-o DIR] [-modfile FILE]
+  lokifork patch  [-root DIR] CHECKOUT
+  lokifork status [-json] CHECKOUT
+  lokifork diff   [-root DIR] [-loki VERSION] [-chunkring PATH]
 `
 
 var errUsage = errors.New("wrong usage")
@@ -81,20 +87,28 @@ func run(args []string, out io.Writer) error {
 	operands := 0
 	switch args[0] {
 	case "tree":
+		loki := f.String("loki", "", "`version` of Loki; default: that of -root's go.mod")
 		o := f.String("o", "build/loki-src", "`directory` of the patched copy, below -root")
 		modfile := f.String("modfile", "build/loki.mod", "`file` for go build -modfile in that directory, below -root")
-		patched := f.String("patched", "build/patched.mod", "`file` for go build -modfile in chunkring's, below -root")
-		command = func() error { return makePatched(out, *root, *o, *modfile, *patched) }
+		patched := f.String("patched", "build/patched.mod",
+			"`file` for go build -modfile in chunkring's, below -root; not for a Loki with older modules than chunkring's")
+		command = func() error { return makePatched(out, *root, *loki, *o, *modfile, *patched) }
 	case "stock":
+		loki := f.String("loki", "", "`version` of Loki; default: that of -root's go.mod")
 		o := f.String("o", "build/loki-stock-src", "`directory` of the unpatched copy, below -root")
 		modfile := f.String("modfile", "build/loki-stock.mod", "`file` for go build -modfile in that directory, below -root")
-		command = func() error { return makeStock(out, *root, *o, *modfile) }
+		command = func() error { return makeStock(out, *root, *loki, *o, *modfile) }
+	case "status":
+		operands = 1
+		asJSON := f.Bool("json", false, "print JSON")
+		command = func() error { return printStatus(out, f.Arg(0), *asJSON) }
 	case "patch":
 		operands = 1
 		command = func() error { return patchCheckout(out, *root, f.Arg(0)) }
 	case "diff":
+		loki := f.String("loki", "", "`version` of Loki; default: that of -root's go.mod")
 		chunkring := f.String("chunkring", "../chunkring", "`path` of chunkring for the replace line, seen from the checkout")
-		command = func() error { return printDiff(out, *root, *chunkring) }
+		command = func() error { return printDiff(out, *root, *loki, *chunkring) }
 	default:
 		fmt.Fprint(os.Stderr, usage)
 		return errUsage

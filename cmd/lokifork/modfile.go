@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,7 +16,11 @@ const pushModule = "github.com/grafana/loki/pkg/push"
 // writeModfiles writes the files for go build -modfile, and the .sum beside each: modfile for the
 // patched Loki as main module, patchedMod for chunkring as main module with that Loki.
 func writeModfiles(root string, loki *module, tree, modfile, patchedMod string) error {
-	toChunkring, err := localPath(tree, root)
+	chunkring, err := moduleFor(root, loki.GoMod)
+	if err != nil {
+		return err
+	}
+	toChunkring, err := localPath(tree, chunkring)
 	if err != nil {
 		return err
 	}
@@ -25,6 +30,9 @@ func writeModfiles(root string, loki *module, tree, modfile, patchedMod string) 
 		"-require="+chunkringModule+"@v0.0.0", "-replace="+chunkringModule+"="+toChunkring)
 	if err != nil {
 		return err
+	}
+	if chunkring != root { // this Loki's modules are older than those that chunkring's programs need
+		return writeSums(root, loki, modfile)
 	}
 	toTree, err := localPath(root, tree)
 	if err != nil {
@@ -48,7 +56,11 @@ func writeStockModfile(root string, loki *module, modfile string) error {
 
 // writeSums writes the .sum beside each module file: Loki's checksums and chunkring's.
 func writeSums(root string, loki *module, modfiles ...string) error {
-	sums, err := mergeSums(filepath.Join(loki.Dir, "go.sum"), filepath.Join(root, "go.sum"))
+	push, err := pushSums(root, loki)
+	if err != nil {
+		return err
+	}
+	sums, err := mergeSums(push, filepath.Join(loki.Dir, "go.sum"), filepath.Join(root, "go.sum"))
 	if err != nil {
 		return err
 	}
@@ -58,6 +70,27 @@ func writeSums(root string, loki *module, modfiles ...string) error {
 		}
 	}
 	return nil
+}
+
+// pushSums returns the checksums of the pkg/push that a Loki requires. Its go.sum may lack them: it builds with
+// the folder.
+func pushSums(root string, loki *module) ([]string, error) {
+	mod, err := readModfile(loki.GoMod)
+	if err != nil {
+		return nil, err
+	}
+	version, ok := mod.requires(pushModule)
+	if !ok {
+		return nil, fmt.Errorf("%s requires no %s", loki.GoMod, pushModule)
+	}
+	m, err := downloadModule(root, pushModule, version)
+	if err != nil {
+		return nil, err
+	}
+	return []string{
+		fmt.Sprintf("%s %s %s", pushModule, m.Version, m.Sum),
+		fmt.Sprintf("%s %s/go.mod %s", pushModule, m.Version, m.GoModSum),
+	}, nil
 }
 
 // localPath is a path to target as a replace line seen from dir wants it.
@@ -110,9 +143,8 @@ func writeIfNew(path string, data []byte) error {
 	return os.WriteFile(path, data, 0o666)
 }
 
-// mergeSums returns the lines of several go.sum files.
-func mergeSums(paths ...string) ([]byte, error) {
-	var lines []string
+// mergeSums returns these lines and those of several go.sum files.
+func mergeSums(lines []string, paths ...string) ([]byte, error) {
 	for _, path := range paths {
 		data, err := os.ReadFile(path)
 		if err != nil {

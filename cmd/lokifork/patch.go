@@ -33,7 +33,11 @@ func patchCheckout(out io.Writer, root, dir string) error {
 	if err := checkCheckout(dir); err != nil {
 		return err
 	}
-	changes, err := missingChanges(dir)
+	f, err := fit(dir, checkoutVersion(dir), edits)
+	if err != nil {
+		return err
+	}
+	changes, err := missingChanges(dir, f)
 	if err != nil {
 		return err
 	}
@@ -50,6 +54,9 @@ func patchCheckout(out io.Writer, root, dir string) error {
 	if err := write(dir, changes); err != nil {
 		return err
 	}
+	for _, line := range f.leftOut() {
+		fmt.Fprintln(out, line)
+	}
 	if len(changes) == 0 {
 		fmt.Fprintf(out, "%s: patched already\n", dir)
 		return nil
@@ -64,14 +71,22 @@ func patchCheckout(out io.Writer, root, dir string) error {
 	return nil
 }
 
-// checkCheckout reports what keeps dir from being the root of a git checkout of Loki.
-func checkCheckout(dir string) error {
+// checkLoki reports what keeps dir from being the root of Loki's source.
+func checkLoki(dir string) error {
 	gomod, err := os.ReadFile(filepath.Join(dir, "go.mod"))
 	if err != nil {
 		return fmt.Errorf("not a checkout of Loki: %w", err)
 	}
 	if !bytes.Contains(gomod, []byte("module "+lokiModule+"\n")) {
 		return fmt.Errorf("%s: not a checkout of Loki: its go.mod does not say module %s", dir, lokiModule)
+	}
+	return nil
+}
+
+// checkCheckout reports what keeps dir from being the root of a git checkout of Loki.
+func checkCheckout(dir string) error {
+	if err := checkLoki(dir); err != nil {
+		return err
 	}
 	if _, err := runCommand(dir, "git", "rev-parse", "HEAD"); err != nil {
 		return fmt.Errorf("%s: not a git checkout, so a mistake could not be taken back: %w", dir, err)
@@ -81,15 +96,15 @@ func checkCheckout(dir string) error {
 
 // missingChanges returns the files to write. All are as Loki has them or not there; a file that is
 // patched already is left out.
-func missingChanges(dir string) (map[string][]byte, error) {
+func missingChanges(dir string, f *fitting) (map[string][]byte, error) {
+	if err := f.missing(); err != nil {
+		return nil, err
+	}
 	changes := map[string][]byte{}
 	dirty := &dirtyError{dir: dir}
-	names, groups := byFile(edits)
+	names, groups := byFile(f.edits)
 	for _, name := range names {
 		src, err := os.ReadFile(filepath.Join(dir, name))
-		if os.IsNotExist(err) {
-			return nil, &movedError{&groups[name][0], "the file is gone"}
-		}
 		if err != nil {
 			return nil, err
 		}
@@ -104,7 +119,7 @@ func missingChanges(dir string) (map[string][]byte, error) {
 			}
 		}
 	}
-	files, err := added(false)
+	files, err := f.files(false)
 	if err != nil {
 		return nil, err
 	}
@@ -126,11 +141,16 @@ func missingChanges(dir string) (map[string][]byte, error) {
 
 // missingRequire returns the go.mod that finds chunkring, and nil if it does already.
 func missingRequire(root, dir string) ([]byte, error) {
-	path, err := localPath(dir, root)
+	gomod := filepath.Join(dir, "go.mod")
+	old, err := os.ReadFile(gomod)
 	if err != nil {
 		return nil, err
 	}
-	old, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+	module, err := moduleFor(root, gomod)
+	if err != nil {
+		return nil, err
+	}
+	path, err := localPath(dir, module)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +159,7 @@ func missingRequire(root, dir string) ([]byte, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(work)
-	edited, err := requireChunkring(work, filepath.Join(dir, "go.mod"), path)
+	edited, err := requireChunkring(work, gomod, path)
 	if err != nil || bytes.Equal(old, edited) {
 		return nil, err
 	}
@@ -164,4 +184,16 @@ func refuseModified(dir string, changes map[string][]byte) error {
 		dirty.files = append(dirty.files, strings.TrimSpace(line[min(len(line), 3):])+": has changes that are not committed")
 	}
 	return dirty
+}
+
+// patchState tells which of a file's edits are in it already.
+func patchState(src []byte, all []edit) (applied, missing []string) {
+	for i := range all {
+		if all[i].isIn(src) {
+			applied = append(applied, all[i].why)
+		} else {
+			missing = append(missing, all[i].why)
+		}
+	}
+	return applied, missing
 }

@@ -35,10 +35,13 @@ func added(withTests bool) (map[string][]byte, error) {
 	return files, err
 }
 
-// byFile groups edits by the file they are made to, files in order of their names.
+// byFile groups edits by the file that they change, files in order of their names.
 func byFile(all []edit) (names []string, groups map[string][]edit) {
 	groups = map[string][]edit{}
 	for _, e := range all {
+		if e.put == nowhere {
+			continue
+		}
 		if _, ok := groups[e.file]; !ok {
 			names = append(names, e.file)
 		}
@@ -50,17 +53,17 @@ func byFile(all []edit) (names []string, groups map[string][]edit) {
 
 // patched returns all files of a Loki that change or are added, with their new contents. It changes
 // nothing on disk.
-func patched(loki string, all []edit, withTests bool) (map[string][]byte, error) {
-	files, err := added(withTests)
+func patched(loki string, f *fitting, withTests bool) (map[string][]byte, error) {
+	if err := f.missing(); err != nil {
+		return nil, err
+	}
+	files, err := f.files(withTests)
 	if err != nil {
 		return nil, err
 	}
-	names, groups := byFile(all)
+	names, groups := byFile(f.edits)
 	for _, name := range names {
 		src, err := os.ReadFile(filepath.Join(loki, name))
-		if os.IsNotExist(err) {
-			return nil, &movedError{&groups[name][0], "the file is gone"}
-		}
 		if err != nil {
 			return nil, err
 		}

@@ -19,10 +19,18 @@ const (
 
 // registerBlockFlags registers the flags of the block path, whose defaults are the same wherever it is configured.
 func registerBlockFlags(prefix string, f *flag.FlagSet, path *string, bufferBytes *int) {
-	f.StringVar(path, prefix+"block-path", BlockPathFilter,
+	f.StringVar(path, prefix+"block-path", defaultBlockPath(),
 		"How much of reading chunks' blocks chunkring does, whatever store they came from: off, decompress (in C), in_place (and cut log lines from the blocks instead of reading and copying them) or filter (and drop lines without the text of a query's first |= before the query's pipeline sees them).")
 	f.IntVar(bufferBytes, prefix+"block-buffer-bytes", 0,
 		"Bytes of decompressed blocks that all queries of the process may have open; beyond it Loki's own readers take over. 0 means 256 MiB, or an eighth of GOMEMLIMIT or the cgroup's memory limit if that is less.")
+}
+
+// defaultBlockPath is the highest level that a patched Loki has. In an unmodified one it has no effect.
+func defaultBlockPath() string {
+	if highest := blockread.Highest(); highest > blockread.Off {
+		return highest.String()
+	}
+	return BlockPathFilter
 }
 
 func validateBlockPath(path string) error {
@@ -35,7 +43,7 @@ func validateBlockPath(path string) error {
 // blockLevel is what blockread calls a Config.BlockPath.
 func blockLevel(path string) (blockread.Level, bool) {
 	if path == "" {
-		path = BlockPathFilter
+		path = defaultBlockPath()
 	}
 	return blockread.ParseLevel(path)
 }

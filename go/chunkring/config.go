@@ -54,7 +54,7 @@ type Config struct {
 
 	// BlockPath says how much of reading chunks' blocks is done here, in a Loki that lokifork patched.
 	// Loki's pools of readers are the process's, so it is, too, for chunks of every store: the most that any
-	// client wants. Default BlockPathFilter.
+	// client wants. Default: the highest that this Loki has.
 	BlockPath string `yaml:"block_path,omitempty"`
 
 	// BlockBufferBytes bounds the decompressed blocks that iterators have open at a time, in the whole

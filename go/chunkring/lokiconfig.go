@@ -80,6 +80,10 @@ func SetBlockPath(cfg LokiProcessConfig, logger log.Logger, reg prometheus.Regis
 	inUse, heldBytes := blockread.InUse()
 	level.Info(logger).Log("msg", "block path of all chunks, whatever store they come from", "component", "chunkring",
 		"block_path", inUse, "block_buffer_bytes", heldBytes, "chunk_cache", cmp.Or(cfg.ChunkCache, "none"))
+	if inUse < want.Level {
+		level.Warn(logger).Log("msg", "the block path is not the configured one: this version of Loki lacks a part of chunkring (loki -version lists them)",
+			"component", "chunkring", "configured", want.Level, "block_path", inUse)
+	}
 	return nil
 }
 

@@ -76,7 +76,7 @@ func openStore(cfg Config, logger log.Logger, reg prometheus.Registerer) (*store
 		cfg.Backend = BackendAuto
 	}
 	if cfg.BlockPath == "" {
-		cfg.BlockPath = BlockPathFilter
+		cfg.BlockPath = defaultBlockPath()
 	}
 	if cfg.Seal == "" {
 		cfg.Seal = SealResident

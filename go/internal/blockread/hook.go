@@ -16,6 +16,11 @@ type hooked interface {
 	SetReaderPool(p compression.ReaderPool)
 }
 
+// iterating is what a codec offers in such a Loki if its iterators cut entries from whole blocks.
+type iterating interface {
+	IteratesInPlace()
+}
+
 // verifying is what a chunk offers in such a Loki.
 type verifying interface {
 	SetVerifier(verify func(file []byte, crc uint32) bool)
@@ -58,6 +63,19 @@ func (l Level) String() string { return levelNames[l] }
 func ParseLevel(name string) (Level, bool) {
 	i := slices.Index(levelNames[:], name)
 	return Level(max(i, 0)), i >= 0
+}
+
+// Highest is the highest level that this Loki knows: lokifork leaves its iterators alone where they are too
+// different. An unmodified Loki uses none.
+func Highest() Level {
+	codec := any(compression.None)
+	if _, ok := codec.(hooked); !ok {
+		return Off
+	}
+	if _, ok := codec.(iterating); !ok {
+		return Decompress
+	}
+	return Filter
 }
 
 // Want is what somebody wants of this package.
@@ -127,7 +145,7 @@ func (s *state) inUse() Level {
 	if !s.replaced {
 		return Off
 	}
-	return Level(s.level.Load())
+	return min(Level(s.level.Load()), Highest())
 }
 
 // boundHeld sets the bound of buffers in use: what is beyond it already stays until it is put back.
