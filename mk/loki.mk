@@ -2,31 +2,59 @@
 
 ##@ Loki
 
-LOKI_VERSION = $(shell $(GO) list -m -f '{{.Version}}' github.com/grafana/loki/v3 | sed 's/^v//')
+# Another Loki than go.mod's: make loki LOKI=v3.5.7. What is built of it is in a folder of its own.
+LOKI        ?=
+LOKI_DIR     = build$(LOKI:%=/%)
+LOKI_VERSION = $(or $(LOKI:v%=%),$(shell $(GO) list -m -f '{{.Version}}' github.com/grafana/loki/v3 | sed 's/^v//'))
 LOKI_BUILD   = github.com/grafana/loki/v3/pkg/util/build
 LOKI_LDFLAGS = -s -w -X $(LOKI_BUILD).Version=$(LOKI_VERSION)-chunkring \
 	-X $(LOKI_BUILD).Revision=$(shell git rev-parse --short HEAD 2>/dev/null) -X $(LOKI_BUILD).Branch=chunkring
 
 .PHONY: loki-src
-loki-src: lib ## build/loki-src: Loki's source out of the module cache, patched
-	$(GO) run ./cmd/lokifork tree
+loki-src: lib ## build/loki-src: Loki's source out of the module cache, patched; LOKI=v3.5.7: another, in build/v3.5.7
+	$(GO) run ./cmd/lokifork tree $(LOKI:%=-loki %)
 
 .PHONY: loki
-loki: loki-src ## build/loki: Grafana Loki that reads and writes its chunks with chunkring (first time: 6 minutes)
-	CGO_ENABLED=1 $(GO) build -C build/loki-src -modfile ../loki.mod -ldflags '$(LOKI_LDFLAGS)' -o ../loki ./cmd/loki
-	@build/loki -version | grep chunkring
-	@! ldd build/loki | grep -vE 'linux-vdso|ld-linux|lib(c|m|pthread|resolv|dl)\.so' || { echo 'build/loki needs more than libc'; exit 1; }
+loki: loki-src ## build/loki: Grafana Loki that reads and writes its chunks with chunkring (first time: 6 minutes); LOKI=v3.5.7
+	CGO_ENABLED=1 $(GO) build -C $(LOKI_DIR)/loki-src -modfile ../loki.mod -ldflags '$(LOKI_LDFLAGS)' -o ../loki ./cmd/loki
+	@$(LOKI_DIR)/loki -version | grep chunkring
+	@! ldd $(LOKI_DIR)/loki | grep -vE 'linux-vdso|ld-linux|lib(c|m|pthread|resolv|dl)\.so' || { echo '$(LOKI_DIR)/loki needs more than libc'; exit 1; }
+
+# The other Lokis that lokifork knows. All is built as make loki builds it, so that what is compiled is shared. Their
+# go.mod files name an older Go than chunkring's code needs, which is what vet's stdversion would complain of.
+LOKI_OTHERS  := v3.5.7 v3.6.4 v3.7.7 v3.7.8
+LOKI_CHANGED  = $$(cd $(LOKI_DIR)/loki-src && grep -rl --include='*.go' '// chunkring:' cmd pkg | \
+	xargs -n 1 dirname | sort -u | sed 's,^,./,')
+LOKI_GO       = $(GO) $(1) -C $(LOKI_DIR)/loki-src -modfile ../loki.mod
+FOR_VERSIONS  = @for v in $(LOKI_OTHERS); do $(MAKE) --no-print-directory $(1) LOKI=$$v || exit 1; done
+
+.PHONY: build-version
+build-version: loki-src ## what is patched of one Loki compiles, with its tests, and vet finds nothing; LOKI=v3.5.7
+	$(call LOKI_GO,vet) -stdversion=false $(LOKI_CHANGED)
+
+.PHONY: test-version
+test-version: build-version loki ## it is built, and chunkring's tests of what is patched pass; LOKI=v3.5.7
+	CHUNKRING_TESTDATA=$(CURDIR)/testdata $(call LOKI_GO,test) -run '$(LOKI_TESTS)' $(LOKI_CHANGED)
+
+.PHONY: build-versions
+build-versions: lib ## build-version of the other Lokis that lokifork knows
+	$(call FOR_VERSIONS,build-version)
+
+.PHONY: test-versions
+test-versions: lib ## test-version of them, and of go.mod's Loki the tests of the client over it, too
+	$(call FOR_VERSIONS,test-version)
+	@$(MAKE) --no-print-directory loki test-loki-src
 
 # Loki's own suites and whole Lokis; see go/test/lokisuites and go/test/e2e.
 
 .PHONY: loki-stock-src
 loki-stock-src: ## build/loki-stock-src: Loki's source out of the module cache, unpatched
-	$(GO) run ./cmd/lokifork stock
+	$(GO) run ./cmd/lokifork stock $(LOKI:%=-loki %)
 
-LOKI_STOCK := $(BUILD)/loki-stock
+LOKI_STOCK = $(LOKI_DIR)/loki-stock
 $(LOKI_STOCK): go.mod
-	$(GO) run ./cmd/lokifork stock
-	$(GO) build -C build/loki-stock-src -modfile ../loki-stock.mod -ldflags '-s -w' -o ../loki-stock ./cmd/loki
+	$(GO) run ./cmd/lokifork stock $(LOKI:%=-loki %)
+	$(GO) build -C $(LOKI_DIR)/loki-stock-src -modfile ../loki-stock.mod -ldflags '-s -w' -o ../loki-stock ./cmd/loki
 
 .PHONY: loki-stock
 loki-stock: lib $(LOKI_STOCK) ## build/loki-stock, the unpatched Loki that tests compare with
@@ -34,12 +62,15 @@ loki-stock: lib $(LOKI_STOCK) ## build/loki-stock, the unpatched Loki that tests
 # All of Loki is compiled for it: make test leaves it out, and what make loki has compiled is used again.
 .PHONY: test-loki-config
 test-loki-config: loki-src ## the patched Loki's own defaults
-	$(GO) test -C build/loki-src -modfile ../loki.mod -run Chunkring ./pkg/loki
+	$(GO) test -C $(LOKI_DIR)/loki-src -modfile ../loki.mod -run Chunkring ./pkg/loki
+
+# What is run with whole Lokis is told which.
+E2E = $(BUILD)/e2e -stock $(LOKI_STOCK) -loki $(LOKI_DIR)/loki
 
 .PHONY: test-e2e
-test-e2e: loki loki-stock test-loki-config ## stock Loki and ours, one process and seven: the same answers (ARGS=-help)
+test-e2e: loki loki-stock test-loki-config ## stock Loki and ours, one process and seven: the same answers (ARGS=-help); LOKI=v3.5.7
 	$(GO) build $(NETGO) -o $(BUILD)/e2e ./go/test/e2e
-	$(BUILD)/e2e $(ARGS)
+	$(E2E) $(ARGS)
 
 VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
 $(BUILD)/versitygw: # an S3 server over a folder; with the dependencies of its own module, not with ours
@@ -48,12 +79,12 @@ $(BUILD)/versitygw: # an S3 server over a folder; with the dependencies of its o
 .PHONY: test-e2e-s3
 test-e2e-s3: loki loki-stock $(BUILD)/versitygw ## the same over an S3 bucket, at each level of the block path (ARGS=-help)
 	$(GO) build $(NETGO) -o $(BUILD)/e2e ./go/test/e2e
-	$(BUILD)/e2e -phases s3 $(ARGS)
+	$(E2E) -phases s3 $(ARGS)
 
 .PHONY: test-objects
 test-objects: loki loki-stock $(BUILD)/versitygw ## a simple scalable Loki with disk caches over an S3 bucket: kills, damage, folders to refuse
 	$(GO) build $(NETGO) -o $(BUILD)/e2e ./go/test/e2e
-	$(BUILD)/e2e -phases objects $(ARGS)
+	$(E2E) -phases objects $(ARGS)
 
 .PHONY: test-loki
 test-loki: loki-src loki-stock-src ## Loki's own suites on the unpatched and the patched tree (ARGS=-help)

@@ -82,11 +82,12 @@ test-tools: lib chunkctl ## Go tests of bench and cmd
 test-nocgo: deps ## Go tests of the product without cgo
 	CGO_ENABLED=0 $(GO) test $(NETGO) ./go/...
 
+LOKI_TESTS := Chunkring|SetReaderPool|DecodeVerified|VerifiedBlock|LeanSymbolizer|ParseMetadata|LabelCache
 .PHONY: test-loki-src
 test-loki-src: loki-src ## the client over the patched Loki, and tests of what lokifork puts into it
 	$(GO) test $(NETGO) -modfile build/patched.mod ./go/chunkring/... ./go/test/soak ./bench/slowstorage
 	$(GO) test -C build/loki-src $(NETGO) -modfile ../loki.mod \
-		-run 'Chunkring|SetReaderPool|DecodeVerified|VerifiedBlock|LeanSymbolizer|ParseMetadata|LabelCache' \
+		-run '$(LOKI_TESTS)' \
 		./pkg/compression ./pkg/chunkenc ./pkg/logql/log ./pkg/storage/chunk ./pkg/storage ./pkg/compactor ./pkg/compactor/retention
 
 SEEDS ?= 100000

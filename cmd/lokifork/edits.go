@@ -177,6 +177,26 @@ var edits = []edit{
 	},
 	{
 		file: "pkg/storage/factory.go",
+		why:  "for tests: a chunk client is made with its period, from 3.6 on",
+		part: blockPath,
+		in:   "func NewChunkClient",
+		at:   "p config.PeriodConfig",
+		put:  nowhere,
+		alt:  "arguments of NewChunkClient",
+		with: "pkg/storage/chunkring_newclient_test.go",
+	},
+	{
+		file: "pkg/storage/factory.go",
+		why:  "for tests: and with a congestion controller before",
+		part: blockPath,
+		in:   "func NewChunkClient",
+		at:   "cc congestion.Controller, registerer prometheus.Registerer",
+		put:  nowhere,
+		alt:  "arguments of NewChunkClient",
+		with: "pkg/storage/chunkring_newclient_plain_test.go",
+	},
+	{
+		file: "pkg/storage/factory.go",
 		why:  "storage_config.filesystem.chunkring counts for filesystems behind use_thanos_objstore, too",
 		part: chunkClient,
 		in:   "func NewObjectClient",
@@ -392,7 +412,8 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	}
 
 `,
-		alt: "rewrite",
+		alt:  "rewrite",
+		with: "pkg/chunkenc/chunkring_rewrites_test.go",
 	},
 	{
 		file: "pkg/chunkenc/memchunk.go",
@@ -402,6 +423,7 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 		at:   "return nil, chunk.ErrSliceNoDataInRange",
 		put:  nowhere,
 		alt:  "rewrite",
+		with: "pkg/chunkenc/chunkring_rewrites_plain_test.go",
 	},
 	{
 		file: "pkg/chunkenc/memchunk.go",
@@ -416,6 +438,16 @@ func newByteChunkMode(b []byte, blockSize, targetSize int, fromCheckpoint bool, 
 	}
 
 `,
+		alt: "rebound",
+	},
+	{
+		file: "pkg/chunkenc/interface.go",
+		why:  "there is no Rebound where chunks take one extractor, after 3.8.0",
+		part: partialReads,
+		in:   "type Chunk",
+		at:   "SampleIterator(ctx context.Context, from, through time.Time, extractor log.StreamSampleExtractor) iter.SampleIterator",
+		put:  nowhere,
+		alt:  "rebound",
 	},
 	{
 		file: "pkg/storage/chunk/chunk.go",

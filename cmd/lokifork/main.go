@@ -75,6 +75,14 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
+// inBuild is given, or a name in the folder of what is built of a version of Loki.
+func inBuild(given, version, name string) string {
+	if given != "" {
+		return given
+	}
+	return filepath.Join("build", version, name)
+}
+
 func run(args []string, out io.Writer) error {
 	if len(args) == 0 {
 		fmt.Fprint(os.Stderr, usage)
@@ -88,16 +96,20 @@ func run(args []string, out io.Writer) error {
 	switch args[0] {
 	case "tree":
 		loki := f.String("loki", "", "`version` of Loki; default: that of -root's go.mod")
-		o := f.String("o", "build/loki-src", "`directory` of the patched copy, below -root")
-		modfile := f.String("modfile", "build/loki.mod", "`file` for go build -modfile in that directory, below -root")
-		patched := f.String("patched", "build/patched.mod",
-			"`file` for go build -modfile in chunkring's, below -root; not for a Loki with older modules than chunkring's")
-		command = func() error { return makePatched(out, *root, *loki, *o, *modfile, *patched) }
+		o := f.String("o", "", "`directory` of the patched copy, below -root; default: build/loki-src, with -loki build/VERSION/loki-src")
+		modfile := f.String("modfile", "", "`file` for go build -modfile in that directory; default: build/loki.mod, with -loki build/VERSION/loki.mod")
+		patched := f.String("patched", "",
+			"`file` for go build -modfile in chunkring's; default: build/patched.mod, with -loki build/VERSION/patched.mod. Not for a Loki with older modules than chunkring's")
+		command = func() error {
+			return makePatched(out, *root, *loki, inBuild(*o, *loki, "loki-src"), inBuild(*modfile, *loki, "loki.mod"), inBuild(*patched, *loki, "patched.mod"))
+		}
 	case "stock":
 		loki := f.String("loki", "", "`version` of Loki; default: that of -root's go.mod")
-		o := f.String("o", "build/loki-stock-src", "`directory` of the unpatched copy, below -root")
-		modfile := f.String("modfile", "build/loki-stock.mod", "`file` for go build -modfile in that directory, below -root")
-		command = func() error { return makeStock(out, *root, *loki, *o, *modfile) }
+		o := f.String("o", "", "`directory` of the unpatched copy, below -root; default: build/loki-stock-src, with -loki build/VERSION/loki-stock-src")
+		modfile := f.String("modfile", "", "`file` for go build -modfile in that directory; default: build/loki-stock.mod, with -loki build/VERSION/loki-stock.mod")
+		command = func() error {
+			return makeStock(out, *root, *loki, inBuild(*o, *loki, "loki-stock-src"), inBuild(*modfile, *loki, "loki-stock.mod"))
+		}
 	case "status":
 		operands = 1
 		asJSON := f.Bool("json", false, "print JSON")

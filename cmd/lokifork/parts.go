@@ -43,8 +43,10 @@ var (
 		what:  "blocks are decompressed with one call into C",
 		needs: verifiedDecode,
 		files: []string{
-			"pkg/compression/chunkring.go", "pkg/compression/chunkring_test.go", "pkg/chunkenc/chunkring_pools_test.go",
+			"pkg/compression/chunkring.go", "pkg/compression/chunkring_test.go",
+			"pkg/chunkenc/chunkring_pools_test.go", "pkg/chunkenc/chunkring_helper_test.go", "pkg/chunkenc/chunkring_samples_test.go",
 			"pkg/storage/chunkring_blockpath.go", "pkg/storage/chunkring_test.go",
+			"pkg/storage/chunkring_newclient*_test.go",
 		},
 	}
 	diskCache = &part{
@@ -58,7 +60,8 @@ var (
 		what:  "queries read the ends of a chunk, and a block when they come to it",
 		needs: diskCache,
 		files: []string{
-			"pkg/chunkenc/chunkring_lazy.go", "pkg/chunkenc/chunkring_readers.go", "pkg/loki/*", "pkg/logql/*",
+			"pkg/chunkenc/chunkring_lazy.go", "pkg/chunkenc/chunkring_lazy_test.go", "pkg/chunkenc/chunkring_readers.go",
+			"pkg/chunkenc/chunkring_rewrites*_test.go", "pkg/loki/*", "pkg/logql/*",
 			"pkg/compactor/retention/*",
 			"pkg/storage/chunk/chunkring_lazy.go", "pkg/storage/chunkring_lazy.go", "pkg/storage/chunkring_lazy_test.go",
 		},
@@ -74,7 +77,7 @@ var (
 			"pkg/chunkenc/chunkring_sample.go", "pkg/chunkenc/chunkring_samples.go", "pkg/chunkenc/chunkring_search.go",
 			"pkg/chunkenc/chunkring_bench_test.go", "pkg/chunkenc/chunkring_damage_test.go",
 			"pkg/chunkenc/chunkring_flat_test.go", "pkg/chunkenc/chunkring_flatparts_test.go",
-			"pkg/chunkenc/chunkring_helper_test.go", "pkg/chunkenc/chunkring_lazy_test.go", "pkg/chunkenc/chunkring_samples_test.go",
+			"pkg/chunkenc/chunkring_wholepool_test.go",
 		},
 	}
 )

@@ -143,7 +143,7 @@ func TestAlternatives(t *testing.T) {
 // TestFilesOfAlternatives: a file that an alternative brings is there if that was chosen.
 func TestFilesOfAlternatives(t *testing.T) {
 	dir, chosen := sparseLoki(t)
-	files, err := fitted(t, dir, "v3.7.6").files(false)
+	files, err := fitted(t, dir, "v3.7.6").files(true)
 	require.NoError(t, err)
 	for i := range edits {
 		if e := &edits[i]; e.with != "" {
