@@ -22,7 +22,7 @@ loki: loki-src ## build/loki: Grafana Loki that reads and writes its chunks with
 
 # The other Lokis that lokifork knows. All is built as make loki builds it, so that what is compiled is shared. Their
 # go.mod files name an older Go than chunkring's code needs, which is what vet's stdversion would complain of.
-LOKI_OTHERS  := v3.5.7 v3.6.4 v3.7.7 v3.7.8
+LOKI_OTHERS  := v3.5.7 v3.6.4 v3.7.6 v3.7.7
 LOKI_CHANGED  = $$(cd $(LOKI_DIR)/loki-src && grep -rl --include='*.go' '// chunkring:' cmd pkg | \
 	xargs -n 1 dirname | sort -u | sed 's,^,./,')
 LOKI_GO       = $(GO) $(1) -C $(LOKI_DIR)/loki-src -modfile ../loki.mod

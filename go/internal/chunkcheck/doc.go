@@ -6,7 +6,7 @@
 // them, so a malformed chunk panics the querier, hangs it or takes all its memory. Check follows
 // the same numbers first, in the same order, with bounds.
 //
-// The contract, for Loki v3.7.6:
+// The contract, for Loki v3.7.8:
 //   - Where Check returns nil, Decode neither panics nor hangs, and allocates no more than the
 //     limits below allow. It may still return an error (a wrong key, a wrong block CRC, ...).
 //   - Where Decode would succeed, Check returns nil, but for these deliberate refusals:
