@@ -94,8 +94,14 @@ func (t *test) writeLarge(ctx context.Context, store string) (lines int, err err
 // damagedBlock flips a bit in the middle of the largest chunk, and asks stock, ours and the strict one again.
 func (t *test) damagedBlock(ctx context.Context, store string, lines int, procs []*lokiproc.Proc) error {
 	stock, ours, strict := procs[0], procs[1], procs[2]
+	var asked []lokiproc.Query
+	for _, q := range queries() {
+		if q.Chunks {
+			asked = append(asked, q)
+		}
+	}
 	var good [][]byte
-	for _, q := range chunkQueries() {
+	for _, q := range asked {
 		a, err := lokiproc.Ask(ctx, stock, blocksTenant, q)
 		if err != nil {
 			return err
@@ -138,7 +144,7 @@ func (t *test) damagedBlock(ctx context.Context, store string, lines int, procs 
 	}
 
 	answered, failed := 0, 0
-	for i, q := range chunkQueries() {
+	for i, q := range asked {
 		a, err := lokiproc.Ask(ctx, strict, blocksTenant, q)
 		var refused *lokiproc.HTTPError
 		switch {
