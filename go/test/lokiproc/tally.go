@@ -92,7 +92,7 @@ func CheckPuts(b Build, m Metrics) error {
 func CheckBlocks(b Build, m Metrics, filtered bool) error {
 	path := b.blockPath()
 	inPlace, pushDown := path == "in_place" || path == "filter", path == "filter"
-	if inPlace && m.Sum("chunkring_parts_info", `part="iterator"`) == 0 { // lokifork left it out of this Loki
+	if there, known := m[`chunkring_parts_info{part="iterator"}`]; inPlace && known && there == 0 { // this Loki has none
 		path, inPlace, pushDown = "decompress", false, false
 	}
 	if inUse := m.Sum("chunkring_block_path_info", `level="`+path+`"`); (inUse == 1) != (path != "") {
