@@ -82,9 +82,9 @@ test-e2e-s3: loki loki-stock $(BUILD)/versitygw ## the same over an S3 bucket, a
 	$(E2E) -phases s3 $(ARGS)
 
 .PHONY: test-objects
-test-objects: loki loki-stock $(BUILD)/versitygw ## a simple scalable Loki with disk caches over an S3 bucket: kills, damage, folders to refuse
+test-objects: loki loki-stock $(BUILD)/versitygw ## Lokis with disk caches over an S3 bucket: kills, damage, folders to refuse, disks that fail
 	$(GO) build $(NETGO) -o $(BUILD)/e2e ./go/test/e2e
-	$(E2E) -phases objects $(ARGS)
+	$(E2E) -phases objects,disks $(ARGS)
 
 .PHONY: test-loki
 test-loki: loki-src loki-stock-src ## Loki's own suites on the unpatched and the patched tree (ARGS=-help)

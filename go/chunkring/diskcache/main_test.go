@@ -39,7 +39,9 @@ import (
 //	flight_test.go  many calls and one chunk
 //	folder_test.go  whose folder it is, other processes, kills, modes
 //	writer_test.go  room, age, disks that fail
+//	scan_test.go    scans beside a hot set
 //	model_test.go   random calls, and what holds after each
+//	soak_test.go    everything at the same time, for seconds or hours
 
 var (
 	schema = chunkgen.Schema("v13")

@@ -65,26 +65,6 @@ func TestRoomByFiles(t *testing.T) {
 	require.Len(t, files, 7)
 }
 
-// A query over everything leaves what is read again and again.
-func TestScanLeavesHotChunks(t *testing.T) {
-	chunks := someChunks(t, 100, 3000)
-	hot, rest := chunks[:5], chunks[5:]
-	o := originOf(t, chunks)
-	cfg := configOf(t.TempDir())
-	cfg.MaxBytes = bytesSize(20 * 4096)
-	c := openClient(t, cfg, o)
-	for range 4 {
-		get(t, c, hot)
-		settle(t, c)
-	}
-	for i := range rest {
-		get(t, c, rest[i:i+1])
-		settle(t, c)
-	}
-	get(t, c, hot)
-	o.requireGets(t, hot, 1)
-}
-
 func TestTooLarge(t *testing.T) {
 	chunks := someChunks(t, 1, 20000)
 	cfg := configOf(t.TempDir())

@@ -35,10 +35,11 @@ type options struct {
 
 var allPhases = []string{"write", "read", "blocks", "delete", "cluster"}
 
-// These need an S3 server, and run by themselves.
+// These need an S3 server, or root for file systems, and run by themselves.
 const (
 	phaseS3      = "s3"
 	phaseObjects = "objects"
+	phaseDisks   = "disks"
 )
 
 func main() { cli.Main("e2e", parse, run) }
@@ -57,15 +58,15 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.lines, "lines", 12000, "log lines a store")
 	f.StringVar(&o.loghub, "loghub", os.Getenv("CHUNKRING_LOGHUB"), "`directory` of *.log files with real lines, added to the generated ones (default $CHUNKRING_LOGHUB)")
 	f.StringVar(&codecs, "codecs", "gzip,snappy,zstd,lz4-64k,none", "codecs of the stores")
-	f.StringVar(&phases, "phases", strings.Join(allPhases, ","), "what to run, also s3 and objects; read, delete and cluster need write")
+	f.StringVar(&phases, "phases", strings.Join(allPhases, ","), "what to run, also s3, objects and disks; read, delete and cluster need write")
 	f.DurationVar(&o.timeout, "timeout", 15*time.Minute, "give up after")
 	if err := cli.Parse(f, args, 0); err != nil {
 		return o, err
 	}
 	o.codecs, o.phases = strings.Split(codecs, ","), strings.Split(phases, ",")
 	for _, p := range o.phases {
-		if !slices.Contains(allPhases, p) && p != phaseS3 && p != phaseObjects {
-			return o, fmt.Errorf("-phases: %q is none of %s, %s, %s", p, strings.Join(allPhases, ", "), phaseS3, phaseObjects)
+		if known := append(slices.Clone(allPhases), phaseS3, phaseObjects, phaseDisks); !slices.Contains(known, p) {
+			return o, fmt.Errorf("-phases: %q is none of %s", p, strings.Join(known, ", "))
 		}
 	}
 	if o.self {
@@ -174,7 +175,12 @@ func (t *test) phasesInOrder(ctx context.Context) error {
 		}
 	}
 	if slices.Contains(t.phases, phaseObjects) {
-		return t.objects(ctx)
+		if err := t.objects(ctx); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(t.phases, phaseDisks) {
+		return t.disks(ctx)
 	}
 	return nil
 }

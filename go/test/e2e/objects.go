@@ -44,7 +44,7 @@ func (t *test) objects(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("objects, written: %w", err)
 	}
-	expected, err := t.expectedOf(ctx, gw)
+	expected, err := t.expectedOf(ctx, gw.Address)
 	if err != nil {
 		return fmt.Errorf("objects, stock: %w", err)
 	}
@@ -146,8 +146,8 @@ func (t *test) startScalable(ctx context.Context, gw *lokiproc.Service) (*scalab
 
 // expectedOf asks a stock single binary over the bucket. What is answered from the index is left out: it is no
 // matter of a chunk client's, and an ingester adds the part that it uploaded to the whole.
-func (t *test) expectedOf(ctx context.Context, gw *lokiproc.Service) ([]expectation, error) {
-	p, err := t.Start(ctx, t.stockLoki, "objects oracle", lokiproc.Config{S3: gw.Address, Bucket: objectsBucket})
+func (t *test) expectedOf(ctx context.Context, address string) ([]expectation, error) {
+	p, err := t.Start(ctx, t.stockLoki, "objects oracle", lokiproc.Config{S3: address, Bucket: objectsBucket})
 	if err != nil {
 		return nil, err
 	}
@@ -321,7 +321,7 @@ func (t *test) filledAnew(ctx context.Context, s *scalable, gw *lokiproc.Service
 	if err != nil {
 		return err
 	}
-	expected, err := t.expectedOf(ctx, gw)
+	expected, err := t.expectedOf(ctx, gw.Address)
 	if err != nil {
 		return err
 	}

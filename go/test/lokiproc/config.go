@@ -20,6 +20,8 @@ type Config struct {
 	CacheMB    int    // of the chunk cache; 0 is no cache at all
 	Memcached  string // address of a memcached, which is the chunk cache instead
 	DiskCache  string // directory of chunkring's copies of the S3 server's chunks; needs a patched Loki
+	CacheBytes int    // its max_bytes, and
+	CacheFree  int    // its min_free_bytes; 0: the defaults
 	Ring       string
 	RingPort   int // of memberlist
 	RingJoin   []int
@@ -98,7 +100,14 @@ storage_config:
   tsdb_shipper: {resync_interval: 5s}
 {{- if .DiskCache}}
   chunkring:
-    disk_cache: {directory: {{.DiskCache}}}
+    disk_cache:
+      directory: {{.DiskCache}}
+{{- if .CacheBytes}}
+      max_bytes: {{.CacheBytes}}B
+{{- end}}
+{{- if .CacheFree}}
+      min_free_bytes: {{.CacheFree}}B
+{{- end}}
 {{- end}}
 chunk_store_config:
   chunk_cache_config:
