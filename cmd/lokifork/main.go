@@ -83,6 +83,24 @@ func inBuild(given, version, name string) string {
 	return filepath.Join("build", version, name)
 }
 
+// parse parses flags before and after the operand, if there is one, and returns it.
+func parse(f *flag.FlagSet, args []string, operands int) (operand string, err error) {
+	if f.Parse(args) != nil {
+		return "", errUsage
+	}
+	if operands == 1 && f.NArg() > 0 {
+		operand, operands = f.Arg(0), 0
+		if f.Parse(f.Args()[1:]) != nil {
+			return "", errUsage
+		}
+	}
+	if f.NArg() != operands {
+		f.Usage()
+		return "", errUsage
+	}
+	return operand, nil
+}
+
 func run(args []string, out io.Writer) error {
 	if len(args) == 0 {
 		fmt.Fprint(os.Stderr, usage)
@@ -92,6 +110,7 @@ func run(args []string, out io.Writer) error {
 	f.Usage = func() { fmt.Fprint(os.Stderr, usage); f.PrintDefaults() }
 	root := f.String("root", ".", "chunkring's `directory`, with its go.mod")
 	var command func() error
+	var checkout string
 	operands := 0
 	switch args[0] {
 	case "tree":
@@ -113,10 +132,10 @@ func run(args []string, out io.Writer) error {
 	case "status":
 		operands = 1
 		asJSON := f.Bool("json", false, "print JSON")
-		command = func() error { return printStatus(out, f.Arg(0), *asJSON) }
+		command = func() error { return printStatus(out, checkout, *asJSON) }
 	case "patch":
 		operands = 1
-		command = func() error { return patchCheckout(out, *root, f.Arg(0)) }
+		command = func() error { return patchCheckout(out, *root, checkout) }
 	case "diff":
 		loki := f.String("loki", "", "`version` of Loki; default: that of -root's go.mod")
 		chunkring := f.String("chunkring", "../chunkring", "`path` of chunkring for the replace line, seen from the checkout")
@@ -125,12 +144,9 @@ func run(args []string, out io.Writer) error {
 		fmt.Fprint(os.Stderr, usage)
 		return errUsage
 	}
-	if err := f.Parse(args[1:]); err != nil {
-		return errUsage
-	}
-	if f.NArg() != operands {
-		f.Usage()
-		return errUsage
+	var err error
+	if checkout, err = parse(f, args[1:], operands); err != nil {
+		return err
 	}
 	abs, err := filepath.Abs(*root)
 	if err != nil {

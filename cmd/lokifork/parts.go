@@ -85,7 +85,8 @@ var (
 // parts are all of them; each comes after the one that it needs.
 var parts = []*part{chunkClient, verifiedDecode, blockPath, diskCache, partialReads, iterator}
 
-// omissions are the parts that a Loki may go without. Any other part that does not fit is an error.
+// omissions are the parts that a Loki may go without. Any other part that does not fit is an error. The options of a
+// part that is named here must not be ignored in silence where it is left out: SetBlockPath says that the iterator is.
 var omissions = []struct {
 	part   *part
 	before string // the first version that has what the part builds on

@@ -121,7 +121,8 @@ func TestAlternatives(t *testing.T) {
 		{file: "p.go", why: "old", part: iterator, in: "func f", at: "old()", put: after, text: "a() // chunkring:", alt: "x"},
 		{file: "p.go", why: "fresh", part: iterator, in: "func f", at: "fresh()", put: nowhere, alt: "x"},
 	}
-	for src, why := range map[string]string{one: "old", other: "fresh", "package p\n\nfunc f() {\n\told()\n\ta()\n}\n": "old"} {
+	const both = "package p\n\nfunc f() {\n\tfresh()\n\told()\n}\n"
+	for src, why := range map[string]string{one: "old", other: "fresh", both: "old", "package p\n\nfunc f() {\n\told()\n\ta()\n}\n": "old"} {
 		dir := t.TempDir()
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "p.go"), []byte(src), 0o666))
 		f, err := fit(dir, "", all)
@@ -215,6 +216,14 @@ func TestStatus(t *testing.T) {
 	require.Len(t, st.Parts[4].Moved, 2, "all of them, in the other")
 
 	require.Equal(t, exitFailed, exitCode(run([]string{"status", t.TempDir()}, &bytes.Buffer{})))
+	for _, args := range [][]string{{"-json", older}, {older, "-json"}, {older, "--json"}} {
+		var out bytes.Buffer
+		require.NoError(t, run(append([]string{"status"}, args...), &out))
+		require.True(t, json.Valid(out.Bytes()), args)
+	}
+	for _, args := range [][]string{{}, {older, newer}, {older, "-no-such-flag"}} {
+		require.Equal(t, exitUsage, exitCode(run(append([]string{"status"}, args...), &bytes.Buffer{})), args)
+	}
 }
 
 // TestModuleFor: a Loki with older modules gets a module of chunkring's that requires no newer ones.
