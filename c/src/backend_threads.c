@@ -202,9 +202,14 @@ static void advise(struct cr_file *f)
 void cr_plain_fetch(const struct cr_file *f, uint64_t off, uint64_t bytes, bool backward)
 {
 	struct cr_ctx *ctx = f->wave->ctx;
+	uint64_t page = ctx->page_bytes, before = off % page;
 
 	if (atomic_load_explicit(&ctx->read_ahead, memory_order_relaxed) == READ_AHEAD_NO)
 		return;
+	/* Whole pages: a step that begins within one has a page more than the kernel takes at once, and it would
+	 * leave out the last. */
+	off -= before;
+	bytes = (bytes + before + page - 1) / page * page;
 	for (uint64_t done = 0; done < bytes;) { /* in steps: see advise() */
 		uint64_t step = bytes - done < CR_READAHEAD_BYTES ? bytes - done : CR_READAHEAD_BYTES;
 

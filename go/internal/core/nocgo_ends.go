@@ -8,6 +8,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
+	"os"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -31,6 +32,8 @@ const (
 
 	aheadBytes = 128 << 10 // the kernel cuts a request at the device's read-ahead size
 )
+
+var pageBytes = int64(os.Getpagesize())
 
 // endsFile is an open file.
 type endsFile struct {
@@ -194,9 +197,11 @@ func wantedBlocks(b *Batch, o *chunkcheck.Outline) []chunkcheck.BlockPlace {
 	return wanted[:len(wanted)-over]
 }
 
-// willNeed begins to fetch a block and its CRC. Where the kernel does not, reading it takes longer.
+// willNeed begins to fetch a block and its CRC. Where the kernel does not, reading it takes longer. A step that begins
+// within a page has a page more than the kernel takes at once, and it would leave out the last.
 func willNeed(fd int, off int64, bytes int) {
-	for end := off + int64(bytes) + 4; off < end; off += aheadBytes {
+	end := off + int64(bytes) + 4
+	for off -= off % pageBytes; off < end; off += aheadBytes {
 		_ = unix.Fadvise(fd, off, min(aheadBytes, end-off), unix.FADV_WILLNEED)
 	}
 }
