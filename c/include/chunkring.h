@@ -157,6 +157,8 @@ struct cr_req {
 	uint32_t    flags;       /* out: CR_REQ_* */
 	bool        seal_known;  /* in:  with CR_READ_ENDS: the caller has seen it CR_REQ_SEALED, and can tell by the ends
 				  * whether they are still those: it is not sealed again */
+	int32_t     fd;          /* out: with CR_KEEP_OPEN, behind CR_OK: a descriptor of a file that was read at its
+				  * ends, which is the caller's to close. 0: none */
 };
 
 enum cr_op { CR_OP_NONE = 0, CR_OP_OPEN = 1, CR_OP_STAT = 2, CR_OP_READ = 3 };
@@ -193,6 +195,9 @@ typedef void (*cr_done_fn)(void *arg, const uint32_t *index, uint32_t n);
 #define CR_CHECK_CHUNK 2u /* CR_CHECK_CRC, and check the structure and every block's CRC in the
 			   * same pass over the bytes: CR_BAD_FORMAT, blocks_bad, CR_REQ_BLOCKS_OK */
 #define CR_READ_ENDS   4u /* with CR_CHECK_CHUNK: see below */
+#define CR_KEEP_OPEN   8u /* with CR_READ_ENDS: files that were read at their ends stay open, for cr_block_read(). It
+			   * saves a round trip a block where each open asks a server. open_files_max does not
+			   * bound what the caller has */
 
 /*
  * CR_READ_ENDS. Of a file that is larger than ends_bytes_min only the two ends are read, if they tell all that
@@ -215,7 +220,7 @@ enum cr_seal {
 struct cr_batch {
 	struct cr_req  *reqs;
 	uint32_t        n;          /* 1..CR_BATCH_MAX */
-	uint32_t        flags;      /* CR_CHECK_*, CR_READ_ENDS */
+	uint32_t        flags;      /* CR_CHECK_*, CR_READ_ENDS, CR_KEEP_OPEN */
 	uint32_t        timeout_ms; /* 0 = none. Stops new work; reads in flight are waited for */
 	cr_alloc_fn     alloc;      /* NULL: buf and cap_bytes of every request are set already */
 	void           *arg;        /* for alloc and done */
@@ -242,8 +247,8 @@ struct cr_batch {
  * Opens, sizes, reads, checks and closes every file of the batch. Returns 0 when the batch ran (each
  * file: its status, in any mixture), or -EINVAL if it is malformed (no req touched).
  * Owns nothing: when it returns, even after cancel or timeout, no thread and no kernel request
- * holds any buf, and no file it opened is open. Any number of threads may call it with the same ctx at the
- * same time; they share the workers fairly. The calling thread opens and reads what is in the page cache
+ * holds any buf, and no file it opened is open, but for CR_KEEP_OPEN. Any number of threads may call it with the same ctx
+ * at the same time; they share the workers fairly. The calling thread opens and reads what is in the page cache
  * and makes no call that can block; the context's threads do the rest. (Where nobody can tell whether an
  * open would block, before Linux 5.12 or in a sandbox without openat2, it opens as long as that is quick.)
  * A file that waits for a thread ends with CR_CANCELED or CR_TIMED_OUT within 10 ms of the stop; a call
@@ -289,6 +294,8 @@ struct cr_block_read {
 	uint32_t    next_bytes; /* in:  a block of the same file that will be wanted next: the call begins to
 				 * fetch it into the page cache. 0: none */
 	uint64_t    next_off;   /* in */
+	int32_t     fd;         /* in:  of the file, from CR_KEEP_OPEN; it stays open, and nobody else uses it meanwhile. 0:
+				 * path is opened, as it is where fd turns out to be stale */
 	void       *dst;        /* in:  room for cap_bytes; undefined unless status is OK */
 	size_t      cap_bytes;  /* in */
 	size_t      raw_bytes;  /* out: OK: bytes of dst that are valid. ROOM: how many it takes, or 0. Else 0 */
@@ -299,7 +306,8 @@ struct cr_block_read {
 };
 
 /*
- * Opens the file, reads the block, checks it, decompresses it into dst and closes the file. Returns b->status.
+ * Opens the file unless it is open, reads the block, checks it, decompresses it into dst and closes the file again.
+ * Returns b->status.
  * It keeps nothing: a chunk's name holds the CRC of its bytes, so the file that has the name now has the bytes of
  * the one whose ends were read. It may block, on the calling thread, and holds one descriptor meanwhile, of
  * those that open_files_max bounds. Paths, leases, EINTR, ESTALE and EMFILE are as in a cr_batch_read() of one.

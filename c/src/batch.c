@@ -156,6 +156,7 @@ static void req_reset(struct cr_req *req)
 	req->want_bytes = req->size_bytes = req->head_bytes = req->tail_bytes = 0;
 	req->status = req->os_errno = req->op = 0;
 	req->crc_got = req->reason = req->blocks_bad = req->flags = 0;
+	req->fd = 0;
 }
 
 /* Moves what deserves it to the front, in order, and returns how many. */
@@ -241,7 +242,9 @@ static int batch_check(const struct cr_ctx *ctx, const struct cr_batch *b)
 {
 	if (!ctx || !b || !b->reqs || b->n == 0 || b->n > CR_BATCH_MAX)
 		return -EINVAL;
-	if (b->flags & ~(CR_CHECK_CRC | CR_CHECK_CHUNK | CR_READ_ENDS))
+	if (b->flags & ~(CR_CHECK_CRC | CR_CHECK_CHUNK | CR_READ_ENDS | CR_KEEP_OPEN))
+		return -EINVAL;
+	if (b->flags & CR_KEEP_OPEN && !(b->flags & CR_READ_ENDS))
 		return -EINVAL;
 	if (b->flags & CR_READ_ENDS && (!(b->flags & CR_CHECK_CHUNK) || b->seal > CR_SEAL_ALWAYS))
 		return -EINVAL;

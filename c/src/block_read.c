@@ -144,12 +144,24 @@ static bool stale(const struct cr_block_read *b)
 	return b->status == CR_BLOCK_READ_IO && b->os_errno == ESTALE;
 }
 
+/* From the caller's descriptor. False: the server knows it no more, and the path has to be walked again. */
+static bool read_open_file(struct one *one, struct cr_block_read *b, uint8_t *to, uint8_t *stored)
+{
+	one->file.fd = b->fd;
+	one->wave.step = STEP_READ;
+	b->status = read_block(one, b, to, stored);
+	one->file.fd = -1;
+	return !stale(b);
+}
+
 /* Tries again as a batch does: see batch.c. Bounded by the naps and CR_STALE_TRIES. */
 static uint32_t read_file(struct one *one, struct cr_block_read *b, uint8_t *to, uint8_t *stored)
 {
 	const struct timespec nap = { 0, CR_STARVED_NAP_MS * 1000000L };
 	uint32_t naps = CR_STARVED_WAIT_MS / CR_STARVED_NAP_MS, stales = 0;
 
+	if (b->fd > 0 && read_open_file(one, b, to, stored))
+		return b->status;
 	for (;;) {
 		b->os_errno = b->op = 0;
 		b->status = open_file(one, b);

@@ -64,8 +64,20 @@ void cr_turn_close(struct cr_turn *turn)
 	turn->n_fds = 0;
 }
 
+/* A file whose ends were read is the caller's, who will read its blocks. Number 0 says that there is none. */
+static bool keep_open(struct cr_file *f)
+{
+	if (!(f->wave->batch->flags & CR_KEEP_OPEN) || f->req->status != CR_OK || !f->head_bytes || f->fd == 0)
+		return false;
+	f->req->fd = f->fd;
+	f->fd = -1;
+	return true;
+}
+
 static void close_later(struct cr_turn *turn, struct cr_file *f)
 {
+	if (keep_open(f))
+		return;
 	if (turn->n_fds == CR_WINDOW_FILES)
 		cr_turn_close(turn);
 	turn->fds[turn->n_fds++] = f->fd;

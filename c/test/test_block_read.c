@@ -506,6 +506,48 @@ static void no_page_of_the_next_block_is_left_out(void **state)
 	end(&w);
 }
 
+/* The caller's descriptor is used and stays open, whatever has the path; a stale one is as good as none. */
+static void an_open_file(void **state)
+{
+	struct world w;
+	int fd;
+
+	begin(&w, *state, CR_CODEC_GZIP);
+	fd = open(fx_path(w.fx, "t/chunk"), O_RDONLY | O_CLOEXEC);
+	assert_true(fd > 0);
+	w.read.fd = fd;
+	assert_int_equal(unlink(fx_path(w.fx, "t/chunk")), 0);
+	assert_read(read_it(&w), CR_BLOCK_READ_OK);
+	assert_right(&w, 1);
+	assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	assert_int_equal(cr_block_read_raw(w.fx->ctx, &w.read), CR_BLOCK_READ_OK);
+	assert_memory_equal(w.dst, w.m.b.p + w.read.off, w.read.bytes);
+	w.read.off = w.m.b.n;
+	assert_read(read_it(&w), CR_BLOCK_READ_SHORT);
+	close(fd);
+	end(&w);
+}
+
+static void an_open_file_that_is_stale(void **state)
+{
+	struct world w;
+	int fd;
+
+	begin(&w, *state, CR_CODEC_GZIP);
+	fd = open(fx_path(w.fx, "t/chunk"), O_RDONLY | O_CLOEXEC);
+	assert_true(fd > 0);
+	w.read.fd = fd;
+	expect_failure(&w, STEP_OPEN, EIO, 1, CR_BLOCK_READ_OK); /* it opens nothing */
+	expect_failure(&w, STEP_READ, EIO, 1, CR_BLOCK_READ_IO);
+	expect_failure(&w, STEP_READ, ESTALE, CR_STALE_TRIES + 1, CR_BLOCK_READ_OK);
+	assert_right(&w, 1);
+	expect_failure(&w, STEP_READ, ESTALE, CR_STALE_TRIES + 2, CR_BLOCK_READ_IO);
+	assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	fault_reset();
+	close(fd);
+	end(&w);
+}
+
 static void names(void **state)
 {
 	(void)state;
@@ -533,6 +575,8 @@ int main(void)
 		FX_TEST_ON(FX_THREADS, scratch_is_bounded),
 		FX_TEST_ON(FX_THREADS, the_next_block_is_fetched),
 		FX_TEST_ON(FX_THREADS, no_page_of_the_next_block_is_left_out),
+		FX_TEST(an_open_file),
+		FX_TEST_ON(FX_FAULT, an_open_file_that_is_stale),
 		FX_TEST_ON(FX_ONCE, names),
 	};
 

@@ -425,12 +425,52 @@ static void malformed_batches(void **state)
 	assert_int_equal(cr_batch_read(fx->ctx, &b), -EINVAL);
 	b.flags |= CR_CHECK_CRC;
 	assert_int_equal(cr_batch_read(fx->ctx, &b), -EINVAL);
-	b.flags |= CR_CHECK_CHUNK;
+	b.flags = CR_CHECK_CHUNK | CR_KEEP_OPEN;
+	assert_int_equal(cr_batch_read(fx->ctx, &b), -EINVAL);
+	b.flags = CR_CHECK_CHUNK | CR_READ_ENDS;
 	b.seal = CR_SEAL_ALWAYS + 1;
 	assert_int_equal(cr_batch_read(fx->ctx, &b), -EINVAL);
 	b.seal = 0;
 	assert_int_equal(cr_batch_read(fx->ctx, &b), 0);
 	assert_int_equal(req.status, CR_NOT_FOUND);
+}
+
+/* ---- Files that stay open ---- */
+
+/* What is the caller's: of a file that was read at its ends, and of no other. */
+static void files_stay_open(void **state)
+{
+	struct chunk_spec s = { .version = 4, .codec = CR_CODEC_SNAPPY, .blocks = 13, .block_bytes_each = 98000,
+				.symbols_bytes = 300 };
+	struct cr_batch how = at_ends(CR_SEAL_ALWAYS);
+	uint32_t fds = fx_count_fds();
+	struct fx_batch *b;
+	char byte;
+
+	how.flags |= CR_KEEP_OPEN;
+	assert_true(head_of(*state, &s, &how, &b) > 0);
+	assert_true(b->reqs[0].fd > 0);
+	assert_int_equal(pread(b->reqs[0].fd, &byte, 1, b->reqs[0].size_bytes - 1), 1);
+	assert_int_equal(fcntl(b->reqs[0].fd, F_GETFD), FD_CLOEXEC);
+	assert_int_equal(fx_count_fds(), fds + 1);
+	close(b->reqs[0].fd);
+	fx_batch_free(b);
+
+	s.json_bytes = 10000; /* it is opened twice */
+	assert_true(head_of(*state, &s, &how, &b) > 0);
+	assert_int_equal(fx_count_fds(), fds + 1);
+	close(b->reqs[0].fd);
+	fx_batch_free(b);
+
+	how.ends_bytes_min = UINT32_MAX; /* read whole */
+	assert_int_equal(head_of(*state, &s, &how, &b), 0);
+	assert_int_equal(b->reqs[0].fd, 0);
+	fx_batch_free(b);
+	b = read_one(*state, 1, &how); /* and damaged */
+	fx_assert_status(b, 0, CR_BAD_CRC);
+	assert_int_equal(b->reqs[0].fd, 0);
+	fx_batch_free(b);
+	assert_int_equal(fx_count_fds(), fds);
 }
 
 /* ---- The seal ---- */
@@ -675,6 +715,7 @@ int main(void)
 		FX_TEST(larger_ends_are_read_again),
 		FX_TEST(limits_hold),
 		FX_TEST_ON(FX_THREADS, malformed_batches),
+		FX_TEST(files_stay_open),
 		FX_TEST(a_wrong_key_is_found_by_the_seal),
 		FX_TEST_ON(FX_FAULT, cold_seals),
 		FX_TEST(wanted_blocks_are_fetched),

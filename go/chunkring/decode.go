@@ -44,7 +44,8 @@ type decoding struct {
 	ctx         context.Context
 	files       []core.File
 	chunks, out []chunk.Chunk
-	errs        []error // errs[i] tells why out[i] is not good
+	errs        []error     // errs[i] tells why out[i] is not good
+	kept        []*keptFile // of files that are still open; nil if there are none
 }
 
 // A goroutine more pays when it saves about a tenth of a millisecond: this many chunks, or what Loki's
@@ -118,7 +119,11 @@ func (d *decoding) one(i int) {
 	}
 	if f.HeadBytes > 0 {
 		chk := d.chunks[i]
-		if d.c.decodeEnds(f, &chk) {
+		var kept *keptFile
+		if d.kept != nil {
+			kept = d.kept[i]
+		}
+		if d.c.decodeEnds(f, kept, &chk) {
 			d.out[i] = chk
 		}
 		return // without a chunk and an error: see getWhole

@@ -52,6 +52,7 @@ func (c *Client) readEnds(b *core.Batch, w *wanted) {
 	if b.Ahead = 1; w.All {
 		b.Ahead = core.AheadAll
 	}
+	b.KeepOpen = c.kept != nil && len(b.Files) <= keptBatchMax
 	switch c.key.cfg.Seal {
 	case SealOff:
 		b.Seal = core.SealOff
@@ -72,7 +73,7 @@ func (c *Client) readEnds(b *core.Batch, w *wanted) {
 //
 // The ends are checked here once more, as decode checks a whole file: C's check is another parser's in another
 // language, and by these numbers Go slices, and knows where blocks are.
-func (c *Client) decodeEnds(f *core.File, chk *chunk.Chunk) bool {
+func (c *Client) decodeEnds(f *core.File, kept *keptFile, chk *chunk.Chunk) bool {
 	o, err := chunkcheck.CheckEnds(f.Buf, f.HeadBytes, f.Size)
 	if err != nil {
 		return false
@@ -86,7 +87,7 @@ func (c *Client) decodeEnds(f *core.File, chk *chunk.Chunk) bool {
 		c.sealed.forget(f.Path)
 		return false
 	}
-	source := &fileBlocks{c: c, ref: chk.ChunkRef, path: f.Path}
+	source := &fileBlocks{c: c, ref: chk.ChunkRef, path: f.Path, kept: kept}
 	if any(chk).(endsDecoder).DecodeEnds(f.Buf, f.HeadBytes, f.Size, source) != nil {
 		return false
 	}

@@ -39,13 +39,14 @@ type (
 	}
 )
 
-// fileBlocks reads the blocks of one chunk, of which GetChunks read the ends. It keeps no descriptor: the name of
-// the file contains the checksum of its bytes, so whatever has the name later has the same bytes, or the blocks'
-// own checksums tell.
+// fileBlocks reads the blocks of one chunk, of which GetChunks read the ends. It needs no descriptor, and has one only
+// where opening the file again takes long: the name of the file contains the checksum of its bytes, so whatever has
+// the name later has the same bytes, or the blocks' own checksums tell.
 type fileBlocks struct {
 	c    *Client
 	ref  logproto.ChunkRef
 	path string
+	kept *keptFile // may be nil
 
 	mu      sync.Mutex
 	fetched []byte // the whole chunk, once a block had to come from the origin
@@ -69,10 +70,14 @@ func (s *fileBlocks) OpenBlock(ctx context.Context, codec compression.Codec, blo
 	defer s.c.leave()
 	begin := time.Now()
 	b := fileBlock{fileBlocks: s, codec: codec, at: blocks[i]}
-	if next, ok := nextBlock(w, blocks, i); ok {
+	next, more := nextBlock(w, blocks, i)
+	if more {
 		b.next = next
 	}
+	b.fd = s.kept.take()
 	r, err := blockread.Open(codec, b.at.Bytes, b.at.RawBytes, &b)
+	s.kept.giveBack(b.fd, more)
+	b.fd = 0
 	if s.c.origin != nil && (err != nil || b.err != nil) {
 		r, err = b.fromOrigin(ctx)
 	}
@@ -183,6 +188,7 @@ type fileBlock struct {
 	*fileBlocks
 	codec     compression.Codec
 	at, next  blockAt // next: its Bytes are 0 if there is none
+	fd        int     // of the file, 0 if it is not open
 	bytesRead int
 	err       error // why it can't be read
 }
@@ -270,6 +276,9 @@ func (b *fileBlock) read(dst []byte, how func(*core.BlockRead)) core.BlockRead {
 	for try := 1; ; try++ {
 		r := core.BlockRead{Path: b.path, Codec: uint8(b.codec), Off: b.at.Off, Bytes: b.at.Bytes,
 			NextOff: b.next.Off, NextBytes: b.next.Bytes, Dst: dst}
+		if try == 1 { // what has the path now may be whole
+			r.FD = b.fd
+		}
 		how(&r)
 		again := r.Status == core.BlockReadNotFound || r.Status == core.BlockReadShort
 		if !again || try == blockTries {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/grafana/loki/v3/pkg/compression"
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
 
 	"github.com/chunkring/chunkring/go/chunkring"
@@ -195,4 +197,43 @@ func TestFUSESizesThatLie(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A query opens each file once where an open asks a server, however many blocks it reads, and gets what it gets from
+// whole chunks. Every file is closed when the client stops, also one whose blocks nobody has read.
+func TestAQueryOpensAFileOnce(t *testing.T) {
+	if err := slowfs.Unavailable(); err != nil {
+		t.Skip(err)
+	}
+	forceEnds(t)
+	dir, path, ref, _ := bigStore(t, compression.Snappy)
+	eachBackend(t, func(t *testing.T, backend string) {
+		noLeaks(t)
+		at := t.TempDir()
+		fs, err := slowfs.Mount(dir, at, slowfs.Options{CacheTime: time.Hour, KeepCache: true})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, fs.Close(), "a client that stopped left a file of the mount open") })
+		name, err := filepath.Rel(dir, path)
+		require.NoError(t, err)
+		c, reg, _ := partialClient(t, chunkring.Config{Directory: at, Backend: backend})
+		whole, err := c.GetChunks(context.Background(), []chunk.Chunk{ref})
+		require.NoError(t, err)
+		ctx := marked(context.Background())
+		want := allLines(ctx, t, whole[0])
+		for round := 1; round <= 2; round++ {
+			require.NoError(t, fs.Forget())
+			fs.Reset()
+			got, err := c.GetChunks(ctx, []chunk.Chunk{ref})
+			require.NoError(t, err)
+			require.Equal(t, want, allLines(ctx, t, got[0]))
+			require.Equal(t, 1, fs.Counts().Files[name].Opens)
+			blocks := counted(t, reg, "chunkring_blocks_read_total", "")
+			require.Greater(t, blocks, float64(2*round))
+			// Its blocks were all read: it is closed, and opened again for who comes later.
+			require.Equal(t, want, allLines(ctx, t, got[0]))
+			require.Equal(t, 1+counted(t, reg, "chunkring_blocks_read_total", "")-blocks, float64(fs.Counts().Files[name].Opens))
+		}
+		_, err = c.GetChunks(ctx, []chunk.Chunk{ref})
+		require.NoError(t, err)
+	})
 }

@@ -33,6 +33,7 @@ type store struct {
 	logger   log.Logger
 	metrics  *metrics
 	reader   *core.Reader
+	kept     *keptFiles // nil where an open costs next to nothing
 	dir      *chunkfile.Dir
 	pool     *pool
 	sealed   *sealedFiles
@@ -194,12 +195,14 @@ func (s *store) openDirectory() (err error) {
 	if s.dir, err = chunkfile.Open(cfg.Directory); err != nil {
 		return err
 	}
+	kept, openFiles := newKeptFiles(cfg.Directory, cfg.MaxOpenFiles)
+	s.kept = kept
 	s.reader, err = core.Open(cfg.Directory, core.Options{
 		Backend:      cfg.Backend,
 		Workers:      cfg.Workers,
 		RingEntries:  cfg.RingEntries,
 		MaxFileBytes: cfg.MaxChunkBytes,
-		MaxOpenFiles: cfg.MaxOpenFiles,
+		MaxOpenFiles: openFiles,
 	})
 	if err != nil {
 		return err
@@ -211,6 +214,7 @@ func (s *store) openDirectory() (err error) {
 }
 
 func (s *store) closeDirectory() error {
+	s.kept.close()
 	if s.reader != nil {
 		s.reader.Close()
 	}

@@ -63,8 +63,8 @@ func (s BlockReadStatus) String() string {
 	return "status " + strconv.Itoa(int(s))
 }
 
-// BlockRead is one block to read from its file. Each is read on its own: the file is opened, the block is read
-// and checked, the file is closed.
+// BlockRead is one block to read from its file. Each is read on its own: the file is opened, unless it is open, the
+// block is read and checked, the file is closed again.
 type BlockRead struct {
 	Path  string // in: relative to the directory
 	Codec uint8  // in
@@ -74,6 +74,9 @@ type BlockRead struct {
 	// in: the block that will be wanted next, which the kernel is asked to fetch; 0 for none.
 	NextOff   int64
 	NextBytes int
+
+	// in: a descriptor of the file, from File.FD, which stays open and which nobody else uses meanwhile; 0 for none.
+	FD int
 
 	Dst []byte // in: room for the decompressed bytes; undefined afterwards unless Status is BlockReadOK
 

@@ -40,11 +40,11 @@ static inline struct chunkring_decompressed chunkring_decompress(struct cr_decom
 struct chunkring_block { uint64_t raw_bytes; uint32_t status, os_errno, op, crc_got; };
 static inline struct chunkring_block chunkring_block_read(struct cr_ctx *ctx, struct cr_decompressor *decompressor,
 	const char *path, uint32_t path_bytes, uint32_t codec, uint64_t off, uint32_t bytes,
-	uint64_t next_off, uint32_t next_bytes, void *dst, uint64_t cap_bytes)
+	uint64_t next_off, uint32_t next_bytes, int32_t fd, void *dst, uint64_t cap_bytes)
 {
 	struct cr_block_read b = { .path = path, .path_bytes = path_bytes, .codec = codec, .off = off,
 				   .bytes = bytes, .next_off = next_off, .next_bytes = next_bytes,
-				   .dst = dst, .cap_bytes = cap_bytes };
+				   .fd = fd, .dst = dst, .cap_bytes = cap_bytes };
 	if (decompressor)
 		cr_block_read(ctx, decompressor, &b);
 	else
@@ -226,6 +226,9 @@ func (r *Reader) Read(b Batch) (Times, error) {
 	}
 	if b.EndsBytesMin > 0 && b.Check == CheckChunk {
 		batch.flags |= C.CR_READ_ENDS
+		if b.KeepOpen {
+			batch.flags |= C.CR_KEEP_OPEN
+		}
 		batch.ends_bytes_min = C.uint32_t(min(b.EndsBytesMin, math.MaxUint32))
 		batch.seal = C.uint32_t(b.Seal)
 		batch.ahead = C.uint32_t(min(max(b.Ahead, 0), AheadAll))
@@ -269,6 +272,7 @@ func (f *File) take(req *C.struct_cr_req) {
 	f.Size = int64(req.size_bytes)
 	f.HeadBytes = int(req.head_bytes)
 	f.Sealed = req.flags&C.CR_REQ_SEALED != 0
+	f.FD = int(req.fd)
 	switch f.Status {
 	case OK, BadCRC, BadFormat:
 		f.Buf = f.Buf[:req.want_bytes] // shorter than asked for if the file was
@@ -366,7 +370,7 @@ func (r *Reader) readBlock(d *C.struct_cr_decompressor, b *BlockRead) {
 	got := C.chunkring_block_read(r.ctx, d,
 		(*C.char)(unsafe.Pointer(unsafe.SliceData(path))), C.uint32_t(len(b.Path)), C.uint32_t(b.Codec),
 		C.uint64_t(b.Off), C.uint32_t(bytes),
-		C.uint64_t(b.NextOff), C.uint32_t(min(max(b.NextBytes, 0), BlockBytesMax)),
+		C.uint64_t(b.NextOff), C.uint32_t(min(max(b.NextBytes, 0), BlockBytesMax)), C.int32_t(b.FD),
 		unsafe.Pointer(unsafe.SliceData(b.Dst)), C.uint64_t(len(b.Dst)))
 	b.N = int(got.raw_bytes)
 	b.Status = BlockReadStatus(got.status)

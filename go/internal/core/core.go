@@ -100,6 +100,19 @@ type Options struct {
 	MaxOpenFiles int
 }
 
+// openFilesCap is CR_OPEN_FILES_CAP.
+const openFilesCap = 2048
+
+// OpenFilesDefault is what Options.MaxOpenFiles means where it is 0: it leaves most of the process's descriptors to
+// the process.
+func OpenFilesDefault() int {
+	var lim syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim) != nil || lim.Cur/4 > openFilesCap {
+		return openFilesCap
+	}
+	return max(1, int(lim.Cur/4))
+}
+
 // File is one file of a batch.
 type File struct {
 	Path string // in: relative to the directory
@@ -126,6 +139,8 @@ type File struct {
 	// out: HeadBytes is not 0, and the file's CRC32C, joined from the ends and from the stored CRCs of the
 	// blocks, is CRC.
 	Sealed bool
+	// out: with Batch.KeepOpen and HeadBytes: a descriptor, which is the caller's to close; 0 for none.
+	FD int
 }
 
 // Batch is one Read.
@@ -161,6 +176,8 @@ type Batch struct {
 	Ahead             int
 	FromNs, ThroughNs int64
 	Backward          bool
+	// Files of which the ends were read stay open: see File.FD. MaxOpenFiles does not bound what the caller has.
+	KeepOpen bool
 }
 
 // Times is where the wall time of one Read went; Read includes Done.

@@ -275,6 +275,37 @@ func TestSealKnown(t *testing.T) {
 	})
 }
 
+// TestBlocksOfAnOpenFile: a descriptor that the caller has is used, whatever has the path, and stays open.
+func TestBlocksOfAnOpenFile(t *testing.T) {
+	sound := chunkOf(t, compression.GZIP, 4, 300<<10, 64<<10)
+	eachBackend(t, func(t *testing.T, backend string) {
+		dir := writeFiles(t, map[string][]byte{"f": sound})
+		r := open(t, dir, core.Options{Backend: backend})
+		d, err := core.NewDecompressor()
+		require.NoError(t, err)
+		defer d.Close()
+		contents := map[string][]byte{"f": sound}
+		require.Zero(t, readEnds(t, r, contents, core.Batch{EndsBytesMin: 1})["f"].FD)
+		require.Zero(t, readEnds(t, r, contents, core.Batch{EndsBytesMin: 1 << 30, KeepOpen: true})["f"].FD, "it is read whole")
+		f := readEnds(t, r, contents, core.Batch{EndsBytesMin: 1, KeepOpen: true})["f"]
+		require.Positive(t, f.FD)
+		defer func() { require.NoError(t, syscall.Close(f.FD)) }()
+		require.NoError(t, os.Remove(filepath.Join(dir, "f")))
+		codec, blocks := blocksOf(t, f)
+		for _, place := range blocks {
+			b := core.BlockRead{Path: "f", Codec: codec, Off: place.Off, Bytes: place.Bytes, FD: f.FD, Dst: make([]byte, 1<<20)}
+			r.ReadBlock(d, &b)
+			require.Equal(t, core.BlockReadOK, b.Status)
+			r.ReadRaw(&b)
+			require.Equal(t, core.BlockReadOK, b.Status)
+			require.Equal(t, sound[place.Off:][:place.Bytes], b.Dst[:b.N])
+			b.FD = 0
+			r.ReadBlock(d, &b)
+			require.Equal(t, core.BlockReadNotFound, b.Status)
+		}
+	})
+}
+
 // TestBlocksThatCantBeRead: what became of the file between the two reads.
 func TestBlocksThatCantBeRead(t *testing.T) {
 	sound := chunkOf(t, compression.Snappy, 3, 300<<10, 64<<10)

@@ -69,7 +69,7 @@ func Open(dir string, o Options) (*Reader, error) {
 	}
 	openFiles := o.MaxOpenFiles
 	if openFiles == 0 {
-		openFiles = openFilesDefault()
+		openFiles = OpenFilesDefault()
 	}
 	r := &Reader{
 		dir: fd, maxBytes: int64(o.MaxFileBytes),

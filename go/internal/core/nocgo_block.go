@@ -83,6 +83,12 @@ func (r *Reader) readBlock(b *BlockRead, use func(block []byte)) {
 		return
 	}
 	run := &batch{Reader: r, begin: time.Now()} // nobody stops it
+	if b.FD > 0 {
+		endsFile{fd: b.FD, read: r.pread}.block(b, use)
+		if b.Status != BlockReadIO || b.Errno != unix.ESTALE {
+			return
+		}
+	}
 	r.openFiles.take(run)
 	defer r.openFiles.giveBack()
 	for range staleTries + 1 {

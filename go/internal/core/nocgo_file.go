@@ -48,6 +48,9 @@ func (f *reading) run(wait bool) bool {
 		if f.Status == Pending {
 			return false
 		}
+		if f.batch.KeepOpen && f.Status == OK && f.HeadBytes > 0 && f.fd > 0 {
+			f.FD, f.fd = f.fd, -1
+		}
 		f.close()
 		if !f.again() {
 			return true

@@ -40,19 +40,9 @@ const (
 	leaseWait      = 2 * time.Second        // CR_LEASE_WAIT_MS
 	leaseNap       = 2 * time.Millisecond   // CR_LEASE_NAP_MS
 
-	openFilesCap = 2048                 // CR_OPEN_FILES_CAP
-	starvedWait  = 2 * time.Second      // CR_STARVED_WAIT_MS
-	starvedNap   = 5 * time.Millisecond // CR_STARVED_NAP_MS
+	starvedWait = 2 * time.Second      // CR_STARVED_WAIT_MS
+	starvedNap  = 5 * time.Millisecond // CR_STARVED_NAP_MS
 )
-
-// openFilesDefault leaves most of the process's descriptors to the process.
-func openFilesDefault() int {
-	var lim unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_NOFILE, &lim) != nil || lim.Cur/4 > openFilesCap {
-		return openFilesCap
-	}
-	return max(1, int(lim.Cur/4))
-}
 
 // threadLimit is cr_thread_limit of c/src/thread_limit.c: how many threads the process may have at most. A
 // goroutine that blocks takes a thread of Go's, and a Go runtime that can't start a thread aborts.
