@@ -81,7 +81,7 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.slowPairs, "pairs-slow", 5, "rounds of the others")
 	f.IntVar(&o.crowd, "crowd", 16, "queries that a Loki with little memory is asked at once, of each store of full chunks; 0 for none")
 	f.IntVar(&o.crowdMiB, "crowd-mib", 512, "its memory, page cache included: the limit of a control group, which root can make")
-	f.IntVar(&o.crowdRounds, "crowd-rounds", 3, "rounds, each with new Lokis")
+	f.IntVar(&o.crowdRounds, "crowd-rounds", 2, "rounds, each with new Lokis")
 	f.DurationVar(&o.crowdTime, "crowd-time", 2*time.Minute, "time to answer all")
 	f.IntVar(&o.cacheMB, "chunk-cache-mb", 0, "Loki's embedded chunk cache; it hides the client")
 	f.StringVar(&o.jsonFile, "json", "", "write everything, each sample too, to this `file`")
