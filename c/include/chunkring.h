@@ -247,8 +247,9 @@ struct cr_batch {
  * Opens, sizes, reads, checks and closes every file of the batch. Returns 0 when the batch ran (each
  * file: its status, in any mixture), or -EINVAL if it is malformed (no req touched).
  * Owns nothing: when it returns, even after cancel or timeout, no thread and no kernel request
- * holds any buf, and no file it opened is open, but for CR_KEEP_OPEN. Any number of threads may call it with the same ctx
- * at the same time; they share the workers fairly. The calling thread opens and reads what is in the page cache
+ * holds any buf, and no file it opened is open, but for CR_KEEP_OPEN. Any number of threads may
+ * call it with the same ctx at the same time; they share the workers fairly. The calling thread
+ * opens and reads what is in the page cache
  * and makes no call that can block; the context's threads do the rest. (Where nobody can tell whether an
  * open would block, before Linux 5.12 or in a sandbox without openat2, it opens as long as that is quick.)
  * A file that waits for a thread ends with CR_CANCELED or CR_TIMED_OUT within 10 ms of the stop; a call
