@@ -49,7 +49,7 @@ fuzz-c: deps $(BUILD)/fuzz-seeds ## libFuzzer on every target of c/fuzz, SECONDS
 	@$(BUILD)/fuzz-seeds $(FUZZ_DIR)/corpus testdata/good/*.chunk testdata/bad/*/*.chunk
 	@c/fuzz/run $(FUZZ_DIR) $(SECONDS) $(FUZZ_C)
 
-# Where they are and what they are called; two more are in the patched Loki.
+# Where they are and what they are called; three more are in the patched Loki.
 FUZZ_GO      := go/chunkring:FuzzClientAgainstStock go/chunkring:FuzzKeys \
 	go/internal/chunkcheck:FuzzCheckAgainstStock go/internal/blockread:FuzzSame
 # Go would spend up to 60 s on making each new input smaller, most of the time that there is.
@@ -61,6 +61,7 @@ fuzz-go: loki-src ## Go's fuzz targets, which compare with Loki's own code, SECO
 		$(FUZZ_GO_RUN) $${t#*:} $(GO) test ./$${t%:*} $(FUZZ_GO_ARGS) || exit 1; done
 	@$(FUZZ_GO_RUN) FuzzParseMetadata $(GO) test -C build/loki-src -modfile ../loki.mod ./pkg/storage/chunk $(FUZZ_GO_ARGS)
 	@$(FUZZ_GO_RUN) FuzzChunkringBlock $(GO) test -C build/loki-src -modfile ../loki.mod ./pkg/chunkenc $(FUZZ_GO_ARGS)
+	@$(FUZZ_GO_RUN) FuzzChunkringPrefilter $(GO) test -C build/loki-src -modfile ../loki.mod ./pkg/logql/log $(FUZZ_GO_ARGS)
 
 # Everything that is in testdata, and what once found something (testdata/fuzz/<target>/).
 .PHONY: test-fuzz-saved

@@ -76,7 +76,7 @@ var (
 			"pkg/chunkenc/chunkring_backward.go", "pkg/chunkenc/chunkring_backward_test.go",
 			"pkg/chunkenc/chunkring_sample.go", "pkg/chunkenc/chunkring_samples.go", "pkg/chunkenc/chunkring_search.go",
 			"pkg/chunkenc/chunkring_bench_test.go", "pkg/chunkenc/chunkring_damage_test.go",
-			"pkg/chunkenc/chunkring_flat_test.go", "pkg/chunkenc/chunkring_flatparts_test.go",
+			"pkg/chunkenc/chunkring_flat_test.go", "pkg/chunkenc/chunkring_filters_test.go", "pkg/chunkenc/chunkring_flatparts_test.go",
 			"pkg/chunkenc/chunkring_wholepool_test.go",
 		},
 	}

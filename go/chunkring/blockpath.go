@@ -14,13 +14,13 @@ const (
 	BlockPathOff        = "off"        // Loki's own readers and iterator
 	BlockPathDecompress = "decompress" // a block is decompressed with one call into C
 	BlockPathInPlace    = "in_place"   // and its entries are cut from it, instead of being read and copied
-	BlockPathFilter     = "filter"     // and lines without the bytes that a query's first line filter requires are dropped before its pipeline sees them
+	BlockPathFilter     = "filter"     // and searched for the bytes that decide a query's first line filters, which see no line without them
 )
 
 // registerBlockFlags registers the flags of the block path, whose defaults are the same wherever it is configured.
 func registerBlockFlags(prefix string, f *flag.FlagSet, path *string, bufferBytes *int) {
 	f.StringVar(path, prefix+"block-path", defaultBlockPath(),
-		"How much of reading chunks' blocks chunkring does, whatever store they came from: off, decompress (in C), in_place (and cut log lines from the blocks instead of reading and copying them) or filter (and drop lines without the text of a query's first |= before the query's pipeline sees them).")
+		"How much of reading chunks' blocks chunkring does, whatever store they came from: off, decompress (in C), in_place (and cut log lines from the blocks instead of reading and copying them) or filter (and search a block for the text of a query's first line filters, so that most lines need no look of theirs).")
 	f.IntVar(bufferBytes, prefix+"block-buffer-bytes", 0,
 		"Bytes of decompressed blocks that all queries of the process may have open; beyond it Loki's own readers take over. 0 means 256 MiB, or an eighth of GOMEMLIMIT or the cgroup's memory limit if that is less.")
 }
