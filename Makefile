@@ -120,7 +120,7 @@ $(BUILD)/chunkctl-obj/%.o: cmd/chunkctl/%.c $(wildcard $(CHUNKCTL_DIRS:%=%/*.h))
 
 $(BUILD)/chunkctl: $(CHUNKCTL_OBJ) $(LIB)
 	@echo "  LD $@"
-	$(Q)$(CC) $(CFLAGS_ALL) $^ -o $@ -Wl,-z,relro,-z,now -pthread
+	$(Q)$(CC) $(CFLAGS_ALL) $^ -o $@ -Wl,-z,relro,-z,now -pthread $(LDFLAGS)
 
 .PHONY: genstore
 genstore: lib ## build/genstore, which writes chunk stores with Loki's own encoder

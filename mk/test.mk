@@ -48,7 +48,7 @@ EXAMPLES := $(patsubst c/examples/%.c,$(BUILD)/examples/%,$(wildcard c/examples/
 $(BUILD)/examples/%: c/examples/%.c $(LIB) c/include/chunkring.h
 	@mkdir -p $(@D)
 	@echo "  CC $@"
-	$(Q)$(CC) $(CFLAGS_ALL) $< -o $@ $(LIB) -pthread
+	$(Q)$(CC) $(CFLAGS_ALL) $< -o $@ $(LIB) -pthread $(LDFLAGS)
 
 # As a user builds them: the header, the archive and no other library.
 .PHONY: test-examples
