@@ -158,4 +158,4 @@ install-chunkctl: chunkctl ## chunkctl, its man page and completions below PREFI
 	install -D -m 644 cmd/chunkctl/chunkctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/chunkctl
 	install -D -m 644 cmd/chunkctl/chunkctl.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_chunkctl
 
-include mk/test.mk mk/check.mk mk/fuzz.mk mk/bench.mk mk/loki.mk
+include mk/test.mk mk/check.mk mk/fuzz.mk mk/bench.mk mk/loki.mk mk/dist.mk
