@@ -24,9 +24,10 @@ dist: dist-deps ## build/dist: the commit HEAD as static programs, .deb, image, 
 .PHONY: dist-check
 dist-check: dist-deps ## build HEAD twice, in two folders: the same bytes (FRESH=yes: with an empty build cache; LOKI=no: C alone)
 	@rm -rf $(BUILD)/dist-check
-	@GO='$(GO)' LOKI='$(LOKI)' cmd/lokifork/dist/build HEAD $(BUILD)/dist-check/one $(BUILD)/dist-check/out-one $(DIST_PARTS)
-	@GO='$(GO)' LOKI='$(LOKI)' $(if $(FRESH),GOCACHE=$(CURDIR)/$(BUILD)/dist-check/cache) \
-		cmd/lokifork/dist/build HEAD $(BUILD)/dist-check/another/folder $(BUILD)/dist-check/out-two $(DIST_PARTS)
+	@export GO='$(GO)' LOKI='$(LOKI)'; commit=$$(git rev-parse HEAD) && \
+		cmd/lokifork/dist/build "$$commit" $(BUILD)/dist-check/one $(BUILD)/dist-check/out-one $(DIST_PARTS) && \
+		$(if $(FRESH),GOCACHE=$(CURDIR)/$(BUILD)/dist-check/cache) \
+		cmd/lokifork/dist/build "$$commit" $(BUILD)/dist-check/another/folder $(BUILD)/dist-check/out-two $(DIST_PARTS)
 	@for f in $(foreach a,$(DIST_ARCHES),$(addprefix $a/build/,chunkctl libchunkring.a $(if $(filter no,$(LOKI)),,loki))); do \
 		cmp $(BUILD)/dist-check/one/$$f $(BUILD)/dist-check/another/folder/$$f || exit 1; done
 	@diff -r $(BUILD)/dist-check/out-one $(BUILD)/dist-check/out-two

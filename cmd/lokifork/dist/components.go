@@ -41,9 +41,6 @@ var cLibraries = []struct{ name, debian, cross, licence string }{
 	{"libgcc", "libgcc-%s-dev", "libgcc-%s-dev-arm64-cross", "GPL-3.0-or-later WITH GCC-exception-3.1"},
 }
 
-// inArchive is how many of them are in libchunkring.a itself.
-const inArchive = 4
-
 // cComponents are the C libraries of an architecture: those of this machine, or those that .ci/arm64-libs has put
 // below tree/build/arm64.
 func cComponents(o *options) ([]component, error) {

@@ -6,6 +6,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -200,4 +201,19 @@ func TestBillOfMaterials(t *testing.T) {
 	require.Equal(t, "2026-09-21T14:13:20Z", b.Metadata.Timestamp)
 	require.Equal(t, c[0].purl, b.Components[0].PURL)
 	require.Equal(t, []string{c[0].purl}, b.Dependencies[0].DependsOn)
+}
+
+// TestDeployFiles: what docs/deploy says of the image is so.
+func TestDeployFiles(t *testing.T) {
+	const dir = "../../../docs/deploy"
+	compose, err := os.ReadFile(filepath.Join(dir, "compose.yaml"))
+	require.NoError(t, err)
+	values, err := os.ReadFile(filepath.Join(dir, "helm-values.yaml"))
+	require.NoError(t, err)
+	require.Contains(t, string(compose), fmt.Sprintf("user: \"%d:%d\"\n", lokiUser, lokiUser))
+	require.Contains(t, string(values), fmt.Sprintf("runAsUser: %d\n", lokiUser))
+	_, profile, found := strings.Cut(string(compose), "seccomp=")
+	require.True(t, found)
+	profile, _, _ = strings.Cut(profile, "\n")
+	require.FileExists(t, filepath.Join(dir, profile))
 }

@@ -54,8 +54,15 @@ const usage = `usage:
   dist sums   DIR
 `
 
+var errUsage = errors.New("wrong usage")
+
 func main() {
-	if err := run(os.Args[1:]); err != nil {
+	err := run(os.Args[1:])
+	switch {
+	case errors.Is(err, errUsage):
+		fmt.Fprint(os.Stderr, usage)
+		os.Exit(2)
+	case err != nil:
 		fmt.Fprintln(os.Stderr, "dist:", err)
 		os.Exit(1)
 	}
@@ -63,7 +70,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) == 0 {
-		return errors.New(usage)
+		return errUsage
 	}
 	var o options
 	f := flag.NewFlagSet("dist "+args[0], flag.ContinueOnError)
@@ -77,7 +84,7 @@ func run(args []string) error {
 	f.Int64Var(&o.epoch, "epoch", 0, "`seconds` since 1970: the commit's time")
 	architectures := f.String("architectures", "amd64", "architectures of the image, a `list` with commas")
 	if err := f.Parse(args[1:]); err != nil {
-		return err
+		return errUsage
 	}
 	o.architectures = strings.Split(*architectures, ",")
 	switch args[0] {
@@ -85,7 +92,7 @@ func run(args []string) error {
 		return checkStatic(f.Args())
 	case "sums":
 		if f.NArg() != 1 {
-			return errors.New(usage)
+			return errUsage
 		}
 		return writeSums(f.Arg(0))
 	}
@@ -107,5 +114,5 @@ func run(args []string) error {
 	case "image":
 		return makeImage(&o)
 	}
-	return errors.New(usage)
+	return errUsage
 }

@@ -12,7 +12,7 @@ import (
 // checkStatic fails unless each file is a program that the kernel starts without a loader.
 func checkStatic(files []string) error {
 	if len(files) == 0 {
-		return errors.New(usage)
+		return errUsage
 	}
 	for _, name := range files {
 		info, err := os.Stat(name)
