@@ -35,7 +35,7 @@ build-version: loki-src ## what is patched of one Loki compiles, with its tests,
 
 .PHONY: test-version
 test-version: build-version loki ## it is built, and chunkring's tests of what is patched pass; LOKI=v3.5.7
-	CHUNKRING_TESTDATA=$(CURDIR)/testdata $(call LOKI_GO,test) -run '$(LOKI_TESTS)' $(LOKI_CHANGED)
+	CHUNKRING_TESTDATA=$(CURDIR)/testdata $(call LOKI_GO,test) -timeout 30m -run '$(LOKI_TESTS)' $(LOKI_CHANGED)
 
 .PHONY: build-versions
 build-versions: lib ## build-version of the other Lokis that lokifork knows

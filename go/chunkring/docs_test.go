@@ -118,13 +118,14 @@ type metric struct {
 	labels           []string
 }
 
-// lokiMetrics are all metrics of a client that was opened.
+// lokiMetrics are all metrics of a client that was opened, and of a patched Loki's main.
 func lokiMetrics(t *testing.T) (all []metric) {
 	t.Helper()
 	reg := prometheus.NewRegistry()
 	c, err := chunkring.New(chunkring.Config{Directory: t.TempDir()}, v13, nil, reg)
 	require.NoError(t, err)
 	defer c.Stop()
+	require.NoError(t, reg.Register(chunkring.LokiParts{In: "client"}))
 	families, err := reg.Gather()
 	require.NoError(t, err)
 	for _, f := range families {
