@@ -52,7 +52,7 @@ func (c *Client) readEnds(b *core.Batch, w *wanted) {
 	if b.Ahead = 1; w.All {
 		b.Ahead = core.AheadAll
 	}
-	b.KeepOpen = c.kept != nil && len(b.Files) <= keptBatchMax
+	b.KeepOpen = c.kept.promise(len(b.Files))
 	switch c.key.cfg.Seal {
 	case SealOff:
 		b.Seal = core.SealOff

@@ -74,10 +74,7 @@ func (s *fileBlocks) OpenBlock(ctx context.Context, codec compression.Codec, blo
 	if more {
 		b.next = next
 	}
-	b.fd = s.kept.take()
-	r, err := blockread.Open(codec, b.at.Bytes, b.at.RawBytes, &b)
-	s.kept.giveBack(b.fd, more)
-	b.fd = 0
+	r, err := b.open(more)
 	if s.c.origin != nil && (err != nil || b.err != nil) {
 		r, err = b.fromOrigin(ctx)
 	}
@@ -99,6 +96,16 @@ func (s *fileBlocks) OpenBlock(ctx context.Context, codec compression.Codec, blo
 		return nil, ErrStopped
 	}
 	return nil, s.leftOut(w, b.at, err)
+}
+
+// open has the file's descriptor meanwhile, if it is still open.
+func (b *fileBlock) open(more bool) (io.Reader, error) {
+	b.fd = b.kept.take()
+	defer func() { // also when a decompressor panics
+		b.kept.giveBack(b.fd, more)
+		b.fd = 0
+	}()
+	return blockread.Open(b.codec, b.at.Bytes, b.at.RawBytes, b)
 }
 
 // CloseBlock takes back what OpenBlock returned.
@@ -276,11 +283,14 @@ func (b *fileBlock) read(dst []byte, how func(*core.BlockRead)) core.BlockRead {
 	for try := 1; ; try++ {
 		r := core.BlockRead{Path: b.path, Codec: uint8(b.codec), Off: b.at.Off, Bytes: b.at.Bytes,
 			NextOff: b.next.Off, NextBytes: b.next.Bytes, Dst: dst}
-		if try == 1 { // what has the path now may be whole
+		if try == 1 {
 			r.FD = b.fd
 		}
 		how(&r)
 		again := r.Status == core.BlockReadNotFound || r.Status == core.BlockReadShort
+		if r.FD != 0 { // what has the path now may be whole, and the server may have forgotten who has the file open
+			again = again || r.Status == core.BlockReadIO || r.Status == core.BlockReadBadCRC
+		}
 		if !again || try == blockTries {
 			b.bytesRead += b.at.Bytes
 			return r

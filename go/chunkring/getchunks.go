@@ -96,6 +96,13 @@ func (c *Client) getBatch(ctx context.Context, chunks, out []chunk.Chunk, errs [
 	stop := listen(ctx, &b)
 	defer stop()
 	times, err := c.reader.Read(b)
+	if b.KeepOpen { // at once: whatever becomes of the chunks, the files are closed some time
+		d.kept = make([]*keptFile, len(d.files))
+		for i := range d.files {
+			d.kept[i] = c.kept.keep(d.files[i].FD)
+		}
+		c.kept.kept(len(d.files))
+	}
 	if err != nil {
 		for i := range errs {
 			errs[i] = err
@@ -103,12 +110,6 @@ func (c *Client) getBatch(ctx context.Context, chunks, out []chunk.Chunk, errs [
 		return got
 	}
 	c.noteFallback(times.Fallback)
-	if b.KeepOpen { // at once: whatever becomes of the chunks, the files are closed some time
-		d.kept = make([]*keptFile, len(d.files))
-		for i := range d.files {
-			d.kept[i] = c.kept.keep(d.files[i].FD)
-		}
-	}
 	for i := range d.files {
 		f := &d.files[i]
 		got.bytes += len(f.Buf)

@@ -15,10 +15,9 @@ import (
 // On NFS and its like an open is a round trip, which a query would wait for at each block, one after the other. There a
 // file of which the ends were read stays open until its last block was read, or until others need its place.
 const (
-	keptMax      = 512              // descriptors of a store: four parts of a query with two batches of 50 chunks each
-	keptShare    = 4                // ... and at most one of so many that the store may have
-	keptBatchMax = 128              // files of a batch: what all batches of the moment keep together stays small
-	keptIdle     = 10 * time.Second // a file that was deleted meanwhile takes room in the storage
+	keptMax   = 512              // descriptors of a store: four parts of a query with two batches of 50 chunks each
+	keptShare = 4                // ... and at most one of so many that the store may have
+	keptIdle  = 10 * time.Second // a file that was deleted meanwhile takes room in the storage
 )
 
 // remoteMagics are the file systems that ask a server for an open, by statfs(2)'s f_type. FUSE may or may not.
@@ -41,6 +40,7 @@ type keptFiles struct {
 
 	mu       sync.Mutex
 	unused   list.List // of *keptFile, the one that was used first at the front
+	promised int       // files of batches that are being read, and may stay open
 	expiring bool      // expire is to come
 	closed   bool
 }
@@ -99,54 +99,95 @@ func (f *keptFile) giveBack(fd int, more bool) {
 	if fd == 0 {
 		return
 	}
-	k := f.files
+	f.files.put(f, fd, more).close()
+}
+
+// unlinked are descriptors that nobody finds any more. They are closed without the lock: a close may be a round trip,
+// too, and all queries of the store need the lock.
+type unlinked []int
+
+func (u unlinked) close() {
+	for _, fd := range u {
+		_ = unix.Close(fd) // nothing was written
+	}
+}
+
+func (k *keptFiles) put(f *keptFile, fd int, more bool) (u unlinked) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if !more || k.closed || f.fd != 0 {
-		_ = unix.Close(fd) // nothing was written
-		return
+		return unlinked{fd}
 	}
 	f.fd, f.used, f.at = fd, time.Now(), k.unused.PushBack(f)
 	if k.unused.Len() > k.max {
-		k.closeFirst()
+		u = unlinked{k.unlinkFirst()}
 	}
 	if !k.expiring {
 		k.expiring = true
 		time.AfterFunc(keptIdle, k.expire)
 	}
+	return u
 }
 
-// closeFirst has mu.
-func (k *keptFiles) closeFirst() {
+// unlinkFirst has mu.
+func (k *keptFiles) unlinkFirst() (fd int) {
 	f := k.unused.Remove(k.unused.Front()).(*keptFile)
-	_ = unix.Close(f.fd)
-	f.fd = 0
+	fd, f.fd = f.fd, 0
+	return fd
 }
 
 // expire closes what nobody has used for long, and comes again while there is something.
-func (k *keptFiles) expire() {
+func (k *keptFiles) expire() { k.unlinkIdle().close() }
+
+func (k *keptFiles) unlinkIdle() (u unlinked) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for k.unused.Len() > 0 {
 		left := keptIdle - time.Since(k.unused.Front().Value.(*keptFile).used)
 		if left > 0 {
 			time.AfterFunc(left, k.expire)
-			return
+			return u
 		}
-		k.closeFirst()
+		u = append(u, k.unlinkFirst())
 	}
 	k.expiring = false
+	return u
 }
 
 // close closes all. Nobody takes one any more.
 func (k *keptFiles) close() {
-	if k == nil {
-		return
+	if k != nil {
+		k.unlinkAll().close()
 	}
+}
+
+func (k *keptFiles) unlinkAll() (u unlinked) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.closed = true
 	for k.unused.Len() > 0 {
-		k.closeFirst()
+		u = append(u, k.unlinkFirst())
 	}
+	return u
+}
+
+// promise reports whether the files of a batch may stay open: no more than max are on their way to keep, either.
+func (k *keptFiles) promise(files int) bool {
+	if k == nil {
+		return false
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.promised+files > k.max {
+		return false
+	}
+	k.promised += files
+	return true
+}
+
+// kept ends a promise.
+func (k *keptFiles) kept(files int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.promised -= files
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/chunkring/chunkring/go/internal/core"
 )
 
 // newFD is a descriptor of its own.
@@ -57,6 +59,38 @@ func TestKeptFiles(t *testing.T) {
 	require.Zero(t, (*keptFile)(nil).take())
 	(*keptFile)(nil).giveBack(0, true)
 	none.close()
+}
+
+// Batches that are being read keep no more together than there is room for.
+func TestKeptFilesOfBatches(t *testing.T) {
+	k := &keptFiles{max: 3}
+	require.True(t, k.promise(2))
+	require.False(t, k.promise(2))
+	require.True(t, k.promise(1))
+	k.kept(2)
+	require.True(t, k.promise(2))
+	require.False(t, (*keptFiles)(nil).promise(1))
+}
+
+// A descriptor may fail where the path does not: the server has forgotten who has the file open, or another file has
+// the name now.
+func TestKeptFilesThatFail(t *testing.T) {
+	for _, status := range []core.BlockReadStatus{core.BlockReadIO, core.BlockReadBadCRC, core.BlockReadShort} {
+		b := &fileBlock{fileBlocks: &fileBlocks{}, fd: 7}
+		var fds []int
+		r := b.read(nil, func(r *core.BlockRead) {
+			fds = append(fds, r.FD)
+			if r.Status = core.BlockReadOK; r.FD != 0 {
+				r.Status = status
+			}
+		})
+		require.Equal(t, core.BlockReadOK, r.Status)
+		require.Equal(t, []int{7, 0}, fds)
+	}
+	b, tries := &fileBlock{fileBlocks: &fileBlocks{}}, 0
+	r := b.read(nil, func(r *core.BlockRead) { tries, r.Status = tries+1, core.BlockReadIO })
+	require.Equal(t, core.BlockReadIO, r.Status)
+	require.Equal(t, 1, tries, "by its path it fails for good")
 }
 
 // What nobody uses is closed, and what was used a moment ago is not.
