@@ -258,6 +258,7 @@ static void check(const struct plan *plan)
 		FUZZ_CHECK((req->status == CR_IO || req->status == CR_REFUSED) ==
 			   (req->os_errno != 0));
 		FUZZ_CHECK(req->buf == plan->bufs[i]);
+		FUZZ_CHECK(req->fd == 0); /* none is a chunk whose ends would do */
 		if (plan->file[i] >= 0)
 			check_known(plan, i);
 	}
@@ -273,7 +274,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	memset(&plan, 0, sizeof(plan));
 	read_plan(&in, &plan);
 	malformed = plan.batch.n == 0 || plan.no_path ||
-		    (plan.batch.flags & ~(CR_CHECK_CRC | CR_CHECK_CHUNK | CR_READ_ENDS)) != 0 ||
+		    (plan.batch.flags & ~(CR_CHECK_CRC | CR_CHECK_CHUNK | CR_READ_ENDS | CR_KEEP_OPEN)) != 0 ||
+		    (plan.batch.flags & CR_KEEP_OPEN && !(plan.batch.flags & CR_READ_ENDS)) ||
 		    (plan.batch.flags & CR_READ_ENDS &&
 		     (!(plan.batch.flags & CR_CHECK_CHUNK) || plan.batch.seal > CR_SEAL_ALWAYS));
 	memcpy(&before, &plan, sizeof(plan));
