@@ -139,8 +139,12 @@ func (t *test) damagedBlock(ctx context.Context, store string, lines int, procs 
 	if all, checksum := m.Sum(unreadable), m.Sum(unreadable, `reason="checksum"`); checksum == 0 || all != checksum {
 		return fmt.Errorf("%s counts %v blocks that it can't read, %v of them for their checksum", ours.Label, all, checksum)
 	}
-	if logged, err := ours.Logged("reading a block failed", file, "left_out=true"); err != nil || !logged {
-		return fmt.Errorf("%s logged nothing of the block that it left out: %w", ours.Label, err)
+	logged, err := ours.Logged(ctx, "reading a block failed", file, "left_out=true")
+	if err != nil {
+		return err
+	}
+	if !logged {
+		return fmt.Errorf("%s logged nothing of the block that it left out", ours.Label)
 	}
 
 	answered, failed := 0, 0

@@ -292,22 +292,39 @@ func (f *Fleet) Alarming() []string {
 	return bad
 }
 
-// Logged reports whether the process logged a line with all of these parts.
-func (p *Proc) Logged(parts ...string) (bool, error) {
-	data, err := os.ReadFile(p.log)
-	if err != nil {
-		return false, err
+// Logged reports whether the process has logged a line with all of these parts, or does so soon: Loki buffers its log.
+func (p *Proc) Logged(ctx context.Context, parts ...string) (bool, error) {
+	const soon = 10 * time.Second
+	for begin := time.Now(); ; {
+		data, err := os.ReadFile(p.log)
+		if err != nil {
+			return false, err
+		}
+		if hasLine(string(data), parts) {
+			return true, nil
+		}
+		if time.Since(begin) > soon {
+			return false, nil
+		}
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
+}
+
+func hasLine(log string, parts []string) bool {
 next:
-	for line := range strings.Lines(string(data)) {
+	for line := range strings.Lines(log) {
 		for _, part := range parts {
 			if !strings.Contains(line, part) {
 				continue next
 			}
 		}
-		return true, nil
+		return true
 	}
-	return false, nil
+	return false
 }
 
 func (p *Proc) excuses(line string) bool {
