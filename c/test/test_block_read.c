@@ -506,16 +506,22 @@ static void no_page_of_the_next_block_is_left_out(void **state)
 	end(&w);
 }
 
+/* begin() with the chunk's file open. Returns the descriptor, which is the test's to close. */
+static int begin_open(struct world *w, struct fx *fx)
+{
+	begin(w, fx, CR_CODEC_GZIP);
+	w->read.fd = open(fx_path(w->fx, "t/chunk"), O_RDONLY | O_CLOEXEC);
+	assert_true(w->read.fd > 0);
+	return w->read.fd;
+}
+
 /* The caller's descriptor is used and stays open, whatever has the path; a stale one is as good as none. */
 static void an_open_file(void **state)
 {
 	struct world w;
 	int fd;
 
-	begin(&w, *state, CR_CODEC_GZIP);
-	fd = open(fx_path(w.fx, "t/chunk"), O_RDONLY | O_CLOEXEC);
-	assert_true(fd > 0);
-	w.read.fd = fd;
+	fd = begin_open(&w, *state);
 	assert_int_equal(unlink(fx_path(w.fx, "t/chunk")), 0);
 	assert_read(read_it(&w), CR_BLOCK_READ_OK);
 	assert_right(&w, 1);
@@ -533,10 +539,7 @@ static void an_open_file_that_is_stale(void **state)
 	struct world w;
 	int fd;
 
-	begin(&w, *state, CR_CODEC_GZIP);
-	fd = open(fx_path(w.fx, "t/chunk"), O_RDONLY | O_CLOEXEC);
-	assert_true(fd > 0);
-	w.read.fd = fd;
+	fd = begin_open(&w, *state);
 	expect_failure(&w, STEP_OPEN, EIO, 1, CR_BLOCK_READ_OK); /* it opens nothing */
 	expect_failure(&w, STEP_READ, EIO, 1, CR_BLOCK_READ_IO);
 	expect_failure(&w, STEP_READ, ESTALE, CR_STALE_TRIES + 1, CR_BLOCK_READ_OK);
