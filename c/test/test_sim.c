@@ -539,7 +539,7 @@ static void choose_ends(uint64_t *random, struct cr_batch *b)
 {
 	b->flags = CR_CHECK_CHUNK;
 	if (!one_in(random, 8))
-		b->flags |= CR_READ_ENDS;
+		b->flags |= CR_READ_ENDS | (one_in(random, 2) ? CR_KEEP_OPEN : 0);
 	b->ends_bytes_min = below(random, 8000);
 	b->seal = below(random, CR_SEAL_ALWAYS + 1);
 	b->ahead = one_in(random, 3) ? UINT32_MAX : below(random, 4);
@@ -630,7 +630,7 @@ static void read_block(struct caller *c, const struct cr_req *req, const struct 
 		FX_CHECK(cr_chunk_meta_next(buf + req->want_bytes - (req->size_bytes - chunk.metas_off), &chunk,
 					    &cursor, &b) == 1);
 	r = (struct cr_block_read){ .path = f->name, .off = b.off, .bytes = (uint32_t)b.bytes, .dst = c->block,
-				    .cap_bytes = sizeof(c->block), .next_off = b.off, .next_bytes = 100 };
+				    .cap_bytes = sizeof(c->block), .next_off = b.off, .next_bytes = 100, .fd = req->fd };
 	sim_may_block(true);
 	cr_block_read_raw(c->fx->ctx, &r);
 	sim_may_block(false);
@@ -674,9 +674,15 @@ static void *run_caller(void *arg)
 				b->reqs[i].os_errno, f->reads, stops ? ", stops" : "");
 			FX_CHECK(!"a status that this file's fate does not allow");
 		}
-		for (uint32_t i = 0; i < b->n; i++)
-			if (b->reqs[i].head_bytes)
-				read_block(c, &b->reqs[i], &c->files[first + i]);
+		for (uint32_t i = 0; i < b->n; i++) {
+			const struct cr_req *req = &b->reqs[i];
+
+			FX_CHECK((req->fd != 0) == (b->batch.flags & CR_KEEP_OPEN && req->head_bytes));
+			if (req->head_bytes)
+				read_block(c, req, &c->files[first + i]);
+			if (req->fd)
+				close(req->fd);
+		}
 		c->sums[k] = sums_of(b);
 		first += b->n;
 	}

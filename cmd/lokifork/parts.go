@@ -61,7 +61,7 @@ var (
 		needs: diskCache,
 		files: []string{
 			"pkg/chunkenc/chunkring_lazy.go", "pkg/chunkenc/chunkring_lazy_test.go", "pkg/chunkenc/chunkring_readers.go",
-			"pkg/chunkenc/chunkring_rewrites*_test.go", "pkg/loki/*", "pkg/logql/*",
+			"pkg/chunkenc/chunkring_rewrites*_test.go", "pkg/ingester/*", "pkg/loki/*", "pkg/logql/*", "pkg/querier/*",
 			"pkg/compactor/retention/*",
 			"pkg/storage/chunk/chunkring_lazy.go", "pkg/storage/chunkring_lazy.go", "pkg/storage/chunkring_lazy_test.go",
 		},

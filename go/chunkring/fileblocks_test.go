@@ -75,6 +75,12 @@ func TestBlockErrorsOfAQuery(t *testing.T) {
 	require.Equal(t, first, BlockError(two))
 	require.Equal(t, second, BlockError(three))
 	require.NoError(t, BlockError(WithBlockErrors(query)), "another query")
+
+	elsewhere := WithBlockErrors(context.Background())
+	FailBlocks(elsewhere, first)
+	FailBlocks(elsewhere, second)
+	require.Equal(t, first, BlockError(elsewhere))
+	FailBlocks(context.Background(), first)
 }
 
 // TestLeftOutReasons: each failure has its reason, and each reason its series.

@@ -72,6 +72,14 @@ func BlockError(ctx context.Context) error {
 	return nil
 }
 
+// FailBlocks tells the query that WithBlockErrors marked of a block that somebody else could not read for it, such as
+// an ingester. BlockError of its context is err, unless another error came first. It does nothing without a mark.
+func FailBlocks(ctx context.Context, err error) {
+	if whole, ok := ctx.Value(blockErrorsKey{}).(*firstError); ok {
+		whole.set(err)
+	}
+}
+
 // WantedOf is what WithWanted marked a context with.
 func WantedOf(ctx context.Context) (Wanted, bool) {
 	if w := wantedOf(ctx); w != nil {

@@ -20,22 +20,24 @@ const (
 	largeBlock   = 32 << 10
 )
 
-// blocks has Lokis read chunks that are large enough to be read in part: stock, ours, and ours with strict_blocks.
-// Over good chunks all answers are stock's. When one block of one chunk is damaged, stock's answers lack the chunk,
-// ours lack the block, and a strict Loki gives only answers that lack nothing.
+// blocks has Lokis read chunks that are large enough to be read in part: stock, ours, and two of ours with
+// strict_blocks: in one the querier reads the store, in the other the ingester does. Over good chunks all answers are
+// stock's. When one block of one chunk is damaged, stock's answers lack the chunk, ours lack the block, and a strict
+// Loki gives only answers that lack nothing.
 func (t *test) blocks(ctx context.Context) error {
 	store := filepath.Join(t.Root, "store-blocks")
 	lines, err := t.writeLarge(ctx, store)
 	if err != nil {
 		return fmt.Errorf("blocks, written: %w", err)
 	}
-	strict := t.oursLoki
+	strict, ingester := t.oursLoki, t.oursLoki
 	if !t.self {
 		// A damaged block stays damaged: with Loki's five retries each query would take 12 s to fail.
 		strict.Name, strict.Args = "strict", append(slices.Clone(strict.Args), "-local.chunkring.strict-blocks=true", "-querier.max-retries-per-request=1")
+		ingester.Name, ingester.Args = "strict ingester", append(slices.Clone(strict.Args), "-ingester.query-store-max-look-back-period=-1ns")
 	}
 	var procs []*lokiproc.Proc
-	for _, b := range []lokiproc.Build{t.stockLoki, t.oursLoki, strict} {
+	for _, b := range []lokiproc.Build{t.stockLoki, t.oursLoki, strict, ingester} {
 		p, err := t.Launch(b, "blocks "+b.Name, lokiproc.Config{Store: store})
 		if err != nil {
 			return err
@@ -91,9 +93,9 @@ func (t *test) writeLarge(ctx context.Context, store string) (lines int, err err
 	return c.lines, p.Stop()
 }
 
-// damagedBlock flips a bit in the middle of the largest chunk, and asks stock, ours and the strict one again.
+// damagedBlock flips a bit in the middle of the largest chunk, and asks stock, ours and the strict ones again.
 func (t *test) damagedBlock(ctx context.Context, store string, lines int, procs []*lokiproc.Proc) error {
-	stock, ours, strict := procs[0], procs[1], procs[2]
+	stock, ours, strict := procs[0], procs[1], procs[2:]
 	var asked []lokiproc.Query
 	for _, q := range queries() {
 		if q.Chunks {
@@ -113,7 +115,9 @@ func (t *test) damagedBlock(ctx context.Context, store string, lines int, procs 
 		return err
 	}
 	stock.Excuses = []string{"invalid chunk checksum"}
-	ours.Excuses, strict.Excuses = []string{file}, []string{file}
+	for _, p := range procs[1:] {
+		p.Excuses = []string{file}
+	}
 	if err := flipBit(file); err != nil {
 		return err
 	}
@@ -147,26 +151,39 @@ func (t *test) damagedBlock(ctx context.Context, store string, lines int, procs 
 		return fmt.Errorf("%s logged nothing of the block that it left out", ours.Label)
 	}
 
-	answered, failed := 0, 0
+	failed := make([][]string, len(strict))
+	for i, p := range strict {
+		if failed[i], err = askStrict(ctx, p, asked, good, file); err != nil {
+			return err
+		}
+		if n := len(failed[i]); n == 0 || n == len(asked) {
+			return fmt.Errorf("%s failed %d of %d queries", p.Label, n, len(asked))
+		}
+	}
+	if !slices.Equal(failed[0], failed[1]) {
+		return fmt.Errorf("%s failed %q, and %s failed %q", strict[0].Label, failed[0], strict[1].Label, failed[1])
+	}
+	t.say("blocks: one damaged of %d lines in all: stock counts %d, ours %d; strict_blocks failed %d queries, and %d answers lack nothing",
+		lines, counts[0], counts[1], len(failed[0]), len(asked)-len(failed[0]))
+	return nil
+}
+
+// askStrict asks a Loki that has strict_blocks, and returns the names of the queries that fail because of the damaged
+// file. Each other answer must lack nothing.
+func askStrict(ctx context.Context, p *lokiproc.Proc, asked []lokiproc.Query, good [][]byte, file string) (failed []string, err error) {
 	for i, q := range asked {
-		a, err := lokiproc.Ask(ctx, strict, blocksTenant, q)
+		a, err := lokiproc.Ask(ctx, p, blocksTenant, q)
 		var refused *lokiproc.HTTPError
 		switch {
 		case errors.As(err, &refused) && refused.Code == 500 && bytes.Contains(refused.Body, []byte(file)):
-			failed++
+			failed = append(failed, q.Name)
 		case err != nil:
-			return err
+			return nil, err
 		case !bytes.Equal(good[i], a.Text):
-			return fmt.Errorf("query %q (%s): %s answers without the damaged block %s", q.Name, q.Params.Get("query"), strict.Label, lokiproc.Difference(good[i], a.Text))
-		default:
-			answered++
+			return nil, fmt.Errorf("query %q (%s): %s answers without the damaged block %s", q.Name, q.Params.Get("query"), p.Label, lokiproc.Difference(good[i], a.Text))
 		}
 	}
-	if answered == 0 || failed == 0 {
-		return fmt.Errorf("%s gave %d answers, and %d queries failed", strict.Label, answered, failed)
-	}
-	t.say("blocks: one damaged of %d lines in all: stock counts %d, ours %d; strict_blocks failed %d queries, and %d answers lack nothing", lines, counts[0], counts[1], failed, answered)
-	return nil
+	return failed, nil
 }
 
 // largest is the largest chunk of a store.
