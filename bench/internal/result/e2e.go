@@ -138,6 +138,16 @@ func (e *E2E) Markdown(w io.Writer) {
 	for _, l := range h.LeftOut {
 		fmt.Fprintf(w, "- left out: %s\n", l)
 	}
+	e.markdownRows(w)
+	e.markdownMemory(w)
+	e.markdownCrowds(w)
+}
+
+// markdownRows shows every query over every store.
+func (e *E2E) markdownRows(w io.Writer) {
+	if len(e.Rows) == 0 {
+		return
+	}
 	fmt.Fprintf(w, "- medians [10 %%..90 %%]; ratios are those of each pair, stock / other: above 1 the other is better. CPU is that of all threads of the process, in user mode and kernel, until it has come to rest after the answer. GetChunks is Loki's own count (chunksDownloadTime), all concurrent parts of the query together: more than the wall time if they wait for each other. Peak RSS is that within the query's rounds; anonymous is the part of it that no file stands behind, looked at every 5 ms. MB read is of chunks, for one answer: Loki's own count of whole chunks, chunkring's of what it read. MB from disk is the kernel's count, read-ahead included.\n\n")
 	fmt.Fprintf(w, "| store | query | page cache | chunks | N | stock ms | other | ms | stock/other | stock CPU ms | CPU ms | CPU stock/other | stock GetChunks ms | GetChunks ms | stock peak MB | peak MB | stock anonymous MB | anonymous MB | stock MB read | MB read | stock MB from disk | MB from disk |\n")
 	fmt.Fprintf(w, "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n")
@@ -148,8 +158,6 @@ func (e *E2E) Markdown(w io.Writer) {
 			r.Stock.megabytes(r.Stock.AnonMB), r.Other.megabytes(r.Other.AnonMB), r.Stock.megabytes(r.Stock.ReadMB), r.Other.megabytes(r.Other.ReadMB),
 			r.Stock.megabytes(r.Stock.DiskMB), r.Other.megabytes(r.Other.DiskMB))
 	}
-	e.markdownMemory(w)
-	e.markdownCrowds(w)
 }
 
 // megabytes prints a figure that older runs do not have: they have no anonymous memory, which every process has.
@@ -185,6 +193,9 @@ func (e *E2E) markdownCrowds(w io.Writer) {
 
 // markdownMemory shows each store's processes, and the largest of all.
 func (e *E2E) markdownMemory(w io.Writer) {
+	if len(e.Memory) == 0 {
+		return
+	}
 	fmt.Fprintf(w, "\n| store | Loki | peak RSS MB | CPU while the others were asked, %% of one |\n|---|---|---|---|\n")
 	largest := map[string]float64{}
 	for _, m := range e.Memory {
