@@ -51,7 +51,7 @@ static const char help[] =
 "  doctor      does the machine suit the store?\n"
 "\n"
 "chunkctl COMMAND --help says more, with examples; so does man chunkctl.\n"
-"exit code: 0 sound, 1 findings, 2 usage, input or output trouble, or nothing to look at\n";
+"exit code: 0 sound, 1 findings, 2 wrong usage, a failed read or write, or no chunk found\n";
 
 static const struct {
 	const char *name;

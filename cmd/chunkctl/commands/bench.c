@@ -37,7 +37,7 @@ static const char help[] =
 "  --backend B      uring or threads only (default: both)\n"
 "  --json           one JSON object a measurement\n"
 "\n"
-"exit code: 0 done, 1 a chunk was damaged, 2 usage, input or output trouble, or no chunk was found\n"
+"exit code: 0 done, 1 a chunk was damaged, 2 wrong usage, a failed read or write, or no chunk found\n"
 "\n"
 "examples:\n"
 "  chunkctl bench /loki/chunks\n"

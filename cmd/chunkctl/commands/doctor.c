@@ -36,9 +36,9 @@ static const char help[] =
 "\n"
 "  --sample N   look at the sizes of at most so many chunks (default 100000)\n"
 "  --json       one JSON object a line\n"
-"  --allow-empty  no chunk there is no trouble: a store that is to be\n"
+"  --allow-empty  exit with 0 if there is no chunk yet\n"
 "\n"
-"exit code: 0 all well, 1 something should change, 2 usage, input or output trouble, or no chunk was found\n"
+"exit code: 0 all well, 1 something should change, 2 wrong usage, a failed read or write, or no chunk found\n"
 "\n"
 "example:\n"
 "  chunkctl doctor /loki/chunks\n";
