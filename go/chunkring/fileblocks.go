@@ -314,7 +314,7 @@ func (b *fileBlock) readError(r *core.BlockRead) error {
 	case core.BlockReadShort:
 		return fmt.Errorf("%w: %w", chunk.ErrInvalidChecksum, errShrinking)
 	case core.BlockReadBadCRC:
-		return fmt.Errorf("%w: CRC32C of the block is %08x, not what follows it", chunk.ErrInvalidChecksum, r.GotCRC)
+		return fmt.Errorf("%w: CRC32C of the block is %08x, and the file has another one behind it", chunk.ErrInvalidChecksum, r.GotCRC)
 	case core.BlockReadIO:
 		return &fs.PathError{Op: r.Op.String(), Path: path, Err: r.Errno}
 	case core.BlockReadRefused:

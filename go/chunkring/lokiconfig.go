@@ -134,7 +134,7 @@ func (cfg *LokiConfig) UnmarshalYAML(unmarshal func(any) error) error {
 	}
 	for _, k := range processKeys {
 		if _, ok := keys[k.here]; ok {
-			return fmt.Errorf("storage_config.filesystem.chunkring: %s is not a store's: use storage_config.chunkring.%s, which holds for all stores", k.here, k.there)
+			return fmt.Errorf("storage_config.filesystem.chunkring: %s can't be set for one store: set storage_config.chunkring.%s, which holds for all stores", k.here, k.there)
 		}
 	}
 	type plain LokiConfig
@@ -144,7 +144,7 @@ func (cfg *LokiConfig) UnmarshalYAML(unmarshal func(any) error) error {
 // Validate says what is wrong with the configuration, if anything.
 func (cfg *LokiConfig) Validate() error {
 	if cfg.Directory != "" {
-		return errors.New("chunkring: directory can't be set here: chunks are where the filesystem store says")
+		return errors.New("chunkring: directory can't be set here: chunkring uses the directory of the filesystem store")
 	}
 	own := cfg.Config
 	own.Directory = "." // New gets the store's

@@ -18,7 +18,7 @@ import (
 // follow each other without a hole is taken, as all writers of Loki's make them: there every number is said twice.
 
 // ErrWhole says that only the whole file can tell: it is damaged, or no writer of Loki's made it.
-var ErrWhole = errors.New("the ends of the file don't tell")
+var ErrWhole = errors.New("the two ends of the file do not tell all about its blocks")
 
 // MoreError says how much of a file's ends is needed.
 type MoreError struct{ HeadBytes, TailBytes int64 }
