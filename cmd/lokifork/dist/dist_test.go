@@ -6,6 +6,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -21,7 +22,7 @@ import (
 func testOptions(t *testing.T) *options {
 	t.Helper()
 	return &options{
-		tree: "../../..", out: t.TempDir(), work: t.TempDir(), arch: "amd64", version: "0.1.0-rc.1", lokiVersion: "3.7.6",
+		tree: "../../..", out: t.TempDir(), work: t.TempDir(), arch: "amd64", version: "0.1.0-rc.1", lokiVersion: "3.7.8",
 		commit: "c0ffee", epoch: 1_790_000_000,
 	}
 }
@@ -34,10 +35,37 @@ func TestStatic(t *testing.T) {
 	t.Setenv("CGO_ENABLED", "0")
 	_, err := output("go", "build", "-o", program, source)
 	require.NoError(t, err)
-	require.NoError(t, checkStatic([]string{program}))
-	require.ErrorContains(t, checkStatic([]string{program, "/bin/sh"}), "/bin/sh: has an interpreter")
-	require.Error(t, checkStatic([]string{source}))
-	require.Error(t, checkStatic(nil))
+	require.NoError(t, checkStatic(program))
+	require.ErrorContains(t, checkStatic("/bin/sh"), "/bin/sh: has an interpreter")
+	require.ErrorContains(t, checkStatic(source), source)
+}
+
+// TestParse: a command has what it needs, or it is not begun.
+func TestParse(t *testing.T) {
+	all := []string{"pack", "-version", "0.1.0", "-loki", "3.7.8", "-commit", "c0ffee"}
+	for _, args := range [][]string{all, {"static", "program"}, {"sums", "dir"}} {
+		command, err := parse(args)
+		require.NoError(t, err)
+		require.NotNil(t, command)
+	}
+	for _, c := range []struct {
+		args []string
+		says string
+	}{
+		{nil, "a command is missing"},
+		{[]string{"make"}, "make is no command"},
+		{[]string{"static"}, "an argument is missing"},
+		{[]string{"sums", "a", "b"}, `unexpected argument "b"`},
+		{all[:5], "-commit is missing"},
+		{append(all, "file"), `unexpected argument "file"`},
+	} {
+		_, err := parse(c.args)
+		require.EqualError(t, err, c.says)
+	}
+	_, err := parse([]string{"-help"})
+	require.ErrorIs(t, err, flag.ErrHelp)
+	_, err = parse([]string{"pack", "-help"})
+	require.ErrorIs(t, err, flag.ErrHelp)
 }
 
 func TestClassify(t *testing.T) {
@@ -124,7 +152,7 @@ func TestUnit(t *testing.T) {
 func TestVersions(t *testing.T) {
 	o := testOptions(t)
 	require.Equal(t, "0.1.0~rc.1", (&product{options: o, name: "chunkring", version: o.version}).debianVersion())
-	require.Equal(t, "3.7.6+chunkring0.1.0~rc.1", (&product{options: o, name: "loki-chunkring", version: lokiVersion(o)}).debianVersion())
+	require.Equal(t, "3.7.8+chunkring0.1.0~rc.1", (&product{options: o, name: "loki-chunkring", version: lokiVersion(o)}).debianVersion())
 }
 
 func TestPkgConfig(t *testing.T) {
@@ -168,7 +196,7 @@ func TestImage(t *testing.T) {
 	}
 	var top, images manifest
 	require.NoError(t, json.Unmarshal(content["index.json"], &top))
-	require.Equal(t, "3.7.6-0.1.0-rc.1", top.Manifests[0].Annotations["org.opencontainers.image.ref.name"])
+	require.Equal(t, "3.7.8-0.1.0-rc.1", top.Manifests[0].Annotations["org.opencontainers.image.ref.name"])
 	follow(top.Manifests[0], &images)
 	require.Len(t, images.Manifests, 2)
 	for i, d := range images.Manifests {

@@ -3,7 +3,7 @@
 // Command dist makes what is published of a commit that was built: archives, Debian packages, a container image, lists
 // of components and licences. The script build, beside it, builds the commit and runs it.
 //
-//	dist static FILE...          fails unless each program needs no loader and no shared library
+//	dist static FILE             fails unless a program needs no loader and no shared library
 //	dist pack -tree DIR ...      one architecture: archives, packages, lists of components, the image's layer
 //	dist source -tree DIR ...    the source of both: what Loki's licence has us offer
 //	dist image -o DIR ...        an OCI archive of the architectures packed before
@@ -23,12 +23,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"strings"
 	"time"
+
+	"github.com/chunkring/chunkring/go/cli"
 )
 
 // options are those of pack, source and image.
@@ -47,33 +50,56 @@ type options struct {
 func (o *options) time() time.Time { return time.Unix(o.epoch, 0).UTC() }
 
 const usage = `usage:
-  dist static FILE...
-  dist pack   -tree DIR -arch ARCH [options]
-  dist source -tree DIR [options]
-  dist image  -architectures LIST [options]
+  dist static FILE
+  dist pack   -tree DIR -arch ARCH [flags]
+  dist source -tree DIR [flags]
+  dist image  -architectures LIST [flags]
   dist sums   DIR
+
+dist COMMAND -help lists the flags of a command
 `
 
-var errUsage = errors.New("wrong usage")
-
 func main() {
-	err := run(os.Args[1:])
-	switch {
-	case errors.Is(err, errUsage):
-		fmt.Fprint(os.Stderr, usage)
-		os.Exit(2)
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "dist:", err)
-		os.Exit(1)
+	cli.Main("dist", parse, func(_ context.Context, command func() error) error { return command() })
+}
+
+// parse returns what is to be done.
+func parse(args []string) (command func() error, err error) {
+	if len(args) == 0 {
+		return nil, errors.New("a command is missing")
+	}
+	switch name, args := args[0], args[1:]; name {
+	case "-help", "--help", "-h":
+		fmt.Print(usage)
+		return nil, flag.ErrHelp
+	case "static":
+		return parseFile(name, "FILE", args, checkStatic)
+	case "sums":
+		return parseFile(name, "DIR", args, writeSums)
+	case "pack":
+		return parseOptions(name, args, pack)
+	case "source":
+		return parseOptions(name, args, packSource)
+	case "image":
+		return parseOptions(name, args, makeImage)
+	default:
+		return nil, fmt.Errorf("%s is no command", name)
 	}
 }
 
-func run(args []string) error {
-	if len(args) == 0 {
-		return errUsage
-	}
+func flags(command, operands string) *flag.FlagSet {
+	return cli.Flags("dist "+command, operands, "0 done; 1 something failed; 2 wrong usage")
+}
+
+func parseFile(name, operand string, args []string, do func(string) error) (func() error, error) {
+	f := flags(name, operand)
+	err := cli.Parse(f, args, 1)
+	return func() error { return do(f.Arg(0)) }, err
+}
+
+func parseOptions(name string, args []string, do func(*options) error) (func() error, error) {
 	var o options
-	f := flag.NewFlagSet("dist "+args[0], flag.ContinueOnError)
+	f := flags(name, "")
 	f.StringVar(&o.tree, "tree", "", "`directory` of a commit of chunkring, built")
 	f.StringVar(&o.out, "o", "build/dist", "`directory` of the results")
 	f.StringVar(&o.work, "work", "build/dist-work", "`directory` of what image takes from pack")
@@ -83,36 +109,21 @@ func run(args []string) error {
 	f.StringVar(&o.commit, "commit", "", "chunkring's `commit`")
 	f.Int64Var(&o.epoch, "epoch", 0, "`seconds` since 1970: the commit's time")
 	architectures := f.String("architectures", "amd64", "architectures of the image, a `list` with commas")
-	if err := f.Parse(args[1:]); err != nil {
-		return errUsage
+	if err := cli.Parse(f, args, 0); err != nil {
+		return nil, err
 	}
 	o.architectures = strings.Split(*architectures, ",")
-	switch args[0] {
-	case "static":
-		return checkStatic(f.Args())
-	case "sums":
-		if f.NArg() != 1 {
-			return errUsage
-		}
-		return writeSums(f.Arg(0))
-	}
-	for name, value := range map[string]string{"version": o.version, "loki": o.lokiVersion, "commit": o.commit} {
-		if value == "" {
-			return fmt.Errorf("-%s is missing", name)
+	for _, required := range []string{"version", "loki", "commit"} {
+		if f.Lookup(required).Value.String() == "" {
+			return nil, fmt.Errorf("-%s is missing", required)
 		}
 	}
-	for _, dir := range []string{o.out, o.work} {
-		if err := os.MkdirAll(dir, 0o777); err != nil {
-			return err
+	return func() error {
+		for _, dir := range []string{o.out, o.work} {
+			if err := os.MkdirAll(dir, 0o777); err != nil {
+				return err
+			}
 		}
-	}
-	switch args[0] {
-	case "pack":
-		return pack(&o)
-	case "source":
-		return packSource(&o)
-	case "image":
-		return makeImage(&o)
-	}
-	return errUsage
+		return do(&o)
+	}, nil
 }

@@ -9,27 +9,21 @@ import (
 	"os"
 )
 
-// checkStatic fails unless each file is a program that the kernel starts without a loader.
-func checkStatic(files []string) error {
-	if len(files) == 0 {
-		return errUsage
+// checkStatic fails unless a file is a program that the kernel starts without a loader.
+func checkStatic(name string) error {
+	info, err := os.Stat(name)
+	if err != nil {
+		return err
 	}
-	for _, name := range files {
-		info, err := os.Stat(name)
-		if err != nil {
-			return err
-		}
-		f, err := elf.Open(name)
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		err = staticProgram(f)
-		f.Close()
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		fmt.Printf("%s: %s, static, %.1f MB\n", name, f.Machine, float64(info.Size())/1e6)
+	f, err := elf.Open(name)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
 	}
+	defer f.Close()
+	if err := staticProgram(f); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	fmt.Printf("%s: %s, static, %.1f MB\n", name, f.Machine, float64(info.Size())/1e6)
 	return nil
 }
 
