@@ -288,6 +288,28 @@ var edits = []edit{
 	`,
 	},
 
+	// Which bucket a cache belongs to is said by the store's configuration.
+	{
+		file: "pkg/storage/factory.go",
+		why:  "the configuration of S3 has DynamoDB's beside it, up to 3.8.0",
+		part: diskCache,
+		in:   "type Config",
+		at:   "AWSStorageConfig aws.StorageConfig",
+		put:  nowhere,
+		alt:  "configuration of S3",
+		with: "pkg/storage/chunkring_s3_dynamodb.go",
+	},
+	{
+		file: "pkg/storage/factory.go",
+		why:  "it is S3's alone, after 3.8.0",
+		part: diskCache,
+		in:   "type Config",
+		at:   "S3Config aws.S3Config",
+		put:  nowhere,
+		alt:  "configuration of S3",
+		with: "pkg/storage/chunkring_s3.go",
+	},
+
 	// chunk.DecodeVerified and SetVerifier are all in files/; this is who asks, for chunks that come from
 	// object stores and caches, and what is handed on.
 	{

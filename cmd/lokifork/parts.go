@@ -53,7 +53,7 @@ var (
 		name:  "disk_cache",
 		what:  "chunks of object stores are kept on a local disk",
 		needs: blockPath,
-		files: []string{"pkg/storage/chunkring_cache.go", "pkg/storage/chunkring_cache_test.go"},
+		files: []string{"pkg/storage/chunkring_cache.go", "pkg/storage/chunkring_cache_test.go", "pkg/storage/chunkring_s3*.go"},
 	}
 	partialReads = &part{
 		name:  "partial_reads",
