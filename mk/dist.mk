@@ -34,8 +34,9 @@ dist-check: dist-deps ## build HEAD twice, in two folders: the same bytes (FRESH
 	@echo "dist-check: the same bytes, $$(ls $(BUILD)/dist-check/out-one | wc -l) files"
 
 .PHONY: test-dist
-test-dist: ## the packages of make dist, installed, run, upgraded and removed; the image, run (root)
+test-dist: ## the packages of make dist, installed, run, upgraded and removed; the image, run; arm64, under qemu (root)
 	@$(DEPS) lintian=lintian mmdebstrap=mmdebstrap unshare=util-linux ip=iproute2 curl=curl \
 		crun=crun umoci=umoci jq=jq
 	@cmd/lokifork/dist/test-packages $(DIST) $(BUILD)/dist-work
-	@cmd/lokifork/dist/test-image $(DIST) $(BUILD)/dist-work
+	@cmd/lokifork/dist/test-image $(DIST)
+	@cmd/lokifork/dist/test-arm64 $(DIST)
