@@ -231,7 +231,7 @@ func TestBillOfMaterials(t *testing.T) {
 	require.Equal(t, []string{c[0].purl}, b.Dependencies[0].DependsOn)
 }
 
-// TestDeployFiles: what docs/deploy says of the image is so.
+// TestDeployFiles: what docs/deploy says of the image is so, and names no version, which would be another's soon.
 func TestDeployFiles(t *testing.T) {
 	const dir = "../../../docs/deploy"
 	compose, err := os.ReadFile(filepath.Join(dir, "compose.yaml"))
@@ -240,6 +240,11 @@ func TestDeployFiles(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(compose), fmt.Sprintf("user: \"%d:%d\"\n", lokiUser, lokiUser))
 	require.Contains(t, string(values), fmt.Sprintf("runAsUser: %d\n", lokiUser))
+	guide, err := os.ReadFile(filepath.Join(dir, "README.md"))
+	require.NoError(t, err)
+	for _, text := range [][]byte{compose, values, guide} {
+		require.NotRegexp(t, `\d+\.\d+\.\d+[-+]`, string(text))
+	}
 	_, profile, found := strings.Cut(string(compose), "seccomp=")
 	require.True(t, found)
 	profile, _, _ = strings.Cut(profile, "\n")
