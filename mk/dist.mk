@@ -7,12 +7,13 @@ DIST        := $(BUILD)/dist
 DIST_ARCHES ?= amd64 arm64
 DIST_PARTS  ?= $(DIST_ARCHES) source image
 DIST_CROSS   = $(filter-out $(shell $(GO) env GOHOSTARCH),$(DIST_ARCHES))
+# To compile for arm64 elsewhere, and to run that.
+CROSS_DEPS  := aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu /usr/aarch64-linux-gnu/include/stdio.h=libc6-dev-arm64-cross \
+	qemu-aarch64-static=qemu-user-static
 
 .PHONY: dist-deps
 dist-deps: deps ## what dist needs besides
-	@$(DEPS) dpkg-deb=dpkg /etc/ssl/certs/ca-certificates.crt=ca-certificates \
-		$(if $(DIST_CROSS),aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu \
-			/usr/aarch64-linux-gnu/include/stdio.h=libc6-dev-arm64-cross qemu-aarch64-static=qemu-user-static)
+	@$(DEPS) dpkg-deb=dpkg /etc/ssl/certs/ca-certificates.crt=ca-certificates $(if $(DIST_CROSS),$(CROSS_DEPS))
 
 .PHONY: dist
 dist: dist-deps ## build/dist: the commit HEAD as static programs, .deb, image, source, SBOM, sums (first time: 25 minutes)
@@ -36,7 +37,7 @@ dist-check: dist-deps ## build HEAD twice, in two folders: the same bytes (FRESH
 .PHONY: test-dist
 test-dist: ## the packages of make dist, installed, run, upgraded and removed; the image, run; arm64, under qemu (root)
 	@$(DEPS) lintian=lintian mmdebstrap=mmdebstrap unshare=util-linux ip=iproute2 curl=curl \
-		crun=crun umoci=umoci jq=jq
+		crun=crun umoci=umoci jq=jq $(if $(DIST_CROSS),$(CROSS_DEPS))
 	@cmd/lokifork/dist/test-packages $(DIST) $(BUILD)/dist-work
 	@cmd/lokifork/dist/test-image $(DIST)
 	@cmd/lokifork/dist/test-arm64 $(DIST)
