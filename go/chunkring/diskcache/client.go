@@ -145,6 +145,7 @@ func (c *Client) getChunks(ctx context.Context, chunks []chunk.Chunk) (good []ch
 
 // fromFolder reads the copies that there are of chunks (indexes of all) into out and returns the others.
 func (c *Client) fromFolder(ctx context.Context, all []chunk.Chunk, chunks []int, out []chunk.Chunk) (missing []int) {
+	chunks, missing = c.index.missing(all, chunks)
 	asked, places := make([]chunk.Chunk, 0, len(chunks)), make([]int, 0, len(chunks))
 	for _, i := range chunks {
 		if c.tooOld(all[i].ChunkRef) {

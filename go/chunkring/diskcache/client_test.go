@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -209,6 +210,53 @@ func TestLostCopies(t *testing.T) {
 	require.Zero(t, value(c.metrics.damaged))
 	files, _ := c.index.held()
 	require.EqualValues(t, 3, files)
+}
+
+// putByHand writes a copy past the cache.
+func putByHand(t *testing.T, c *Client, one chunk.Chunk) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Dir(c.fileOf(one)), 0o700))
+	require.NoError(t, os.WriteFile(c.fileOf(one), encoded(t, one), 0o600))
+}
+
+// What the cache does not have costs a miss no open, once the walk has seen all; before, the folder is asked.
+func TestUnknownCopiesAreNotLookedFor(t *testing.T) {
+	chunks := someChunks(t, 2, 3000)
+	o := originOf(t, chunks)
+	c := openClient(t, configOf(t.TempDir()), o)
+	putByHand(t, c, chunks[0])
+	get(t, c, chunks[:1])
+	o.requireGets(t, chunks[:1], 1)
+
+	c.index.mu.Lock()
+	c.index.complete = false
+	c.index.mu.Unlock()
+	putByHand(t, c, chunks[1])
+	get(t, c, chunks[1:])
+	o.requireGets(t, chunks[1:], 0)
+}
+
+// Of a folder that the walk could not see whole nothing is taken for missing: here, for a path too long for open(2).
+func TestFolderThatIsNotSeenWhole(t *testing.T) {
+	chunks, dir := someChunks(t, 1, 3000), t.TempDir()
+	o := originOf(t, nil)
+	warm(t, configOf(dir), originOf(t, chunks), chunks).Stop()
+	const pathMax, nameMax = 4096, 255
+	at, err := os.OpenRoot(dir)
+	require.NoError(t, err)
+	for range pathMax/nameMax + 1 {
+		name := strings.Repeat("d", nameMax)
+		require.NoError(t, at.Mkdir(name, 0o700))
+		below, err := at.OpenRoot(name)
+		require.NoError(t, err)
+		require.NoError(t, at.Close())
+		at = below
+	}
+	require.NoError(t, at.Close())
+	c := openClient(t, configOf(dir), o)
+	require.EqualValues(t, 1, value(c.metrics.errors[opWalk]))
+	require.False(t, c.index.complete)
+	get(t, c, chunks)
 }
 
 func TestOriginErrors(t *testing.T) {

@@ -155,14 +155,11 @@ func (f *folder) file(rel string) string { return filepath.Join(f.path, rel) }
 
 // put writes a file, and returns what it takes on the disk.
 func (f *folder) put(rel string, data []byte) (uint64, error) {
-	if err := f.dir.Put(context.Background(), rel, data); err != nil {
+	blocks, err := f.dir.PutSized(context.Background(), rel, data)
+	if err != nil {
 		return 0, err
 	}
-	info, err := os.Lstat(f.file(rel))
-	if err != nil { // somebody else deletes here
-		return allocated(int64(len(data)), 0), nil
-	}
-	return sizeOf(info), nil
+	return allocated(int64(len(data)), blocks), nil
 }
 
 // remove deletes a file. One that is not there is no error.

@@ -213,7 +213,7 @@ func TestHitsBeforeTheWalkCount(t *testing.T) {
 	for i := range chunks {
 		require.NoError(t, x.add(chunks[i].ChunkRef, 100, true))
 	}
-	x.walkIsOver()
+	x.walkIsOver(true)
 	ref, _, ok := x.victim(0, 0)
 	require.True(t, ok)
 	require.Equal(t, chunks[1].ChunkRef, ref, "the first one was read")

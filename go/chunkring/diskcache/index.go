@@ -18,8 +18,9 @@ import (
 // earlyHitsMax bounds the hits that are remembered until the walk has found their files.
 const earlyHitsMax = 1 << 20
 
-// index knows the folder's files: how large they are, which goes next, and what it is called. It is never
-// asked whether a chunk is there; the folder says that.
+// index knows the folder's files: how large they are, which goes next, and what it is called. Of a chunk that it
+// has, the folder says whether the file is there and sound. One that it does not have is not looked for: nobody but
+// this process writes there, and a miss would cost an open.
 type index struct {
 	mu       sync.Mutex // never held over IO
 	seed     maphash.Seed
@@ -29,6 +30,7 @@ type index struct {
 	tenantNo map[string]uint32
 	early    []uint64 // hashes of hits until the walk is over
 	walked   bool
+	complete bool // every file is known: the walk has seen all of the folder
 }
 
 // fileRef is a logproto.ChunkRef in 32 bytes that the garbage collector need not look into.
@@ -79,6 +81,23 @@ func (x *index) has(ref logproto.ChunkRef) bool {
 	return ok
 }
 
+// missing splits chunks (indexes of all) into those that may have a file and those that have none.
+func (x *index) missing(all []chunk.Chunk, chunks []int) (maybe, missing []int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.complete {
+		return chunks, nil
+	}
+	for _, i := range chunks {
+		if _, ok := x.find(all[i].ChunkRef); ok {
+			maybe = append(maybe, i)
+		} else {
+			missing = append(missing, i)
+		}
+	}
+	return maybe, missing
+}
+
 // add says that a file is there. kept: that it was at start. It fails with ENOSPC if there are too many, and
 // with EEXIST if another file has its hash, of which there is one in 2^64.
 func (x *index) add(ref logproto.ChunkRef, bytes uint64, kept bool) error {
@@ -125,12 +144,12 @@ func (x *index) touch(chunks []chunk.Chunk) {
 	x.evict.Touch(hashes)
 }
 
-// walkIsOver counts the hits of files that the walk had not found yet.
-func (x *index) walkIsOver() {
+// walkIsOver counts the hits of files that the walk had not found yet. complete: the walk has seen every file.
+func (x *index) walkIsOver(complete bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.evict.Touch(x.early)
-	x.walked, x.early = true, nil
+	x.walked, x.complete, x.early = true, complete, nil
 }
 
 // victim takes out the file that goes next, while more than so much is held.

@@ -169,7 +169,7 @@ func (c *cache) lookAround() {
 			c.remove(f.ref)
 		}
 	}
-	c.index.walkIsOver()
+	c.index.walkIsOver(err == nil)
 	c.evict(uint64(c.cfg.MaxBytes), uint64(c.cfg.MaxFiles))
 	held, bytes := c.index.held()
 	level.Info(c.logger).Log("msg", "disk cache of chunks", "store", c.id, "files", held, "bytes", bytes,

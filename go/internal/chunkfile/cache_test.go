@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // Nothing of a cache is synced, and all of it is its owner's alone.
@@ -33,4 +34,21 @@ func TestCacheIsPrivateAndNotSynced(t *testing.T) {
 	}
 	require.NoError(t, d.Delete("tenant/folder/file"))
 	require.NoDirExists(t, filepath.Join(dir, "tenant"))
+}
+
+// What a put says of a file's size on the disk is what stat(2) says, of a new file and of one that is replaced.
+func TestPutSized(t *testing.T) {
+	d, err := OpenCache(t.TempDir())
+	require.NoError(t, err)
+	defer d.Close()
+	for i, size := range []int{70_000, 5000, 24} {
+		blocks, err := d.PutSized(context.Background(), "tenant/folder/file", content(uint64(i), size))
+		require.NoError(t, err)
+		var st unix.Stat_t
+		require.NoError(t, unix.Stat(filepath.Join(d.Path(), "tenant/folder/file"), &st))
+		require.Equal(t, st.Blocks, blocks, "%d bytes", size)
+		require.EqualValues(t, size, st.Size)
+	}
+	_, err = d.PutSized(context.Background(), "../file", nil)
+	require.ErrorIs(t, err, ErrInvalidPath)
 }

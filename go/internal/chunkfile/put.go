@@ -29,6 +29,9 @@ type put struct {
 	ctx               context.Context
 	rel, folder, name string
 	madeFolder        bool
+
+	sized  bool  // blocks is wanted
+	blocks int64 // of 512 bytes, that the file takes; 0: not known
 }
 
 // Put stores data under rel, a path relative to the store directory, and makes missing folders. An
@@ -44,20 +47,30 @@ type put struct {
 // the ctx error, ErrInvalidPath, or ELOOP for a symbolic link among the folders. After Close:
 // fs.ErrClosed.
 func (d *Dir) Put(ctx context.Context, rel string, data []byte) error {
-	folder, name, err := splitPath(rel)
-	if err != nil {
+	return (&put{d: d, ctx: ctx, rel: rel}).run(data)
+}
+
+// PutSized is Put, and returns how many blocks of 512 bytes the file takes, as stat(2) says it; 0 if it can't.
+func (d *Dir) PutSized(ctx context.Context, rel string, data []byte) (blocks int64, err error) {
+	p := &put{d: d, ctx: ctx, rel: rel, sized: true}
+	err = p.run(data)
+	return p.blocks, err
+}
+
+func (p *put) run(data []byte) (err error) {
+	d, rel := p.d, p.rel
+	if p.folder, p.name, err = splitPath(rel); err != nil {
 		return d.fail(verbPut, stepCheckPath, rel, err)
 	}
 	if !d.enter() {
 		return d.fail(verbPut, stepOpenFolder, rel, fs.ErrClosed)
 	}
 	defer d.leave()
-	p := &put{d: d, ctx: ctx, rel: rel, folder: folder, name: name}
 	for again, attempt := true, 0; again && attempt < putAttemptsMax; attempt++ {
 		again, err = p.try(data)
 	}
 	if err != nil && p.madeFolder {
-		_ = d.removeEmptyFolders(verbPut, rel, folder) // a full disk must not fill with folders too
+		_ = d.removeEmptyFolders(verbPut, rel, p.folder) // a full disk must not fill with folders too
 	}
 	return err
 }
@@ -80,6 +93,9 @@ func (p *put) try(data []byte) (again bool, err error) {
 	// From here on the new content is visible; only its durability is open. No unlink, no ctx.
 	if err = p.d.syncFolder(stepSyncFolder, folder, p.folder); err != nil {
 		return false, p.fail(stepSyncFolder, fmt.Errorf("%w: %w", ErrNotDurable, err))
+	}
+	if p.sized {
+		p.blocks = blocksOf(folder, p.name)
 	}
 	return false, nil
 }
@@ -180,6 +196,17 @@ func (p *put) rename(folder int, tmpName string) (again bool, err error) {
 		return isGone(err), p.fail(stepRename, err)
 	}
 	return false, nil
+}
+
+// blocksOf asks for a file by its name, after it was closed: XFS gives back only then what it set aside for more
+// to come.
+func blocksOf(folder int, name string) int64 {
+	var st unix.Stat_t
+	err := ignoreEINTR(func() error { return unix.Fstatat(folder, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
+	if err != nil { // somebody else deletes here
+		return 0
+	}
+	return st.Blocks
 }
 
 func (p *put) fail(s step, err error) error { return p.d.fail(verbPut, s, p.rel, err) }

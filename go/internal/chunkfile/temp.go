@@ -47,11 +47,14 @@ func IsTemporary(name string) bool {
 	return strings.HasPrefix(name, tempPrefix) && strings.HasSuffix(name, tempSuffix)
 }
 
-// createTemp creates an empty temporary file in an open folder; the caller closes it. The pid tells
-// an operator whose it was; the random part makes it unique, as every container's pid is 1.
+// tempPrefixOfPID has the pid, which tells an operator whose file it was.
+var tempPrefixOfPID = fmt.Sprintf("%s%d-", tempPrefix, os.Getpid())
+
+// createTemp creates an empty temporary file in an open folder; the caller closes it. The random part of its name
+// makes it unique, as every container's pid is 1.
 func (d *Dir) createTemp(folder int) (fd int, name string, err error) {
 	for range tempNamesMax {
-		name = fmt.Sprintf("%s%d-%016x%s", tempPrefix, os.Getpid(), rand.Uint64(), tempSuffix)
+		name = fmt.Sprintf("%s%016x%s", tempPrefixOfPID, rand.Uint64(), tempSuffix)
 		err = d.do(stepCreate, func() (err error) {
 			const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
 			fd, err = d.sys.openat(folder, name, flags, d.fileMode())
