@@ -50,7 +50,7 @@ static int print_lines(const char *file, const struct cr_chunk *chunk, struct cr
 	return failed || more < 0;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	char *file = malloc(CR_FILE_BYTES_DEFAULT);
 	size_t n = file ? fread(file, 1, CR_FILE_BYTES_DEFAULT, stdin) : 0;
@@ -59,6 +59,10 @@ int main(void)
 	uint32_t reason;
 	int code;
 
+	if (argc > 1) {
+		fprintf(stderr, "usage: %s < FILE\n", argv[0]);
+		return 2;
+	}
 	if (!file || cr_decompressor_open(&decompressor) != 0)
 		return 2;
 	reason = cr_chunk_parse(file, n, &chunk);

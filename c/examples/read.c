@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reads chunks of a store in one batch: read [--threads] DIR PATH...
+ * Reads chunks of a store in one batch, and says which are sound: read [--threads] DIR PATH...
+ * A PATH is below DIR and named as Loki names it: TENANT/FINGERPRINT/NAME, or NAME in a store of schema v11 and before.
  *
  *	cc -Ic/include c/examples/read.c build/libchunkring.a -pthread
  */
@@ -12,22 +13,28 @@
 static int read_batch(struct cr_ctx *ctx, struct cr_pool *pool, char **paths, uint32_t n)
 {
 	struct cr_req *reqs = calloc(n, sizeof(*reqs));
-	struct cr_batch batch = { .reqs = reqs, .n = n, .alloc = cr_pool_alloc, .arg = pool };
+	struct cr_batch batch = { .reqs = reqs, .n = n, .alloc = cr_pool_alloc, .arg = pool, .flags = CR_CHECK_CHUNK };
+	struct cr_key key;
 	int failed = 0, err;
 
 	if (!reqs)
 		return 1;
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = 0; i < n; i++) {
 		reqs[i].path = paths[i];
+		if (cr_key_of_path(paths[i], &key))
+			reqs[i].crc_want = key.crc; /* a name that is no chunk's has none: CR_BAD_CRC */
+	}
 	err = cr_batch_read(ctx, &batch);
 	if (err)
 		fprintf(stderr, "the batch is malformed: %s\n", strerror(-err));
 	for (uint32_t i = 0; i < n && !err; i++) {
-		if (reqs[i].status == CR_OK)
-			printf("%s: %u bytes\n", paths[i], reqs[i].size_bytes);
-		else
+		if (reqs[i].status != CR_OK)
 			printf("%s: %s\n", paths[i], cr_status_text(reqs[i].status));
-		failed |= reqs[i].status != CR_OK;
+		else if (reqs[i].blocks_bad)
+			printf("%s: %u damaged blocks\n", paths[i], reqs[i].blocks_bad);
+		else
+			printf("%s: sound, %u bytes\n", paths[i], reqs[i].size_bytes);
+		failed |= reqs[i].status != CR_OK || reqs[i].blocks_bad;
 		if (reqs[i].buf) /* of failed ones, too */
 			cr_pool_release(pool, reqs[i].buf);
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Is every chunk what Loki wrote? verify FILE... reads them one by one: an empty answer is a good one.
+ * Are these the bytes of sound chunks? verify FILE... reads them one by one; an empty answer is a good one. It does not
+ * compare a file's name and folder with the metadata in it, and checks the file's CRC only if its name is a chunk's.
  *
  *	find /loki/chunks/fake -type f | xargs verify
  *	cc -Ic/include c/examples/verify.c build/libchunkring.a -pthread

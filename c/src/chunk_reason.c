@@ -5,7 +5,7 @@
 static const struct {
 	const char *name, *text;
 } reasons[] = {
-	[CR_REASON_NONE]           = { "none", "nothing is wrong with it" },
+	[CR_REASON_NONE]           = { "none", "the structure is right" },
 	[CR_REASON_TRUNCATED]      = { "truncated", "the file ends before a part that every chunk "
 						    "has" },
 	[CR_REASON_META_LENGTH]    = { "meta_length", "the metadata does not end where its length "

@@ -4,17 +4,21 @@ package chunkring_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/grafana/loki/v3/pkg/chunkenc"
 	"github.com/grafana/loki/v3/pkg/compression"
 	"github.com/grafana/loki/v3/pkg/logproto"
+	"github.com/grafana/loki/v3/pkg/logql/log"
 	"github.com/grafana/loki/v3/pkg/storage/chunk"
 	"github.com/grafana/loki/v3/pkg/storage/config"
 
@@ -96,6 +100,44 @@ func ExampleClient_GetChunks() {
 	// a chunk is damaged: false
 }
 
+// The log lines of a chunk file.
+func ExampleClient_GetChunks_lines() {
+	c, refs, remove := exampleStore()
+	defer remove()
+	ctx := context.Background()
+	fingerprint, name := exampleFile(refs[1])
+
+	// TENANT/FINGERPRINT/NAME is a chunk's file; NAME is base64 of FROM:THROUGH:CRC32C.
+	times, err := base64.StdEncoding.DecodeString(name)
+	if err != nil {
+		panic(err)
+	}
+	ref, err := chunk.ParseExternalKey("fake", "fake/"+fingerprint+"/"+string(times))
+	if err != nil {
+		panic(err)
+	}
+	chunks, err := c.GetChunks(ctx, []chunk.Chunk{ref})
+	if err != nil {
+		panic(err)
+	}
+	chk := chunks[0]
+	lines, err := chk.Data.(*chunkenc.Facade).LokiChunk().Iterator(ctx, chk.From.Time(), chk.Through.Time().Add(time.Millisecond),
+		logproto.FORWARD, log.NewNoopPipeline().ForStream(chk.Metric))
+	if err != nil {
+		panic(err)
+	}
+	defer lines.Close()
+	for lines.Next() {
+		fmt.Println(chk.Metric.Get("pod"), lines.At().Line)
+	}
+	if err := lines.Err(); err != nil {
+		panic(err)
+	}
+	// Output:
+	// pod-1 started
+	// pod-1 ready
+}
+
 func ExampleClient_GetChunksPooled() {
 	c, refs, remove := exampleStore()
 	defer remove()
@@ -158,3 +200,9 @@ func exampleDir() (dir string, refs []chunk.Chunk, remove func()) {
 
 // exampleKey is what Loki's index and its compactor call a chunk.
 func exampleKey(ref chunk.Chunk) string { return v13.ExternalKey(ref.ChunkRef) }
+
+// exampleFile is a chunk's folder below its tenant's, and the name of its file.
+func exampleFile(ref chunk.Chunk) (fingerprint, name string) {
+	parts := strings.Split(exampleKey(ref), "/")
+	return parts[1], base64.StdEncoding.EncodeToString([]byte(parts[2]))
+}
