@@ -156,10 +156,10 @@ func (m *partialReads) register(reg prometheus.Registerer, errs *[]error) {
 	counter := func(name, help string) prometheus.Counter {
 		return promreg.Register(reg, errs, prometheus.NewCounter(prometheus.CounterOpts{Namespace: "chunkring", Name: name, Help: help}))
 	}
-	m.chunks = counter("chunks_partly_read_total", "Chunks of which only the two ends were read at first.")
-	m.bytesLeft = counter("bytes_not_read_total", "Bytes of their blocks, which were not read then.")
-	m.blocks = counter("blocks_read_total", "Blocks of such chunks that were read when a query came to them.")
-	m.blockBytes = counter("block_bytes_read_total", "Bytes that were read for them.")
+	m.chunks = counter("chunks_partly_read_total", "Chunks of which a query read only the two ends at first.")
+	m.bytesLeft = counter("bytes_not_read_total", "Bytes of the blocks of partly read chunks: they were not read with the chunk.")
+	m.blocks = counter("blocks_read_total", "Blocks of partly read chunks that were read when a query came to them.")
+	m.blockBytes = counter("block_bytes_read_total", "Bytes of the blocks of partly read chunks that were read when a query came to them.")
 	m.blockSeconds = promreg.Register(reg, errs, prometheus.NewHistogram(prometheus.HistogramOpts{
 		Namespace: "chunkring", Name: "block_read_duration_seconds",
 		Help:                            "Seconds that a query waited for one block to be read, checked and decompressed.",

@@ -15,21 +15,21 @@ var (
 	levelDesc = prometheus.NewDesc("chunkring_block_path_info",
 		"1, with the level of the block path that is in use: off (Loki's own readers), decompress (chunkring decompresses blocks), in_place (and entries are cut from them), filter (and lines that a pipeline would drop are dropped before it sees them).", []string{"level"}, nil)
 	verifiedDesc = prometheus.NewDesc("chunkring_chunks_verified_total",
-		"Chunks of object stores and caches that were checked in one pass, by result: sound, left (to Loki's own checks, because something is wrong).", []string{"result"}, nil)
+		"Chunks that chunkring's client did not read (of object stores, of caches, and of ingesters that flush them) and that were checked in one pass, by result: sound, left (to Loki's own checks, because something is wrong).", []string{"result"}, nil)
 	blocksDesc = prometheus.NewDesc("chunkring_blocks_decompressed_total",
 		"Blocks that chunkring decompressed.", []string{"codec"}, nil)
 	bytesDesc = prometheus.NewDesc("chunkring_block_bytes_decompressed_total",
-		"Bytes that they decompressed to.", []string{"codec"}, nil)
+		"Bytes of decompressed blocks.", []string{"codec"}, nil)
 	fallbacksDesc = prometheus.NewDesc("chunkring_block_fallbacks_total",
 		"Blocks that were left to Loki's own readers, by reason: damaged, unsure (a form that Loki does not write), too_large (16 MiB), memory (as much as chunkring_block_buffer_limit_bytes allows is in use).", []string{"codec", "reason"}, nil)
 	iteratedDesc = prometheus.NewDesc("chunkring_blocks_iterated_total",
 		"Blocks that were iterated in place.", []string{"codec"}, nil)
 	leftDesc = prometheus.NewDesc("chunkring_blocks_left_total",
-		"Those of them that were left to Loki's own iterator at an entry that is not well-formed.", []string{"codec"}, nil)
+		"Blocks that were iterated in place up to an entry that is not well-formed, and left to Loki's own iterator there.", []string{"codec"}, nil)
 	linesDesc = prometheus.NewDesc("chunkring_block_lines_total",
 		"Lines that were iterated in place.", []string{"codec"}, nil)
 	droppedDesc = prometheus.NewDesc("chunkring_block_lines_dropped_total",
-		"Those of them that no pipeline saw, because they lack the bytes that it requires.", []string{"codec"}, nil)
+		"Lines that were iterated in place and dropped before a pipeline saw them, because they lack a text that it requires.", []string{"codec"}, nil)
 	buffersDesc = prometheus.NewDesc("chunkring_block_buffer_bytes",
 		"Buffers for decompressed blocks, by state: in_use, kept (for reuse).", []string{"state"}, nil)
 	bufferLimitDesc = prometheus.NewDesc("chunkring_block_buffer_limit_bytes",
