@@ -30,6 +30,9 @@ type Config struct {
 	Frontend   int    // gRPC port of the query-frontend that queriers work for, without a query-scheduler
 	Compactor  int    // HTTP port of the compactor
 	Deletes    bool   // compact often, apply retention and delete requests
+	// KeepLog: an ingester that ends leaves its lines to its log alone, as Loki's default has it, and does not
+	// flush them.
+	KeepLog bool
 }
 
 // What a Loki says to the S3 server.
@@ -78,6 +81,7 @@ common:
 {{- end}}
   ring:
     instance_addr: 127.0.0.1
+    instance_id: {{.Name}} # else the name of the host, which all processes of a test share
     heartbeat_period: 1s
     kvstore: {store: {{.Ring}}}
 {{- if .RingPort}}
@@ -126,7 +130,7 @@ ingester:
   max_chunk_age: 4h
   chunk_retain_period: 15m
   flush_check_period: 1s
-  wal: {enabled: true, flush_on_shutdown: true, dir: {{.Dir}}/wal}
+  wal: {enabled: true, flush_on_shutdown: {{not .KeepLog}}, dir: {{.Dir}}/wal}
   lifecycler:
     id: {{.Name}}
     min_ready_duration: 0s

@@ -89,14 +89,21 @@ next:
 	return total
 }
 
-// Backend is the back-end of chunkring in use, "" if there is none.
-func (m Metrics) Backend() string {
+// Label is a label's value in a metric that says something by its labels, "" if there is no such metric.
+func (m Metrics) Label(name, label string) string {
 	for sample, v := range m {
-		if v == 1 && strings.HasPrefix(sample, "chunkring_backend_info{") {
-			_, rest, _ := strings.Cut(sample, `backend="`)
-			name, _, _ := strings.Cut(rest, `"`)
-			return name
+		labels, ok := strings.CutPrefix(sample, name+"{")
+		if v == 1 && ok {
+			_, rest, _ := strings.Cut(","+labels, ","+label+`="`)
+			value, _, _ := strings.Cut(rest, `"`)
+			return value
 		}
 	}
 	return ""
 }
+
+// Backend is the back-end of chunkring in use, "" if there is none.
+func (m Metrics) Backend() string { return m.Label("chunkring_backend_info", "backend") }
+
+// Version is that of Loki, as its build was told; an unpatched one may not have been.
+func (m Metrics) Version() string { return m.Label("loki_build_info", "version") }

@@ -356,7 +356,7 @@ func tail(name string, n int) string {
 func FindBinaries(paths ...*string) error {
 	for _, bin := range paths {
 		if _, err := os.Stat(*bin); err != nil {
-			return fmt.Errorf("%w; make loki loki-stock builds them", err)
+			return fmt.Errorf("%w; make loki loki-stock builds them (LOKI=v3.5.7: those in build/v3.5.7)", err)
 		}
 		abs, err := filepath.Abs(*bin)
 		if err != nil {

@@ -3,6 +3,7 @@
 package lokiproc
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -37,7 +38,7 @@ func pushOne(ctx context.Context, p *Proc, tenant, contentType string, body []by
 		return fmt.Errorf("push to %s: %w", p.Label, err)
 	}
 	if code != http.StatusNoContent {
-		return fmt.Errorf("push to %s: HTTP %d: %s", p.Label, code, answer)
+		return fmt.Errorf("push to %s: %w", p.Label, &HTTPError{code, bytes.TrimSpace(answer)})
 	}
 	return nil
 }
