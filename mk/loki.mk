@@ -53,9 +53,10 @@ loki-stock-src: ## build/loki-stock-src: Loki's source out of the module cache, 
 	$(GO) run ./cmd/lokifork stock $(LOKI:%=-loki %)
 
 LOKI_STOCK = $(LOKI_DIR)/loki-stock
-$(LOKI_STOCK): go.mod
+$(LOKI_STOCK): go.mod mk/loki.mk
 	$(GO) run ./cmd/lokifork stock $(LOKI:%=-loki %)
-	$(GO) build -C $(LOKI_DIR)/loki-stock-src -modfile ../loki-stock.mod -ldflags '-s -w' -o ../loki-stock ./cmd/loki
+	$(GO) build -C $(LOKI_DIR)/loki-stock-src -modfile ../loki-stock.mod -ldflags '-s -w -X $(LOKI_BUILD).Version=$(LOKI_VERSION)' \
+		-o ../loki-stock ./cmd/loki
 
 .PHONY: loki-stock
 loki-stock: lib $(LOKI_STOCK) ## build/loki-stock, the unpatched Loki that tests compare with
@@ -86,6 +87,14 @@ test-e2e-s3: loki loki-stock $(BUILD)/versitygw ## the same over an S3 bucket, a
 test-objects: loki loki-stock $(BUILD)/versitygw ## Lokis with disk caches over an S3 bucket: kills, damage, folders to refuse, disks that fail
 	$(GO) build $(NETGO) -o $(BUILD)/e2e ./go/test/e2e
 	$(E2E) -phases objects,disks $(ARGS)
+
+# The Loki that test-switch comes from: make test-switch OLD=v3.6.4.
+OLD ?= v3.5.7
+.PHONY: test-switch
+test-switch: loki loki-stock ## from an older stock Loki to ours and back, one process after the other, under load (ARGS=-help); OLD=v3.6.4
+	@$(MAKE) --no-print-directory loki-stock LOKI=$(OLD)
+	$(GO) build $(NETGO) -o $(BUILD)/e2e ./go/test/e2e
+	$(E2E) -phases switch -lines 4000 -old build/$(OLD)/loki-stock $(ARGS)
 
 .PHONY: test-loki
 test-loki: loki-src loki-stock-src ## Loki's own suites on the unpatched and the patched tree (ARGS=-help)

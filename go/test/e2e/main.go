@@ -21,6 +21,7 @@ import (
 
 type options struct {
 	stock, ours string
+	old         string
 	s3Server    string
 	lokiArgs    string
 	self        bool
@@ -35,11 +36,12 @@ type options struct {
 
 var allPhases = []string{"write", "read", "blocks", "delete", "cluster"}
 
-// These need an S3 server, or root for file systems, and run by themselves.
+// These need an S3 server, root for file systems, or an older Loki, and run by themselves.
 const (
 	phaseS3      = "s3"
 	phaseObjects = "objects"
 	phaseDisks   = "disks"
+	phaseSwitch  = "switch"
 )
 
 func main() { cli.Main("e2e", parse, run) }
@@ -50,6 +52,7 @@ func parse(args []string) (options, error) {
 	f := cli.Flags("e2e", "", "0 all equal; 1 something differs or failed; 2 wrong flags")
 	f.StringVar(&o.stock, "stock", "build/loki-stock", "unpatched Loki `binary`")
 	f.StringVar(&o.ours, "loki", "build/loki", "Loki `binary` with chunkring")
+	f.StringVar(&o.old, "old", "build/v3.5.7/loki-stock", "unpatched Loki `binary` from which, and back to which, the phase switch goes")
 	f.StringVar(&o.s3Server, "s3-server", "build/versitygw", "versitygw `binary`, for the phases s3 and objects")
 	f.StringVar(&o.lokiArgs, "loki-args", "", "more `flags` for the Loki with chunkring; -local.chunkring.max-chunk-bytes=5000 must make this test fail")
 	f.BoolVar(&o.self, "self", false, "run the unpatched Loki in place of the other too: checks this test")
@@ -58,19 +61,24 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.lines, "lines", 12000, "log lines a store")
 	f.StringVar(&o.loghub, "loghub", os.Getenv("CHUNKRING_LOGHUB"), "`directory` of *.log files with real lines, added to the generated ones (default $CHUNKRING_LOGHUB)")
 	f.StringVar(&codecs, "codecs", "gzip,snappy,zstd,lz4-64k,none", "codecs of the stores")
-	f.StringVar(&phases, "phases", strings.Join(allPhases, ","), "what to run, also s3, objects and disks; read, delete and cluster need write")
+	f.StringVar(&phases, "phases", strings.Join(allPhases, ","), "what to run, also s3, objects, disks and switch; read, delete and cluster need write")
 	f.DurationVar(&o.timeout, "timeout", 15*time.Minute, "give up after")
 	if err := cli.Parse(f, args, 0); err != nil {
 		return o, err
 	}
 	o.codecs, o.phases = strings.Split(codecs, ","), strings.Split(phases, ",")
 	for _, p := range o.phases {
-		if known := append(slices.Clone(allPhases), phaseS3, phaseObjects, phaseDisks); !slices.Contains(known, p) {
+		if known := append(slices.Clone(allPhases), phaseS3, phaseObjects, phaseDisks, phaseSwitch); !slices.Contains(known, p) {
 			return o, fmt.Errorf("-phases: %q is none of %s", p, strings.Join(known, ", "))
 		}
 	}
 	if o.self {
 		o.ours = o.stock
+	}
+	if slices.Contains(o.phases, phaseSwitch) {
+		if err := lokiproc.FindBinaries(&o.old); err != nil {
+			return o, err
+		}
 	}
 	return o, lokiproc.FindBinaries(&o.stock, &o.ours)
 }
@@ -180,7 +188,12 @@ func (t *test) phasesInOrder(ctx context.Context) error {
 		}
 	}
 	if slices.Contains(t.phases, phaseDisks) {
-		return t.disks(ctx)
+		if err := t.disks(ctx); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(t.phases, phaseSwitch) {
+		return t.switchOver(ctx)
 	}
 	return nil
 }
