@@ -32,7 +32,7 @@ const (
 //     be the backend's, and would have to be two as well).
 //   - One backend. It has the compactor, which no query waits for.
 //   - A load balancer that leaves a process alone before it is stopped. A query-frontend that stops answers 500 ("queue is
-//     stopped"), and a distributor leaves a push unanswered (3.5.7, 3.7.8).
+//     stopped"), and a distributor leaves a push unanswered (seen of 3.5.7).
 type switchLoki struct {
 	*clients
 	dir                       string           // chunks and index
