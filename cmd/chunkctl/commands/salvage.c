@@ -4,10 +4,13 @@
  *
  * Three ways, the first that works:
  *	the file as it is: the blocks whose checksums are right;
- *	its data without its envelope, where only the metadata is damaged;
+ *	its data without its envelope, where only the metadata or the data length is damaged;
  *	without the block metas (they are at the end: a cut file has none): every block has its CRC32C
  *	behind it, so the end of a block is where the checksum of what came so far is followed by
  *	itself. What also decompresses and is made of whole entries is a block.
+ *
+ * The data's header has no checksum, and a bit of it decides how all blocks are read. So where it makes
+ * no sense of any block, or is none, each format and codec is tried.
  */
 #include <endian.h>
 #include <errno.h>
@@ -24,6 +27,7 @@
 #include "base/stderr.h"
 #include "base/stop.h"
 #include "chunk/blocks.h"
+#include "chunk/codec.h"
 #include "chunk/contents.h"
 #include "chunk/lines.h"
 #include "chunk/scratch.h"
@@ -59,6 +63,15 @@ static const struct option options[] = {
 
 #define TRIES_MAX 65536u /* places to look for a block at */
 
+/* The data's header, behind the data length word. */
+#define LENGTH_BYTES 4u
+#define MAGIC        "\x01\x2e\xe5\x6a"
+#define MAGIC_BYTES  4u
+#define VERSION_OFF  4u
+#define CODEC_OFF    5u /* version 1 has none */
+#define HEADER_BYTES 6u
+#define VERSION_MAX  4u
+
 struct salvage {
 	const char      *path, *new;
 	struct out       out;
@@ -69,8 +82,10 @@ struct salvage {
 	struct cr_symbols   symbols;
 	struct cr_chunk  chunk;
 	uint64_t         lines, blocks, lost_blocks, lost_lines;
-	bool             unknown_loss;
+	const char      *unknown_loss; /* why it is not known what else is lost; NULL: it is known */
 };
+
+static const char block_list_damaged[] = "the block list is damaged";
 
 static const uint8_t *start(const struct salvage *v)
 {
@@ -140,7 +155,7 @@ static void take_symbols(struct salvage *v)
 	if (!error)
 		return;
 	complain("the structured metadata can't be read (%s): the lines are without it", error);
-	v->unknown_loss = true;
+	v->unknown_loss = "the structured metadata is damaged";
 }
 
 /* ---- With block metas ---- */
@@ -165,7 +180,8 @@ static void save_blocks(struct salvage *v)
 		v->lost_blocks++;
 		v->lost_lines += b->entries;
 	}
-	v->unknown_loss |= blocks->cut;
+	if (blocks->cut)
+		v->unknown_loss = block_list_damaged;
 }
 
 /* ---- Without block metas ---- */
@@ -262,38 +278,99 @@ static void save_scanned(struct salvage *v)
 {
 	const uint8_t *at = start(v) + v->chunk.body_off;
 
-	v->unknown_loss = true;
+	v->unknown_loss = block_list_damaged;
 	if (!v->chunk.body_off)
 		return;
 	complain("the block list can't be read; looking for blocks by their checksums");
 	scan_blocks(v, v->chunk.version < 4 ? at : scan_symbols(v, at));
 }
 
+/* ---- The data's header ---- */
+
+/* Parses the data at data_off. True: its header makes entries of a block that is whole. */
+static bool header_fits(struct salvage *v, uint32_t data_off)
+{
+	struct block_list *blocks = &v->s->blocks;
+
+	if (cr_chunk_parse_data(start(v), v->file.n, data_off, &v->chunk) != CR_REASON_NONE)
+		return false;
+	blocks_find(start(v), &v->chunk, blocks);
+	for (uint32_t i = 0; i < blocks->n; i++) {
+		const struct cr_block *b = &blocks->list[i];
+
+		if (b->state != CR_BLOCK_BAD &&
+		    is_block(v, start(v) + b->found_off, b->bytes, b->uncompressed_bytes))
+			return true;
+	}
+	return false;
+}
+
+/* Tries each header, and leaves the one that fits in v->file; else what it was, with the magic number:
+ * what follows the metadata are data. */
+static bool header_guess(struct salvage *v, uint32_t data_off)
+{
+	uint8_t *header = (uint8_t *)v->file.p + data_off, was[HEADER_BYTES];
+
+	if (v->file.n - data_off < HEADER_BYTES)
+		return false;
+	memcpy(was, header, sizeof(was));
+	memcpy(header, MAGIC, MAGIC_BYTES);
+	if (header_fits(v, data_off)) /* all but the magic number was right */
+		return true;
+	for (uint8_t version = VERSION_MAX; version > 0; version--) {
+		header[VERSION_OFF] = version;
+		header[CODEC_OFF] = was[CODEC_OFF];
+		if (version == 1 && header_fits(v, data_off))
+			return true;
+		for (uint8_t codec = 0; version > 1 && codec <= CR_CODEC_ZSTD; codec++) {
+			header[CODEC_OFF] = codec;
+			if (header_fits(v, data_off))
+				return true;
+		}
+	}
+	memcpy(header + MAGIC_BYTES, was + MAGIC_BYTES, HEADER_BYTES - MAGIC_BYTES);
+	return false;
+}
+
+/* Where the data begins: behind the metadata where that is right, else at the first magic number. */
+static bool find_data(const struct salvage *v, uint32_t *data_off)
+{
+	const struct cr_chunk *c = &v->chunk;
+
+	if (!c->frames_bytes)
+		return cr_chunk_find_data(start(v), v->file.n, data_off);
+	*data_off = c->frames_off + c->frames_bytes + LENGTH_BYTES;
+	return *data_off < v->file.n;
+}
+
 /* ---- The command ---- */
 
 static void save(struct salvage *v)
 {
-	enum cr_chunk_reason reason = cr_chunk_parse(start(v), v->file.n, &v->chunk);
+	enum cr_chunk_reason reason = cr_chunk_parse(start(v), v->file.n, &v->chunk), data_reason;
+	bool has_meta = v->chunk.frames_bytes > 0;
 	uint32_t data_off;
 
 	take_labels(v);
-	if (reason == CR_REASON_NONE) {
-		save_blocks(v);
-		return;
-	}
-	complain("%s: %s", cr_chunk_reason_name(reason), cr_chunk_reason_text(reason));
-	if (!cr_chunk_find_data(start(v), v->file.n, &data_off)) {
+	if (reason != CR_REASON_NONE)
+		complain("%s: %s", cr_chunk_reason_name(reason), cr_chunk_reason_text(reason));
+	if (!find_data(v, &data_off)) {
 		complain("there is no chunk data in it: nothing can be saved");
-		v->unknown_loss = true;
+		v->unknown_loss = "no data is left";
 		return;
 	}
-	reason = cr_chunk_parse_data(start(v), v->file.n, data_off, &v->chunk);
-	if (reason == CR_REASON_NONE) {
+	if (!header_fits(v, data_off) && header_guess(v, data_off))
+		complain("the header of the data is damaged: its blocks are of format %u, %s",
+			 v->chunk.version, codec_name(v->chunk.codec));
+	data_reason = cr_chunk_parse_data(start(v), v->file.n, data_off, &v->chunk);
+	if (!has_meta)
 		complain("the metadata is damaged; reading the data without it");
+	else if (reason == CR_REASON_DATA_LENGTH)
+		complain("the data length is wrong; looking for the end of the data");
+	if (data_reason == CR_REASON_NONE)
 		save_blocks(v);
-	} else {
+	else
 		save_scanned(v);
-	}
 }
 
 static bool open_output(struct salvage *v)
@@ -356,7 +433,8 @@ static int run(struct salvage *v)
 		complain("lost %llu lines of %llu blocks", (unsigned long long)v->lost_lines,
 			 (unsigned long long)v->lost_blocks);
 	if (v->unknown_loss)
-		complain("how much is lost besides can't be told: the block list is damaged");
+		complain("how much is lost%s can't be told: %s", v->lost_blocks ? " besides" : "",
+			 v->unknown_loss);
 	scratch_put(v->s);
 	cr_symbols_free(&v->symbols);
 	bytes_free(&v->file);

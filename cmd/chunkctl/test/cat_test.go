@@ -235,7 +235,7 @@ func TestBadCorpusSurvived(t *testing.T) {
 // ---- salvage ----
 
 // A file cut anywhere gives every block before the cut; of one with a flipped byte only that block
-// is lost; without its metadata it loses nothing.
+// is lost; without its metadata it loses nothing, and nothing with a flipped bit in the header of its data.
 func TestSalvage(t *testing.T) {
 	for _, codec := range []string{"none", "gzip", "lz4", "snappy", "flate", "zstd"} {
 		for _, format := range []int{3, 4} {
@@ -272,12 +272,48 @@ func TestSalvage(t *testing.T) {
 				headless := slices.Clone(file)
 				headless[20] ^= 1 // in the metadata
 				require.Equal(t, want, salvage(headless, exitSound))
+				data := int(object(info["data"].(map[string]any)).num("offset"))
+				for bit := range 8 { // of the version, the codec
+					for at := data + 4; at < data+6; at++ {
+						header := slices.Clone(file)
+						header[at] ^= 1 << bit
+						require.Equal(t, want, salvage(header, exitSound), "byte %d, bit %d of the header", at-data, bit)
+					}
+				}
+				magic := slices.Clone(file)
+				magic[data] ^= 1
+				require.Equal(t, want, salvage(magic, exitSound), "without a magic number")
+				magic = magic[:ends[1]]
+				require.Equal(t, want[:before[2]], salvage(magic, exitFindings), "cut, and without a magic number")
 				if codec != "none" && codec != "flate" { // whose blocks don't tell where they begin
 					cut := broken[:ends[len(ends)-1]]
 					require.Equal(t, slices.Concat(want[:before[1]], want[before[2]:]), salvage(cut, exitFindings))
 				}
 			})
 		}
+	}
+}
+
+// It says what is damaged, and no more.
+func TestSalvageSaysWhy(t *testing.T) {
+	x := generate(t, chunkgen.Options{Count: 1, Size: 20000})
+	file := read(t, x.Path(x.Refs[0]))
+	path := filepath.Join(t.TempDir(), fileName(x.Refs[0]))
+	for _, c := range []struct {
+		name         string
+		file         []byte
+		says, saysNo string
+	}{
+		{"twice", slices.Concat(file, file), "the data length is wrong; looking for the end of the data", "metadata"},
+		{"empty", nil, "how much is lost can't be told: no data is left", "block list"},
+		{"one byte", file[:1], "how much is lost can't be told: no data is left", "block list"},
+		{"no metadata", slices.Concat([]byte{0, 0, 0, 0}, file[4:]), "the metadata is damaged; reading the data without it", "data length"},
+		{"cut", file[:len(file)-1], "how much is lost can't be told: the block list is damaged", "no data"},
+	} {
+		write(t, path, c.file)
+		r := run(t, "salvage", path, "-o", "-")
+		require.Contains(t, r.stderr, c.says, c.name)
+		require.NotContains(t, r.stderr, c.saysNo, c.name)
 	}
 }
 
