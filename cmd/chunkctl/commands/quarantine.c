@@ -85,11 +85,17 @@ struct quarantine {
 	bool        own_kinds;
 	struct suspects suspects;
 	struct out  out;
-	char        name[64];  /* of this quarantine: TIME-PID */
+	char        name[64];  /* of this quarantine: TIME-PID; "": not made */
+	bool        broken;    /* nothing more can be moved: it was complained of */
 	int         to_fd;     /* its folder, -1: not made yet */
 	int         manifest_fd;
 	uint64_t    moved, skipped, failed;
 };
+
+static bool is_over(const struct quarantine *q)
+{
+	return q->broken || stopped();
+}
 
 /* ---- Which findings ---- */
 
@@ -153,7 +159,7 @@ static void tell(struct quarantine *q, const char *action, const char *file, con
 
 static void tell_failed(struct quarantine *q, const char *file, int err)
 {
-	tell(q, "failed", file, strerror(err));
+	tell(q, "failed", file, error_text(err));
 	q->failed++;
 }
 
@@ -223,32 +229,48 @@ static int write_line(int fd, const struct bytes *b)
 
 /* ---- Into quarantine ---- */
 
+/* Makes its folder and the manifest in it. path: DIR-relative, the manifest's. Returns an errno. */
+static int make_quarantine(struct quarantine *q, const char *path, const char *folder)
+{
+	int err = make_folders(q->dir_fd, path);
+
+	if (err)
+		return err;
+	q->manifest_fd = openat(q->dir_fd, path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC,
+				0644);
+	if (q->manifest_fd < 0)
+		return errno;
+	q->to_fd = openat(q->dir_fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return q->to_fd < 0 ? errno : 0;
+}
+
 static bool open_quarantine(struct quarantine *q)
 {
-	struct bytes path = { 0 };
+	struct bytes path = { 0 }, folder = { 0 };
 	time_t now = time(NULL);
 	struct tm tm;
-	char when[32];
+	char when[32], name[sizeof(q->name)];
+	int err;
 
 	if (q->to_fd >= 0)
 		return true;
 	gmtime_r(&now, &tm);
 	strftime(when, sizeof(when), "%Y%m%dT%H%M%SZ", &tm);
-	snprintf(q->name, sizeof(q->name), "%s-%ld", when, (long)getpid());
-	bytes_printf(&path, QUARANTINE_DIR "/%s/" MANIFEST, q->name);
-	if (make_folders(q->dir_fd, bytes_string(&path)) == 0)
-		q->manifest_fd = openat(q->dir_fd, path.p,
-					O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644);
-	path.n -= sizeof(MANIFEST);
-	q->to_fd = openat(q->dir_fd, bytes_string(&path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (q->manifest_fd < 0 || q->to_fd < 0)
-		complain_errno(errno, "making %s/%s", q->dir, path.p);
-	sync_folder(q->dir_fd, path.p);
-	sync_folder(q->dir_fd, QUARANTINE_DIR);
-	if (q->to_fd >= 0)
+	snprintf(name, sizeof(name), "%s-%ld", when, (long)getpid());
+	bytes_printf(&folder, QUARANTINE_DIR "/%s", name);
+	bytes_printf(&path, "%s/" MANIFEST, bytes_string(&folder));
+	err = make_quarantine(q, bytes_string(&path), folder.p);
+	if (err) {
+		complain_errno(err, "making %s/%s", q->dir, folder.p);
+	} else {
+		memcpy(q->name, name, sizeof(name));
+		sync_folder(q->dir_fd, folder.p);
+		sync_folder(q->dir_fd, QUARANTINE_DIR);
 		fsync(q->to_fd);
+	}
 	bytes_free(&path);
-	return q->manifest_fd >= 0 && q->to_fd >= 0;
+	bytes_free(&folder);
+	return !err;
 }
 
 static int note(struct quarantine *q, const char *file, const struct bytes *content,
@@ -336,12 +358,12 @@ static void do_file(struct quarantine *q, const char *file)
 		q->moved++;
 	} else if (!open_quarantine(q)) {
 		q->failed++;
-		stop_now(); /* it was complained of */
+		q->broken = true;
 	} else {
 		bytes_printf(&to, "files/%s", file);
 		err = note(q, file, &content, &f);
 		if (err)
-			stop_now(); /* the manifest may have a torn line: it must stay the last one */
+			q->broken = true; /* the manifest may have a torn line: it must stay the last one */
 		else
 			err = move(q->dir_fd, file, q->to_fd, bytes_string(&to));
 		if (err)
@@ -482,7 +504,7 @@ static void summary(struct quarantine *q)
 		json_open(&b, NULL, '{');
 		json_string(&b, "type", "summary");
 		json_bool(&b, "dry_run", !q->yes);
-		json_bool(&b, "complete", !stopped());
+		json_bool(&b, "complete", !is_over(q));
 		json_u64(&b, q->restoring ? "restored" : "moved", q->moved);
 		json_u64(&b, "skipped", q->skipped);
 		json_u64(&b, "failed", q->failed);
@@ -492,11 +514,11 @@ static void summary(struct quarantine *q)
 		bytes_addc(&b, '\n');
 	} else {
 		bytes_printf(&b, "%s%s %llu files, skipped %llu, failed %llu\n",
-			     stopped() ? "interrupted: " : "", what, (unsigned long long)q->moved,
+			     stopped() ? "interrupted: " : q->broken ? "given up: " : "", what, (unsigned long long)q->moved,
 			     (unsigned long long)q->skipped, (unsigned long long)q->failed);
 		if (!q->yes && q->moved)
 			bytes_adds(&b, "nothing was changed; --yes does it\n");
-		if (q->name[0])
+		if (q->name[0] && q->moved)
 			add_way_back(q, &b);
 	}
 	out_bytes(&q->out, b.p, b.n);
@@ -547,13 +569,13 @@ static int run(struct quarantine *q)
 		q->suspects.real = q->real;
 		ok = suspects_read(&q->suspects, q->from) &&
 		     (q->allow_empty || report_is_ours(q));
-		for (size_t i = 0; ok && i < q->suspects.n && !stopped(); i++)
+		for (size_t i = 0; ok && i < q->suspects.n && !is_over(q); i++)
 			do_file(q, q->suspects.files[i]);
 	}
 	summary(q);
 	suspects_free(&q->suspects);
 	free(q->real);
-	if (!ok || stopped())
+	if (!ok || is_over(q))
 		return out_end(&q->out, EXIT_TROUBLE);
 	return out_end(&q->out, q->failed ? EXIT_FINDINGS : EXIT_SOUND);
 }

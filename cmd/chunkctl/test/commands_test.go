@@ -233,6 +233,36 @@ func TestRestoreWithoutManifest(t *testing.T) {
 	require.Equal(t, exitTrouble, run(t, "quarantine", x.Dir(), "--restore=20240312T100000Z-2").code)
 }
 
+// Who may not write to the store is told so, and of nothing that did not happen.
+func TestQuarantineWithoutPermission(t *testing.T) {
+	x, _, report := plantedStore(t, 10)
+	// Root's tests run it as nobody, whose the files are not; any other user's take the permission away.
+	require.NoError(t, os.Chmod(filepath.Dir(filepath.Dir(report)), 0o755))
+	require.NoError(t, os.Chmod(x.Dir(), 0o555))
+	t.Cleanup(func() { _ = os.Chmod(x.Dir(), 0o755) })
+	before := tree(t, x.Dir())
+	check := func() {
+		r := runUnprivileged(t, "quarantine", x.Dir(), "--from", report, "--yes")
+		require.Equal(t, exitTrouble, r.code)
+		require.Contains(t, r.stderr, "making "+x.Dir()+"/.chunkctl-quarantine/")
+		require.Contains(t, r.stderr, "Permission denied")
+		require.Contains(t, r.stderr, "run it as the user that Loki runs as")
+		require.NotContains(t, r.stderr, "No such file")
+		require.Contains(t, r.stdout, "moved 0 files")
+		require.NotContains(t, r.stdout, "they are in")
+		require.NotContains(t, r.stdout, "interrupted")
+		all := objects(t, runUnprivileged(t, "quarantine", x.Dir(), "--from", report, "--yes", "--json").stdout)
+		sum := all[len(all)-1]
+		require.NotContains(t, sum, "quarantine")
+		require.False(t, sum["complete"].(bool))
+		require.Equal(t, before, tree(t, x.Dir()))
+	}
+	check()
+	require.NoError(t, os.Chmod(x.Dir(), 0o755))
+	require.NoError(t, os.Mkdir(filepath.Join(x.Dir(), ".chunkctl-quarantine"), 0o555))
+	check()
+}
+
 func TestQuarantineRefusesForeignReports(t *testing.T) {
 	x, _, report := plantedStore(t, 10)
 	y := smallStore(t)
