@@ -37,10 +37,11 @@ type cache struct {
 
 	// Held while a file is written or deleted and the index is told, so that the two agree; by the writer, and
 	// by DeleteChunk. No query takes it.
-	changes sync.Mutex
-	put     func(rel string, data []byte) (uint64, error) // folder.put; tests have another
-	shown   struct{ files, bytes uint64 }                 // in the metrics
-	trouble trouble
+	changes  sync.Mutex
+	put      func(rel string, data []byte) (uint64, error) // folder.put; tests have another
+	shown    struct{ files, bytes uint64 }                 // in the metrics
+	trouble  trouble
+	shortage shortage
 
 	complaints rate.Sometimes
 

@@ -8,6 +8,7 @@
 //	folder.go  the folder: whose it is (marker), one process at a time (lock), room on its file system
 //	writer.go  the one goroutine that fills and empties the folder, and its queue
 //	walk.go    what was there at start
+//	shortage.go  says when the file system has no room for copies
 //	index.go   which files there are, and which of them goes next (core.Evict)
 //	keys.go    names of files
 //

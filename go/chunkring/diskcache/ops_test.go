@@ -21,9 +21,14 @@ func TestOpsAndPageNameRealMetrics(t *testing.T) {
 	require.NoError(t, err)
 	families, err := reg.Gather()
 	require.NoError(t, err)
-	known := map[string]bool{}
+	known, series := map[string]bool{}, map[string]bool{}
 	for _, f := range families {
 		known[f.GetName()] = true
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				series[f.GetName()+" "+l.GetName()+" "+l.GetValue()] = true
+			}
+		}
 	}
 	read := func(path string) string {
 		text, err := os.ReadFile(path)
@@ -35,6 +40,11 @@ func TestOpsAndPageNameRealMetrics(t *testing.T) {
 	require.NotEmpty(t, asked)
 	for _, name := range asked {
 		require.True(t, known[strings.TrimSuffix(name, "_bucket")], "there is no metric %s", name)
+	}
+	selected := regexp.MustCompile(`(`+prefix+`[a-z_]+)\{(\w+)="(\w+)"`).FindAllStringSubmatch(read("../ops/alerts.yaml"), -1)
+	require.NotEmpty(t, selected)
+	for _, s := range selected {
+		require.True(t, series[s[1]+" "+s[2]+" "+s[3]], "there is no %s{%s=%q}", s[1], s[2], s[3])
 	}
 	for name := range known {
 		require.Contains(t, ops, name, "no panel and no alert has it")

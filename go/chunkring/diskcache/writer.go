@@ -172,8 +172,16 @@ func (c *cache) lookAround() {
 	c.index.walkIsOver(err == nil)
 	c.evict(uint64(c.cfg.MaxBytes), uint64(c.cfg.MaxFiles))
 	held, bytes := c.index.held()
+	avail, least, err := c.folder.free(uint64(c.cfg.MinFreeBytes))
+	if err != nil {
+		c.failed(opWalk, err)
+	}
 	level.Info(c.logger).Log("msg", "disk cache of chunks", "store", c.id, "files", held, "bytes", bytes,
-		"max_bytes", uint64(c.cfg.MaxBytes), "foreign_files", foreign, "seconds", time.Since(begin).Seconds())
+		"max_bytes", uint64(c.cfg.MaxBytes), "free_bytes", avail, "min_free_bytes", least,
+		"foreign_files", foreign, "seconds", time.Since(begin).Seconds())
+	if err == nil && avail+bytes < least { // not even if all copies were deleted
+		c.shortage.begin(c)
+	}
 }
 
 func (c *cache) writeQueued() {
@@ -253,8 +261,10 @@ func (c *cache) makeRoom(need uint64) (dropped string) {
 		c.failed(opWrite, err)
 		return dropError
 	case short > 0:
+		c.shortage.note(c)
 		return dropNoRoom
 	}
+	c.shortage.over(c)
 	return ""
 }
 

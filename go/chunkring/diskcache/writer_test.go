@@ -3,14 +3,17 @@
 package diskcache
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/go-kit/log"
 	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -98,6 +101,66 @@ func TestMinFreeBytes(t *testing.T) {
 	}
 	files, _ := copies(t, dir)
 	require.Empty(t, files)
+}
+
+// A cache that copies nothing says so: at start, or when the first copy is dropped; and once until there is room.
+func TestNoRoomIsSaid(t *testing.T) {
+	const noRoom, again = "the disk cache has no room: nothing is copied; queries go on", "the disk cache has room again"
+	for name, least := range map[string]uint64{"at start": 1 << 60, "later": 1} {
+		t.Run(name, func(t *testing.T) {
+			chunks := someChunks(t, 9, 3000)
+			cfg := configOf(t.TempDir())
+			cfg.MinFreeBytes = bytesSize(int(least))
+			var said bytes.Buffer // the writer's; read while it waits
+			c, err := New(cfg, originOf(t, chunks), schema, bucket, log.NewLogfmtLogger(&said), nil)
+			require.NoError(t, err)
+			t.Cleanup(c.Stop)
+			settle(t, c)
+			next, now := 0, time.Now()
+			setNow(c, func() time.Time { return now })
+			lines := func(message string) (found []string) {
+				c.changes.Lock()
+				defer c.changes.Unlock()
+				for line := range strings.Lines(said.String()) {
+					if strings.Contains(line, `msg="`+message+`"`) {
+						found = append(found, line)
+					}
+				}
+				return found
+			}
+			copyOne := func(least uint64) {
+				c.changes.Lock()
+				c.cfg.MinFreeBytes = bytesSize(int(least))
+				c.changes.Unlock()
+				get(t, c, chunks[next:next+1])
+				next++
+				settle(t, c)
+			}
+
+			start := lines("disk cache of chunks")
+			require.Len(t, start, 1)
+			require.Regexp(t, fmt.Sprintf(` free_bytes=[1-9]\d* min_free_bytes=%d `, least), start[0])
+			require.Equal(t, name == "at start", len(lines(noRoom)) == 1)
+			copyOne(1 << 60)
+			copyOne(1 << 60)
+			require.Len(t, lines(noRoom), 1)
+			require.Regexp(t, fmt.Sprintf(`level=warn .* free_bytes=[1-9]\d* min_free_bytes=%d hint=".*min_free_bytes`, 1<<60), lines(noRoom)[0])
+
+			copyOne(1) // it fits, but that does not mean that the next one does
+			copyOne(1 << 60)
+			require.Len(t, lines(noRoom), 1)
+			require.Empty(t, lines(again))
+			now = now.Add(shortageOver)
+			copyOne(1)
+			copyOne(1)
+			require.Len(t, lines(again), 1)
+			require.Contains(t, lines(again)[0], "level=info")
+			require.Contains(t, lines(again)[0], "dropped=3\n")
+			require.EqualValues(t, 3, value(c.metrics.dropped[dropNoRoom]))
+			copyOne(1 << 60)
+			require.Len(t, lines(noRoom), 2)
+		})
+	}
 }
 
 func TestMinFreeDefault(t *testing.T) {
