@@ -304,7 +304,8 @@ func inChild(t *testing.T, arg string) (child string, cmd *exec.Cmd) {
 		return arg, nil
 	}
 	cmd = exec.Command(os.Args[0], "-test.run=^"+regexp.QuoteMeta(t.Name())+"$", "-test.timeout=50s")
-	cmd.Env = append(os.Environ(), childEnv+"="+arg)
+	// Last in the list is what the parent looks for. A child that is killed leaves its temporary folders to its parent's.
+	cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir(), childEnv+"="+arg)
 	return "", cmd
 }
 
