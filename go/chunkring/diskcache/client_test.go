@@ -236,6 +236,25 @@ func TestUnknownCopiesAreNotLookedFor(t *testing.T) {
 	o.requireGets(t, chunks[1:], 0)
 }
 
+// What lay in a copy's place before the start is found damaged as later, and replaced.
+func TestLinkInPlaceOfACopyAtStart(t *testing.T) {
+	chunks, dir := someChunks(t, 2, 3000), t.TempDir()
+	o := originOf(t, chunks)
+	first := warm(t, configOf(dir), o, chunks)
+	first.Stop()
+	file := first.fileOf(chunks[0])
+	require.NoError(t, os.Remove(file))
+	require.NoError(t, os.Symlink(t.TempDir(), file))
+	c := openClient(t, configOf(dir), o)
+	get(t, c, chunks)
+	settle(t, c)
+	require.EqualValues(t, 1, value(c.metrics.damaged))
+	info, err := os.Lstat(file)
+	require.NoError(t, err)
+	require.True(t, info.Mode().IsRegular())
+	o.requireGets(t, chunks[1:], 1)
+}
+
 // Of a folder that the walk could not see whole nothing is taken for missing: here, for a path too long for open(2).
 func TestFolderThatIsNotSeenWhole(t *testing.T) {
 	chunks, dir := someChunks(t, 1, 3000), t.TempDir()

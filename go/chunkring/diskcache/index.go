@@ -30,7 +30,7 @@ type index struct {
 	tenantNo map[string]uint32
 	early    []uint64 // hashes of hits until the walk is over
 	walked   bool
-	complete bool // every file is known: the walk has seen all of the folder
+	complete bool // what is not known is not there: the walk has seen all, and nothing else in a file's place
 }
 
 // fileRef is a logproto.ChunkRef in 32 bytes that the garbage collector need not look into.
@@ -144,7 +144,7 @@ func (x *index) touch(chunks []chunk.Chunk) {
 	x.evict.Touch(hashes)
 }
 
-// walkIsOver counts the hits of files that the walk had not found yet. complete: the walk has seen every file.
+// walkIsOver counts the hits of files that the walk had not found yet.
 func (x *index) walkIsOver(complete bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

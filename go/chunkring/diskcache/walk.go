@@ -26,9 +26,9 @@ type walkFile struct {
 }
 
 // walk returns the copies that a folder has, the oldest first, and removes what killed processes left
-// behind: nobody else writes here. foreign are the files that are no copies. It goes on after errors, and
-// returns the first.
-func (f *folder) walk(ctx context.Context, schema config.SchemaConfig) (files []walkFile, foreign int, first error) {
+// behind: nobody else writes here. foreign are the files that are no copies, inPlace what is no file and has the
+// name of one. It goes on after errors, and returns the first.
+func (f *folder) walk(ctx context.Context, schema config.SchemaConfig) (files []walkFile, foreign, inPlace int, first error) {
 	note := func(err error) {
 		if first == nil {
 			first = err
@@ -53,6 +53,10 @@ func (f *folder) walk(ctx context.Context, schema config.SchemaConfig) (files []
 			}
 			return nil
 		}
+		ref, ok := refOf(schema, rel)
+		if ok && !e.Type().IsRegular() {
+			inPlace++
+		}
 		if e.IsDir() {
 			return nil
 		}
@@ -64,7 +68,6 @@ func (f *folder) walk(ctx context.Context, schema config.SchemaConfig) (files []
 			note(ignoreGone(os.Remove(path)))
 			return nil
 		}
-		ref, ok := refOf(schema, rel)
 		if !ok || !e.Type().IsRegular() {
 			foreign++
 			return nil
@@ -79,7 +82,7 @@ func (f *folder) walk(ctx context.Context, schema config.SchemaConfig) (files []
 	})
 	note(err)
 	slices.SortStableFunc(files, func(a, b walkFile) int { return a.mtime.Compare(b.mtime) })
-	return files, foreign, first
+	return files, foreign, inPlace, first
 }
 
 func ignoreGone(err error) error {

@@ -145,7 +145,7 @@ func (c *cache) write() {
 // lookAround is the walk at start.
 func (c *cache) lookAround() {
 	begin := time.Now()
-	files, foreign, err := c.folder.walk(c.ctx, c.schema)
+	files, foreign, inPlace, err := c.folder.walk(c.ctx, c.schema)
 	if c.ctx.Err() != nil {
 		return // nobody knows what may be written
 	}
@@ -169,7 +169,7 @@ func (c *cache) lookAround() {
 			c.remove(f.ref)
 		}
 	}
-	c.index.walkIsOver(err == nil)
+	c.index.walkIsOver(err == nil && inPlace == 0)
 	c.evict(uint64(c.cfg.MaxBytes), uint64(c.cfg.MaxFiles))
 	held, bytes := c.index.held()
 	avail, least, err := c.folder.free(uint64(c.cfg.MinFreeBytes))
