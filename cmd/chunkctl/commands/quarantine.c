@@ -33,6 +33,7 @@
 #include "chunk/scratch.h"
 #include "cli.h"
 #include "store/cache.h"
+#include "store/key.h"
 #include "suspects.h"
 
 static const char help[] =
@@ -302,19 +303,21 @@ static bool still_damaged(struct quarantine *q, const char *file, const struct b
 	struct look look;
 	struct bytes path = { 0 };
 	struct cr_key key;
-	bool named, found = false;
+	bool named, misplaced, found = false;
 
 	path_join(q->real, file, &path);
 	named = cr_key_of_path(bytes_string(&path), &key);
+	/* flat chunks lie in the store itself */
+	misplaced = named ? key.flat && strchr(file, '/') : key_is_misplaced(path.p);
 	bytes_free(&path);
 	look = (struct look){ .key = named ? &key : NULL, .file = (const uint8_t *)content->p,
 			      .n = content->n, .flags = CHECK_DEEP, .s = s, .out = f };
 	check_chunk(&look);
 	scratch_put(s);
-	if (!named)
+	if (misplaced)
+		finding_add(f, FINDING_MISPLACED, NOWHERE, -1, "not its stream's folder");
+	else if (!named)
 		finding_add(f, FINDING_NAME, NOWHERE, -1, "no chunk's name");
-	else if (q->suspects.kinds[FINDING_MISPLACED])
-		finding_add(f, FINDING_MISPLACED, NOWHERE, -1, "as the report says");
 	for (uint32_t i = 0; i < f->n; i++) {
 		if (!q->suspects.kinds[f->list[i].kind])
 			continue;

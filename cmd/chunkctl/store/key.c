@@ -35,6 +35,15 @@ bool key_is_near(const char *name)
 	return n >= 5 && good * 10 >= n * 8 && memchr(text, ':', n);
 }
 
+bool key_is_misplaced(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	struct cr_key key;
+
+	return !cr_key_of_path(path, &key) &&
+	       cr_key_of_nested("x", "1", slash ? slash + 1 : path, &key);
+}
+
 bool key_is_temporary(const char *name)
 {
 	static const char prefix[] = ".chunkring-", suffix[] = ".tmp";

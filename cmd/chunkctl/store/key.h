@@ -12,6 +12,10 @@ bool key_is_tenant(const char *name);
 /* Whether a name looks like base64 of a chunk's key though it is none: a name worth a finding. */
 bool key_is_near(const char *name);
 
+/* Whether a path's last part is the name of a chunk that lies in its stream's folder, but the folders
+ * before it are not TENANT/FINGERPRINT: Loki does not look for it there. */
+bool key_is_misplaced(const char *path);
+
 /* A name that PutChunks of chunkring's Go package writes before it renames. */
 bool key_is_temporary(const char *name);
 

@@ -81,8 +81,10 @@ static void stream_file(struct walk_job *j, struct unit *u, int fd, const char *
 		tell(j, u, FOUND_OTHER, NULL, 0);
 	else if (type == DT_LNK)
 		tell(j, u, FOUND_SYMLINK, NULL, 0);
+	else if (type != DT_REG)
+		tell(j, u, FOUND_SPECIAL, NULL, 0);
 	else
-		tell(j, u, type == DT_REG ? FOUND_NAME : FOUND_SPECIAL, NULL, 0);
+		tell(j, u, cr_key_of_flat(name, &key) ? FOUND_MISPLACED : FOUND_NAME, NULL, 0);
 }
 
 /* A symbolic link matters if Loki would find chunks behind it. */

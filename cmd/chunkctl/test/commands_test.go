@@ -233,6 +233,42 @@ func TestRestoreWithoutManifest(t *testing.T) {
 	require.Equal(t, exitTrouble, run(t, "quarantine", x.Dir(), "--restore=20240312T100000Z-2").code)
 }
 
+// Files in the wrong place are taken as such, of both layouts; those that are back in their own place are not.
+func TestQuarantineMisplaced(t *testing.T) {
+	x := generate(t, chunkgen.Options{Count: 4, Size: 2000, Tenants: 1})
+	flat := generate(t, chunkgen.Options{Count: 2, Size: 2000, Tenants: 1, Schema: "v11"})
+	inTenant, inStream := filepath.Base(flat.Refs[0].Path), filepath.Base(flat.Refs[1].Path)
+	stream := filepath.Dir(x.Refs[1].Path)
+	moved := map[string][]byte{
+		filepath.Join(x.Refs[0].Tenant, filepath.Base(x.Refs[0].Path)): read(t, x.Path(x.Refs[0])),
+		filepath.Base(x.Refs[1].Path):                                  read(t, x.Path(x.Refs[1])),
+		filepath.Join(x.Refs[0].Tenant, inTenant):                      read(t, flat.Path(flat.Refs[0])),
+		filepath.Join(stream, inStream):                                read(t, flat.Path(flat.Refs[1])),
+	}
+	for file, content := range moved {
+		write(t, filepath.Join(x.Dir(), file), content)
+	}
+	renamed := x.Refs[2].Path + ".bak"
+	require.NoError(t, os.Rename(x.Path(x.Refs[2]), filepath.Join(x.Dir(), renamed)))
+	report := filepath.Join(t.TempDir(), "report.json")
+	v := run(t, "verify", "--json", "--settle", "0", x.Dir())
+	write(t, report, []byte(v.stdout))
+	require.Equal(t, int64(4), object(parseReport(t, v).summary["kinds"].(map[string]any)).num("misplaced"))
+
+	for _, kinds := range []string{"misplaced", "misplaced,name"} {
+		r := run(t, "quarantine", x.Dir(), "--from", report, "--kinds", kinds)
+		require.Equal(t, exitSound, r.code, r.stderr)
+		for file := range moved {
+			require.Contains(t, r.stdout, "would move "+file+": misplaced\n", kinds)
+		}
+		require.Equal(t, kinds == "misplaced,name", strings.Contains(r.stdout, "would move "+renamed+": name\n"))
+	}
+	// a report may name what lies well
+	write(t, report, []byte(`{"type":"finding","kind":"misplaced","root":`+strconv.Quote(x.Dir())+`,"file":`+strconv.Quote(x.Refs[3].Path)+"}\n"))
+	r := run(t, "quarantine", x.Dir(), "--from", report, "--kinds", "misplaced")
+	require.Contains(t, r.stdout, "skipped "+x.Refs[3].Path)
+}
+
 // Who may not write to the store is told so, and of nothing that did not happen.
 func TestQuarantineWithoutPermission(t *testing.T) {
 	x, _, report := plantedStore(t, 10)
