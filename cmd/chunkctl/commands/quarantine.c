@@ -511,6 +511,8 @@ static void summary(struct quarantine *q)
 		json_u64(&b, q->restoring ? "restored" : "moved", q->moved);
 		json_u64(&b, "skipped", q->skipped);
 		json_u64(&b, "failed", q->failed);
+		if (!q->restoring)
+			json_u64(&b, "left", q->suspects.left.n);
 		if (q->name[0])
 			json_string(&b, "quarantine", q->name);
 		json_close(&b, '}');
@@ -519,6 +521,9 @@ static void summary(struct quarantine *q)
 		bytes_printf(&b, "%s%s %llu files, skipped %llu, failed %llu\n",
 			     stopped() ? "interrupted: " : q->broken ? "given up: " : "", what, (unsigned long long)q->moved,
 			     (unsigned long long)q->skipped, (unsigned long long)q->failed);
+		if (q->suspects.left.n)
+			bytes_printf(&b, "left %zu more of the report, whose findings are not among those "
+				     "that are taken (--kinds, --partial)\n", q->suspects.left.n);
 		if (!q->yes && q->moved)
 			bytes_adds(&b, "nothing was changed; --yes does it\n");
 		if (q->name[0] && q->moved)
@@ -535,7 +540,7 @@ static bool report_is_ours(const struct quarantine *q)
 
 	if (s->lines == 0)
 		complain("%s: the report is empty: did chunkctl verify --json run?", q->from);
-	return s->lines && (s->n || !s->foreign); /* of foreign ones was complained */
+	return s->lines && (s->taken.n || !s->foreign); /* of foreign ones was complained */
 }
 
 /* A damaged copy needs no care, and nothing of a cache should stay that the cache does not count. */
@@ -572,8 +577,8 @@ static int run(struct quarantine *q)
 		q->suspects.real = q->real;
 		ok = suspects_read(&q->suspects, q->from) &&
 		     (q->allow_empty || report_is_ours(q));
-		for (size_t i = 0; ok && i < q->suspects.n && !is_over(q); i++)
-			do_file(q, q->suspects.files[i]);
+		for (size_t i = 0; ok && i < q->suspects.taken.n && !is_over(q); i++)
+			do_file(q, q->suspects.taken.list[i]);
 	}
 	summary(q);
 	suspects_free(&q->suspects);

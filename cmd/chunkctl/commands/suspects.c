@@ -34,15 +34,17 @@ bool path_is_inner(const char *path)
 	}
 }
 
-static void file_keep(struct suspects *s, const char *path)
+static void path_keep(struct paths *p, const char *path)
 {
-	if (s->n == FILES_MAX)
+	if (p->n && strcmp(p->list[p->n - 1], path) == 0)
+		return; /* a file's findings stand together */
+	if (p->n == FILES_MAX)
 		die("the report names more than %u files", FILES_MAX);
-	if (s->n == s->cap) {
-		s->cap = s->cap ? 2 * s->cap : 64;
-		s->files = mem_resize(s->files, s->cap * sizeof(*s->files));
+	if (p->n == p->cap) {
+		p->cap = p->cap ? 2 * p->cap : 64;
+		p->list = mem_resize(p->list, p->cap * sizeof(*p->list));
 	}
-	s->files[s->n++] = mem_string(path);
+	p->list[p->n++] = mem_string(path);
 }
 
 struct line { /* of a report */
@@ -90,12 +92,12 @@ static void take_line(struct suspects *s, struct line *l, struct bytes *whole)
 	const char *inner;
 
 	if (strcmp(bytes_string(&l->type), "finding") != 0 ||
-	    !finding_kind_of(bytes_string(&l->kind), &kind) || !s->kinds[kind])
+	    !finding_kind_of(bytes_string(&l->kind), &kind))
 		return;
 	inner = path_in_store(s, l, whole);
 	if (inner)
-		file_keep(s, inner);
-	else
+		path_keep(s->kinds[kind] ? &s->taken : &s->left, inner);
+	else if (s->kinds[kind])
 		s->foreign++;
 }
 
@@ -104,20 +106,32 @@ static int by_text(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Sorts the list and leaves one of each. */
-static void unique(struct suspects *s)
+static bool has(const struct paths *p, const char *path)
+{
+	return p->n && bsearch(&path, p->list, p->n, sizeof(*p->list), by_text);
+}
+
+/* Sorts the list and leaves one of each, but none that is in `but` (sorted; or NULL). */
+static void unique(struct paths *p, const struct paths *but)
 {
 	size_t n = 0;
 
-	if (s->n)
-		qsort(s->files, s->n, sizeof(*s->files), by_text);
-	for (size_t i = 0; i < s->n; i++) {
-		if (n && strcmp(s->files[n - 1], s->files[i]) == 0)
-			free(s->files[i]);
+	if (p->n)
+		qsort(p->list, p->n, sizeof(*p->list), by_text);
+	for (size_t i = 0; i < p->n; i++) {
+		if ((n && strcmp(p->list[n - 1], p->list[i]) == 0) || (but && has(but, p->list[i])))
+			free(p->list[i]);
 		else
-			s->files[n++] = s->files[i];
+			p->list[n++] = p->list[i];
 	}
-	s->n = n;
+	p->n = n;
+}
+
+static void paths_free(struct paths *p)
+{
+	for (size_t i = 0; i < p->n; i++)
+		free(p->list[i]);
+	free(p->list);
 }
 
 bool suspects_read(struct suspects *s, const char *from)
@@ -160,13 +174,13 @@ bool suspects_read(struct suspects *s, const char *from)
 	bytes_free(&l.file);
 	bytes_free(&l.root_base64);
 	bytes_free(&l.file_base64);
-	unique(s);
+	unique(&s->taken, NULL);
+	unique(&s->left, &s->taken);
 	return ok;
 }
 
 void suspects_free(struct suspects *s)
 {
-	for (size_t i = 0; i < s->n; i++)
-		free(s->files[i]);
-	free(s->files);
+	paths_free(&s->taken);
+	paths_free(&s->left);
 }

@@ -5,13 +5,18 @@
 
 #include "chunk/findings.h"
 
+struct paths {
+	char **list; /* relative to the store, each once, sorted */
+	size_t n, cap;
+};
+
 struct suspects {
 	/* in */
 	const char *dir, *real;           /* the store, and where it really is */
 	bool        kinds[FINDING_COUNT]; /* findings that count */
 	/* out */
-	char      **files;                /* relative to dir, each once, sorted */
-	size_t      n, cap;
+	struct paths taken;               /* files with such a finding */
+	struct paths left;                /* with other findings alone */
 	uint64_t    lines;                /* of the report */
 	uint64_t    foreign;              /* findings about files that are not in dir */
 };

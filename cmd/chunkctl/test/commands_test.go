@@ -269,6 +269,25 @@ func TestQuarantineMisplaced(t *testing.T) {
 	require.Contains(t, r.stdout, "skipped "+x.Refs[3].Path)
 }
 
+// Files of the report that are not taken are counted, each once.
+func TestQuarantineCountsWhatItLeaves(t *testing.T) {
+	x := generate(t, chunkgen.Options{Count: 40, Size: 20000, Block: 8192, Streams: 4})
+	_, err := chunkgen.Damage(x, 20)
+	require.NoError(t, err)
+	report := filepath.Join(t.TempDir(), "report.json")
+	write(t, report, []byte(run(t, "verify", "--json", "--settle", "0", x.Dir()).stdout))
+	for _, c := range []struct {
+		args        []string
+		taken, left int64
+	}{{nil, 17, 3}, {[]string{"--kinds", "name,misplaced"}, 2, 18}, {[]string{"--kinds", "block_crc"}, 1, 19}} {
+		args := append([]string{"quarantine", x.Dir(), "--from", report}, c.args...)
+		require.Contains(t, run(t, args...).stdout, fmt.Sprintf("left %d more of the report", c.left))
+		all := objects(t, run(t, append(args, "--json")...).stdout)
+		sum := all[len(all)-1]
+		require.Equal(t, []int64{c.taken, c.left}, []int64{sum.num("moved"), sum.num("left")}, "%v", c.args)
+	}
+}
+
 // Who may not write to the store is told so, and of nothing that did not happen.
 func TestQuarantineWithoutPermission(t *testing.T) {
 	x, _, report := plantedStore(t, 10)
