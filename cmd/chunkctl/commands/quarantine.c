@@ -386,12 +386,20 @@ static void restore_file(struct quarantine *q, const char *file)
 {
 	struct bytes from = { 0 };
 	struct stat st;
+	bool inner = path_is_inner(file);
 	int err = 0;
 
 	bytes_printf(&from, "files/%s", file);
-	if (!path_is_inner(file) || fstatat(q->to_fd, bytes_string(&from), &st,
-				       AT_SYMLINK_NOFOLLOW) != 0) {
-		q->skipped++; /* never moved, or restored before */
+	if (inner && fstatat(q->to_fd, bytes_string(&from), &st, AT_SYMLINK_NOFOLLOW) != 0)
+		err = errno;
+	if (!inner) {
+		tell(q, "skipped", file, "it is no path in the store");
+		q->skipped++;
+	} else if (err == ENOENT) {
+		tell(q, "skipped", file, "it is not in quarantine: restored before, or never moved");
+		q->skipped++;
+	} else if (err) {
+		tell_failed(q, file, err);
 	} else if (!q->yes) {
 		tell(q, "would restore", file, "");
 		q->moved++;
@@ -481,6 +489,10 @@ static bool restore_all(struct quarantine *q)
 				ok &= restore_one(q, fd, d->d_name);
 	}
 	closedir(all);
+	if (ok && !q->moved && !q->failed && !stopped()) {
+		complain("nothing is in quarantine in %s any more", q->dir);
+		return q->allow_empty;
+	}
 	return ok;
 }
 

@@ -222,6 +222,27 @@ func TestRestoreNeverOverwrites(t *testing.T) {
 	require.FileExists(t, x.Path(x.Refs[2]))
 }
 
+// What was restored is not restored again, and that is told of each file.
+func TestRestoreTwice(t *testing.T) {
+	x, damaged, report := plantedStore(t, 10)
+	run(t, "quarantine", x.Dir(), "--from", report, "--yes")
+	require.Equal(t, exitSound, run(t, "quarantine", x.Dir(), "--restore", "--yes").code)
+	for _, args := range [][]string{{"--restore"}, {"--restore", "--yes"}} {
+		args = append([]string{"quarantine", x.Dir(), "--json"}, args...)
+		r := run(t, args...)
+		require.Equal(t, exitTrouble, r.code)
+		require.Contains(t, r.stderr, "nothing is in quarantine in "+x.Dir()+" any more")
+		all := objects(t, r.stdout)
+		require.Len(t, all, len(damaged)+1)
+		for _, o := range all[:len(damaged)] {
+			require.True(t, damaged[o.str("file")])
+			require.Equal(t, "skipped", o.str("action"))
+			require.Contains(t, o.str("why"), "not in quarantine")
+		}
+		require.Equal(t, exitSound, run(t, append(args, "--allow-empty")...).code)
+	}
+}
+
 // What a crash leaves that came before the manifest: nothing was moved, nothing is to be restored.
 func TestRestoreWithoutManifest(t *testing.T) {
 	x, _, report := plantedStore(t, 10)
