@@ -62,6 +62,11 @@ type Config struct {
 	// MiB, or an eighth of GOMEMLIMIT or of the cgroup's memory limit if that is less.
 	BlockBufferBytes int `yaml:"block_buffer_bytes,omitempty"`
 
+	// Copies says that the files are copies, which may go at any time: see Client.SetOrigin. That a chunk can't be read
+	// is then neither logged nor counted: the error says it to the one who knows what it means. Blocks, the back-end and
+	// what can't be right in a copy either are logged and counted as ever.
+	Copies bool `yaml:"-"`
+
 	// WholeReads has GetChunks read all chunks whole, also for a query that WithWanted marked.
 	WholeReads bool `yaml:"-"`
 

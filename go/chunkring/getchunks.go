@@ -225,7 +225,9 @@ func (c *Client) result(chunks, out []chunk.Chunk, errs []error) ([]chunk.Chunk,
 	if failed == nil {
 		return good, nil
 	}
-	c.failures.chunks("reading", failed)
+	if !c.key.cfg.Copies {
+		c.failures.chunks("reading", failed)
+	}
 	return good, &BatchError{Requested: len(chunks), Failed: failed}
 }
 

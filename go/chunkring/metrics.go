@@ -72,20 +72,26 @@ type partialReads struct {
 	leftOut      map[string]prometheus.Counter // by reason
 }
 
-// newMetrics registers with reg, which may be nil. Several stores of one process share the metrics.
+// newMetrics registers with reg, which may be nil. Several stores of one process share the metrics. copies: of a store
+// of copies, whose cache has metrics of its own for chunks that it gives, lacks, or finds damaged; a miss must not
+// look like a lost chunk.
 //
 // Every series is there from the start: one that begins with the first damaged chunk, at 1, never
 // increases as Prometheus sees it, and no alert tells of that chunk.
-func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+func newMetrics(reg prometheus.Registerer, copies bool) (*metrics, error) {
 	m := &metrics{}
 	var errs []error
-	m.newBatchMetrics(reg, &errs)
+	chunksReg := reg
+	if copies {
+		chunksReg = nil
+	}
+	m.newBatchMetrics(chunksReg, &errs)
 	m.partial.register(reg, &errs)
-	m.inFlight = promreg.Register(reg, &errs, prometheus.NewGauge(prometheus.GaugeOpts{
+	m.inFlight = promreg.Register(chunksReg, &errs, prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: "chunkring", Name: "in_flight_chunks",
 		Help: "Chunks that are being read now.",
 	}))
-	m.corrupt = promreg.Register(reg, &errs, prometheus.NewCounterVec(prometheus.CounterOpts{
+	m.corrupt = promreg.Register(chunksReg, &errs, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "chunkring", Name: "corrupt_chunks_total",
 		Help: "Chunks that were found damaged when they were read, by kind: checksum, empty, shrinking, panic, wrong_metadata (of another chunk), undecodable, or what is malformed under a right checksum (metas_range, block_overlap, ...).",
 	}, []string{"kind"}))
@@ -96,7 +102,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		Namespace: "chunkring", Name: "log_lines_dropped_total",
 		Help: "Log lines about failed chunks that were left out because there were too many.",
 	}))
-	m.notSynced = promreg.Register(reg, &errs, prometheus.NewCounter(prometheus.CounterOpts{
+	m.notSynced = promreg.Register(chunksReg, &errs, prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: "chunkring", Name: "dir_fsync_unsupported_total",
 		Help: "Folders of stored chunks that could not be made durable, because their file system can't.",
 	}))
@@ -156,10 +162,10 @@ func (m *partialReads) register(reg prometheus.Registerer, errs *[]error) {
 	counter := func(name, help string) prometheus.Counter {
 		return promreg.Register(reg, errs, prometheus.NewCounter(prometheus.CounterOpts{Namespace: "chunkring", Name: name, Help: help}))
 	}
-	m.chunks = counter("chunks_partly_read_total", "Chunks of which a query read only the two ends at first.")
+	m.chunks = counter("chunks_partly_read_total", "Chunks of filesystem stores and of the disk cache of which a query read only the two ends at first.")
 	m.bytesLeft = counter("bytes_not_read_total", "Bytes of the blocks of partly read chunks: they were not read with the chunk.")
 	m.blocks = counter("blocks_read_total", "Blocks of partly read chunks that were read when a query came to them.")
-	m.blockBytes = counter("block_bytes_read_total", "Bytes of the blocks of partly read chunks that were read when a query came to them.")
+	m.blockBytes = counter("block_bytes_read_total", "Bytes of the blocks of partly read chunks that were read from files when a query came to them.")
 	m.blockSeconds = promreg.Register(reg, errs, prometheus.NewHistogram(prometheus.HistogramOpts{
 		Namespace: "chunkring", Name: "block_read_duration_seconds",
 		Help:                            "Seconds that a query waited for one block to be read, checked and decompressed.",
@@ -170,7 +176,7 @@ func (m *partialReads) register(reg prometheus.Registerer, errs *[]error) {
 	}))
 	leftOut := promreg.Register(reg, errs, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "chunkring", Name: "blocks_unreadable_total",
-		Help: "Blocks that could not be read when a query came to them, by reason: not_found, short, checksum, refused, decode, io. The query is answered without them, or fails with strict_blocks.",
+		Help: "Blocks that could not be read when a query came to them, by reason: not_found, short, checksum, refused, decode, io; behind the disk cache those that the object store did not give either. The query is answered without them, or fails with strict_blocks.",
 	}, []string{"reason"}))
 	m.leftOut = map[string]prometheus.Counter{}
 	for _, reason := range leftOutReasons {

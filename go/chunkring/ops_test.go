@@ -17,7 +17,7 @@ import (
 // TestOpsNameRealMetrics: the dashboard and the alerts ask for metrics and labels that exist.
 func TestOpsNameRealMetrics(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	m, err := newMetrics(reg)
+	m, err := newMetrics(reg, false)
 	require.NoError(t, err)
 	m.backend.add(backendLabels{backend: "threads"}, 1)
 	families, err := reg.Gather()

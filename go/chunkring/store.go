@@ -171,7 +171,7 @@ func (s *store) start() error {
 	s.sealed = newSealedFiles()
 	err := s.openDirectory()
 	if err == nil {
-		if s.metrics, err = newMetrics(s.key.reg); err != nil {
+		if s.metrics, err = newMetrics(s.key.reg, s.key.cfg.Copies); err != nil {
 			err = fmt.Errorf("register metrics: %w", err)
 		}
 	}

@@ -59,9 +59,8 @@ func New(cfg Config, origin client.Client, schema config.SchemaConfig, id Identi
 	if err != nil {
 		return nil, fmt.Errorf("disk_cache: %w", err)
 	}
-	// Without a logger and a registry: to the local client a miss is a failure, and no operator wants to hear that.
-	local, err := chunkring.New(chunkring.Config{Directory: shared.cfg.Directory, BlockPath: chunkring.BlockPathOff,
-		WholeReads: !cfg.PartialReads, StrictBlocks: cfg.StrictBlocks}, schema, nil, nil)
+	local, err := chunkring.New(chunkring.Config{Directory: shared.cfg.Directory, Copies: true, BlockPath: chunkring.BlockPathOff,
+		WholeReads: !cfg.PartialReads, StrictBlocks: cfg.StrictBlocks}, schema, logger, reg)
 	if err != nil {
 		release(shared)
 		return nil, fmt.Errorf("disk_cache: %w", err)
@@ -81,13 +80,7 @@ func (c *Client) whole(ctx context.Context, chk chunk.Chunk) ([]byte, error) {
 	if err == nil {
 		return got[0].Encoded()
 	}
-	if ctx.Err() == nil && !errors.Is(err, chunkring.ErrStopped) { // the local client has no log
-		c.complaints.Do(func() {
-			level.Error(c.logger).Log("msg", "a block's copy is gone, and the object store does not give its chunk",
-				"path", pathOf(c.schema, chk.ChunkRef), "left_out", !c.cfg.StrictBlocks, "err", err)
-		})
-	}
-	return nil, err
+	return nil, fmt.Errorf("the copy is gone, and the object store does not give the chunk: %w", err)
 }
 
 func (c *Client) enter() bool { return c.life.Enter() }

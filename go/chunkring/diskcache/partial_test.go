@@ -128,7 +128,8 @@ func TestBlockThatNobodyHas(t *testing.T) {
 		cfg := configOf(t.TempDir())
 		cfg.PartialReads, cfg.StrictBlocks = true, strict
 		var said bytes.Buffer
-		c, err := New(cfg, o, schema, bucket, log.NewLogfmtLogger(log.NewSyncWriter(&said)), nil)
+		reg := prometheus.NewRegistry()
+		c, err := New(cfg, o, schema, bucket, log.NewLogfmtLogger(log.NewSyncWriter(&said)), reg)
 		require.NoError(t, err)
 		_, err = c.GetChunks(context.Background(), refsOf(chunks))
 		require.NoError(t, err)
@@ -143,8 +144,12 @@ func TestBlockThatNobodyHas(t *testing.T) {
 		require.Zero(t, n)
 		require.Equal(t, strict, chunkring.BlockError(ctx) != nil)
 		c.Stop() // the writer may log, too
-		require.Contains(t, said.String(), "the object store does not give its chunk")
+		require.Contains(t, said.String(), "reading a block failed")
+		require.Contains(t, said.String(), "the object store does not give the chunk")
 		require.Contains(t, said.String(), "503 slow down")
+		require.EqualValues(t, 1, exported(t, reg)["chunkring_chunks_partly_read_total"])
+		require.Positive(t, exported(t, reg)["chunkring_bytes_not_read_total"])
+		require.Positive(t, exported(t, reg)["chunkring_blocks_unreadable_total"])
 	}
 }
 

@@ -111,8 +111,8 @@ func TestNoRoomIsSaid(t *testing.T) {
 			chunks := someChunks(t, 9, 3000)
 			cfg := configOf(t.TempDir())
 			cfg.MinFreeBytes = bytesSize(int(least))
-			var said bytes.Buffer // the writer's; read while it waits
-			c, err := New(cfg, originOf(t, chunks), schema, bucket, log.NewLogfmtLogger(&said), nil)
+			var said bytes.Buffer // read while nobody writes
+			c, err := New(cfg, originOf(t, chunks), schema, bucket, log.NewLogfmtLogger(log.NewSyncWriter(&said)), nil)
 			require.NoError(t, err)
 			t.Cleanup(c.Stop)
 			settle(t, c)
