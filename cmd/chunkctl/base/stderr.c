@@ -83,6 +83,9 @@ const char *error_text(int err)
 	/* "Resource temporarily unavailable" */
 	if (err == EAGAIN)
 		return "another program holds a lease on it (Samba: an oplock)";
+	/* "Too many levels of symbolic links" */
+	if (err == ELOOP)
+		return "a symbolic link: not followed";
 	return strerror(err);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "findings.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -118,4 +119,21 @@ void finding_add(struct findings *f, enum finding_kind kind, int64_t off, int64_
 	n = strlen(x->detail);
 	for (uint32_t i = 0; i < UTF8_BYTES_MAX && n && !is_utf8(x->detail, n); i++)
 		x->detail[--n] = '\0'; /* it was cut in a character */
+}
+
+bool finding_add_errno(struct findings *f, int err)
+{
+	switch (err) {
+	case ELOOP:
+		finding_add(f, FINDING_SYMLINK, NOWHERE, -1, "what is behind it was not checked");
+		return true;
+	case EINVAL:
+	case EISDIR:
+		finding_add(f, FINDING_NOT_A_FILE, NOWHERE, -1, "a FIFO, socket, device or folder");
+		return true;
+	case EFBIG:
+		finding_add(f, FINDING_TOO_BIG, NOWHERE, -1, "not read");
+		return true;
+	}
+	return false;
 }

@@ -70,4 +70,7 @@ struct findings {
 void finding_add(struct findings *f, enum finding_kind kind, int64_t off, int64_t block,
 		 const char *fmt, ...) PRINTF(5, 6);
 
+/* Adds what an errno of file_open() says of the file itself. False: nothing (no permission, say). */
+bool finding_add_errno(struct findings *f, int err);
+
 #endif

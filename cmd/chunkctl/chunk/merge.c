@@ -240,7 +240,7 @@ static bool load_whole(struct merge *m, struct chunk_open *c)
 {
 	const uint8_t *file;
 	enum cr_chunk_reason reason;
-	int err = file_read(AT_FDCWD, c->path, true, &c->file, NULL);
+	int err = file_read(AT_FDCWD, c->path, false, &c->file, NULL);
 
 	if (err) {
 		m->gone += err == ENOENT; /* Loki deleted it meanwhile */

@@ -103,7 +103,7 @@ static bool read_from(struct partial *p, int fd, uint64_t size)
 bool partial_read(struct partial *p)
 {
 	struct stat st;
-	int fd = file_open(AT_FDCWD, p->path, true, &st);
+	int fd = file_open(AT_FDCWD, p->path, false, &st);
 	bool ok;
 
 	p->bytes_read = 0;

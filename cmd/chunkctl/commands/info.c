@@ -62,6 +62,7 @@ struct file { /* one of them */
 	struct bytes    bytes;
 	struct cr_key      key;
 	bool            named;
+	bool            unread; /* a symbolic link, say: it has a finding and no content */
 	struct look     look;
 	struct findings findings;
 };
@@ -201,13 +202,14 @@ static void print_text(struct info *in, const struct file *f)
 	out_printf(&in->out, "%s%s%s\n", in->colours ? COLOUR_BOLD : "", bytes_string(&name),
 		   in->colours ? COLOUR_END : "");
 	bytes_free(&name);
-	line(in, "size", "%zu bytes, CRC32C %08x%s", f->bytes.n, f->look.crc,
-	     !f->named ? "" : f->look.crc == f->key.crc ? " as in the name" :
-	     ", which is not the one in the name");
+	if (!f->unread)
+		line(in, "size", "%zu bytes, CRC32C %08x%s", f->bytes.n, f->look.crc,
+		     !f->named ? "" : f->look.crc == f->key.crc ? " as in the name" :
+		     ", which is not the one in the name");
 	key_lines(in, f);
 	labels_line(in, f);
 	part_lines(in, f);
-	if (f->look.reason == CR_REASON_NONE)
+	if (f->look.reason == CR_REASON_NONE && !f->unread)
 		block_lines(in);
 	finding_lines(in, f);
 }
@@ -272,8 +274,10 @@ static void print_json(struct info *in, const struct file *f)
 	json_open(&b, NULL, '{');
 	json_string(&b, "type", "chunk");
 	json_string(&b, "path", f->path);
-	json_u64(&b, "size", f->bytes.n);
-	json_hex(&b, "crc32c", f->look.crc);
+	if (!f->unread) {
+		json_u64(&b, "size", f->bytes.n);
+		json_hex(&b, "crc32c", f->look.crc);
+	}
 	if (f->named) {
 		json_string(&b, "tenant", f->key.tenant);
 		json_hex(&b, "fingerprint", f->key.fingerprint);
@@ -296,7 +300,7 @@ static void print_json(struct info *in, const struct file *f)
 		part_json(&b, "symbols", c->symbols_off, c->symbols_bytes);
 	if (c->metas_off)
 		part_json(&b, "metas", c->metas_off, c->metas_bytes);
-	if (f->look.reason == CR_REASON_NONE)
+	if (f->look.reason == CR_REASON_NONE && !f->unread)
 		blocks_json(in, &b);
 	json_u64(&b, "entries", f->findings.entries);
 	findings_json(&b, &f->findings);
@@ -311,18 +315,21 @@ static void print_json(struct info *in, const struct file *f)
 static void do_file(struct info *in, const char *path)
 {
 	struct file f = { .path = path, .bytes.max = FILE_BYTES_MAX + 1 };
-	int err = file_read(AT_FDCWD, path, true, &f.bytes, NULL);
+	int err = file_read(AT_FDCWD, path, false, &f.bytes, NULL);
 
-	if (err) {
+	f.named = cr_key_of_path(path, &f.key);
+	/* a folder is what somebody gives who takes info for verify, unless it has a chunk's name */
+	f.unread = (err != EISDIR || f.named) && finding_add_errno(&f.findings, err);
+	if (err && !f.unread) {
 		complain_errno(err, "%s", path);
 		in->code = EXIT_TROUBLE;
 		bytes_free(&f.bytes);
 		return;
 	}
-	f.named = cr_key_of_path(path, &f.key);
 	f.look = (struct look){ .key = f.named ? &f.key : NULL, .file = start(&f), .n = f.bytes.n,
 				.flags = CHECK_DEEP, .s = in->scratch, .out = &f.findings };
-	check_chunk(&f.look);
+	if (!f.unread)
+		check_chunk(&f.look);
 	if (in->json)
 		print_json(in, &f);
 	else

@@ -405,7 +405,7 @@ static int close_output(struct salvage *v, int code)
 
 static int run(struct salvage *v)
 {
-	int err = file_read(AT_FDCWD, v->path, true, &v->file, NULL), code;
+	int err = file_read(AT_FDCWD, v->path, false, &v->file, NULL), code;
 	struct cr_key key;
 	bool lost;
 

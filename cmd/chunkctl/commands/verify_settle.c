@@ -64,24 +64,6 @@ bool unsettled(struct verify *v, const struct found *f, bool leased, bool *gone)
 	return taken;
 }
 
-/* What stands in the place of a file that was there a moment ago. False: nothing is known. */
-static bool became(int err, struct findings *f)
-{
-	switch (err) {
-	case ELOOP:
-		finding_add(f, FINDING_SYMLINK, NOWHERE, -1, "in its place");
-		return true;
-	case EINVAL:
-	case EISDIR:
-		finding_add(f, FINDING_NOT_A_FILE, NOWHERE, -1, "with a chunk's name");
-		return true;
-	case EFBIG:
-		finding_add(f, FINDING_TOO_BIG, NOWHERE, -1, "not read");
-		return true;
-	}
-	return false;
-}
-
 static bool later(struct verify *v, struct again *a)
 {
 	if (a->tries + 1 == AGAIN_TRIES)
@@ -105,7 +87,7 @@ static bool judge(struct verify *v, struct again *a, const struct cr_key *key, i
 	}
 	if (err == EAGAIN && later(v, a))
 		return false;
-	if (err && !became(err, &f)) {
+	if (err && !finding_add_errno(&f, err)) { /* a moment ago it could be read */
 		verify_unreadable(v, v->sums, a->root, a->file, key, err, error_text(err));
 		return true;
 	}

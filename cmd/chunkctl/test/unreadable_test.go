@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/chunkring/chunkring/go/chunkgen"
 )
 
 // lease takes a write lease on a file, as Samba does for a client's oplock: others can't open it.
@@ -85,6 +87,38 @@ func TestUnreadableIsNotDamaged(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A symbolic link in the place of a file is followed by no command, wherever it leads, and called so. It is a finding of info, too, so that
+// what verify reports can be given to it.
+func TestSymbolicLinks(t *testing.T) {
+	x := generate(t, chunkgen.Options{Count: 4, Size: 2000, Tenants: 1, Streams: 1})
+	link := x.Path(x.Refs[0])
+	for _, target := range []string{os.DevNull, x.Path(x.Refs[1]), link} {
+		require.NoError(t, os.Remove(link))
+		require.NoError(t, os.Symlink(target, link))
+		for _, args := range [][]string{{"cat", link}, {"cat", "--since", "2000-01-01", link}, {"cat", "--match", `{app!=""}`, link}, {"ls", link}, {"salvage", link, "-o", "-"}} {
+			r := run(t, args...)
+			require.Equal(t, exitTrouble, r.code, "%v", args)
+			require.Contains(t, r.stderr, link+": a symbolic link: not followed\n", "%v", args)
+			require.Empty(t, r.stdout, "%v", args)
+		}
+		report := filepath.Join(t.TempDir(), "report.json")
+		v := run(t, "verify", "--json", "--settle", "0", x.Dir())
+		write(t, report, []byte(v.stdout))
+		require.Equal(t, []string{"symlink"}, parseReport(t, v).kinds())
+		q := run(t, "quarantine", x.Dir(), "--from", report, "--kinds", "symlink")
+		require.Contains(t, q.stdout, "failed "+x.Refs[0].Path+": a symbolic link: not followed\n")
+
+		r := runInput(t, link+"\n", "info", "-")
+		require.Equal(t, exitFindings, r.code, r.stderr)
+		require.Contains(t, r.stdout, "warning: symlink: ")
+		require.NotContains(t, r.stdout, "CRC32C ")
+		o := objects(t, run(t, "info", "--json", link).stdout)[0]
+		require.Equal(t, "symlink", object(o["findings"].([]any)[0].(map[string]any)).str("kind"))
+		require.NotContains(t, o, "size")
+	}
+	require.Equal(t, exitTrouble, run(t, "info", x.Dir()).code)
 }
 
 // A holder that gives its lease up when it is asked to (by the open itself), as Samba does.
