@@ -99,7 +99,8 @@ static void key_lines(struct info *in, const struct file *f)
 	struct bytes text = { 0 }, key = { 0 };
 
 	if (!f->named) {
-		line(in, "key",
+		line(in, "key", key_is_misplaced(f->path) ?
+		     "none: the name is a chunk's, but its folders are not TENANT/FINGERPRINT" :
 		     "none: the name is not a chunk's, nothing to compare the content with");
 		return;
 	}
@@ -188,7 +189,8 @@ static void finding_lines(struct info *in, const struct file *f)
 	if (f->findings.dropped)
 		bytes_printf(&text, "  and %u more\n", f->findings.dropped);
 	if (!f->findings.n)
-		bytes_printf(&text, "sound: %llu entries read\n",
+		bytes_printf(&text, "sound%s: %llu entries read\n",
+			     f->named ? "" : ", but Loki does not look for it there",
 			     (unsigned long long)f->findings.entries);
 	out_bytes(&in->out, text.p, text.n);
 	bytes_free(&text);

@@ -94,7 +94,7 @@ static void also_text(struct verify *v, const struct totals *t)
 		{ t->sums[SUM_VANISHED], "chunks deleted meanwhile" },
 		{ v->busy, "chunks that were written to all the time: run it again" },
 		{ t->unsettled, "chunks still being written when it was interrupted" },
-		{ t->sums[SUM_UNNAMED], "files whose names tell no key: nothing to compare them with" },
+		{ t->sums[SUM_UNNAMED], "files without a chunk's name and folder: nothing to compare them with" },
 		{ v->walk.filtered, "chunks left out by the filters" },
 	};
 	char n[SIZE_TEXT_BYTES];
@@ -114,6 +114,16 @@ static void unchecked_text(struct verify *v, const struct totals *t)
 		out_printf(&v->out, "not checked: the blocks' bytes of %s chunks, %s; verify without "
 			   "--quick checks them\n", count_text(t->sums[SUM_ENDS], n),
 			   size_text(t->sums[SUM_UNCHECKED], size));
+}
+
+/* A file without a chunk's name and folder may be a sound chunk, but verify of its store reports it. */
+static const char *sound_text(const struct totals *t)
+{
+	if (!t->sums[SUM_FILES])
+		return "nothing to check";
+	if (t->sums[SUM_ENDS])
+		return "sound as far as it was checked";
+	return t->sums[SUM_UNNAMED] ? "sound, but Loki does not look for every file there" : "sound";
 }
 
 static void summary_text(struct verify *v, const struct totals *t)
@@ -146,8 +156,7 @@ static void summary_text(struct verify *v, const struct totals *t)
 	only_caches = caches_tell(&v->walk, &v->out, false, bad ? ": what is damaged there is only a "
 				  "miss, which Loki deletes and fetches again" : "");
 	if (is_sound(v, t))
-		out_string(&v->out, !t->sums[SUM_FILES] ? "nothing to check\n" :
-			   t->sums[SUM_ENDS] ? "sound as far as it was checked\n" : "sound\n");
+		out_printf(&v->out, "%s\n", sound_text(t));
 	else if (t->nothing && t->complete)
 		out_string(&v->out, t->sums[SUM_FILES] ?
 			   "not everything was checked: an argument has no chunk to check\n" :

@@ -578,3 +578,29 @@ func TestVerifyText(t *testing.T) {
 	q := run(t, "verify", "--quiet", "--settle", "0", x.Dir())
 	require.Len(t, strings.Split(strings.TrimSpace(q.stdout), "\n"), len(j.findings))
 }
+
+// A sound chunk in the wrong place or with another name is an error of its store. Given alone it is not called sound
+// without a word on that.
+func TestSoundFilesInTheWrongPlace(t *testing.T) {
+	x := generate(t, chunkgen.Options{Count: 3, Size: 2000, Tenants: 1, Streams: 1})
+	own := x.Path(x.Refs[0])
+	misplaced := filepath.Join(x.Dir(), x.Refs[1].Tenant, filepath.Base(x.Refs[1].Path))
+	renamed := x.Path(x.Refs[2]) + ".bak"
+	require.NoError(t, os.Rename(x.Path(x.Refs[1]), misplaced))
+	require.NoError(t, os.Rename(x.Path(x.Refs[2]), renamed))
+	require.Equal(t, []string{"misplaced", "name"}, verify(t, x.Dir()).kinds())
+	const there = "but Loki does not look for it there"
+	for path, key := range map[string]string{
+		misplaced: "none: the name is a chunk's, but its folders are not TENANT/FINGERPRINT", renamed: "none: the name is not a chunk's",
+	} {
+		r := run(t, "info", path)
+		require.Equal(t, exitSound, r.code)
+		require.Contains(t, r.stdout, key)
+		require.Contains(t, r.stdout, "sound, "+there)
+		r = run(t, "verify", path)
+		require.Equal(t, exitSound, r.code)
+		require.Contains(t, r.stdout, "\nsound, but Loki does not look for every file there\n")
+	}
+	require.NotContains(t, run(t, "info", own).stdout, there)
+	require.Contains(t, run(t, "verify", own).stdout, "\nsound\n")
+}
