@@ -144,9 +144,11 @@ static void summary_text(struct verify *v, const struct totals *t)
 	if (bad)
 		out_printf(&v->out,
 			   "%s damaged files: Loki can't serve %s, serves %s in part and %s "
-			   "in spite of it\n", count_text(bad, n), count_text(t->sums[SUM_ERROR], e),
+			   "in spite of it%s\n", count_text(bad, n), count_text(t->sums[SUM_ERROR], e),
 			   count_text(t->sums[SUM_PARTIAL], p), count_text(t->sums[SUM_WARNING],
-									   w));
+									   w),
+			   t->sums[SUM_KIND + FINDING_SYMLINK] ?
+			   " (symbolic links not where chunkring is enabled)" : "");
 	if (t->sums[SUM_UNREADABLE])
 		out_printf(&v->out, "%s files or folders could not be read: whether they are sound "
 			   "is not known\n", count_text(t->sums[SUM_UNREADABLE], n));

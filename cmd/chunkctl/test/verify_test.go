@@ -604,3 +604,14 @@ func TestSoundFilesInTheWrongPlace(t *testing.T) {
 	require.NotContains(t, run(t, "info", own).stdout, there)
 	require.Contains(t, run(t, "verify", own).stdout, "\nsound\n")
 }
+
+// Which Loki serves a symbolic link.
+func TestSummaryOfSymbolicLinks(t *testing.T) {
+	x := smallStore(t)
+	flip(500)(t, x.Path(x.Refs[0]))
+	const exception = "in spite of it (symbolic links not where chunkring is enabled)\n"
+	require.NotContains(t, run(t, "verify", "--settle", "0", x.Dir()).stdout, exception)
+	require.NoError(t, os.Remove(x.Path(x.Refs[1])))
+	require.NoError(t, os.Symlink(os.DevNull, x.Path(x.Refs[1])))
+	require.Contains(t, run(t, "verify", "--settle", "0", x.Dir()).stdout, exception)
+}
