@@ -76,12 +76,15 @@ static const struct option options[] = {
 #define FULL_WARN_PART  0.9
 #define NOFILE_WANTED   8192u
 #define MEMLOCK_WANTED  (8u << 20)
+#define CACHE_FREE_PART  20u         /* min_free_bytes of a disk cache by default, */
+#define CACHE_FREE_BYTES (1ull << 30) /* as go/chunkring/diskcache/folder.go has it */
 
 struct doctor {
 	const char     *dir;
 	struct walk     walk;
 	struct out      out;
-	bool            json, colours;
+	struct bytes    origin; /* of a disk cache: whose chunks it has copies of */
+	bool            json, colours, cache;
 	uint64_t        sample, warnings, trouble;
 	pthread_mutex_t mu;
 	uint64_t        chunks, flat, bytes, tiny, temporary, odd;
@@ -159,11 +162,10 @@ static const char *fs_name(long type)
 static void check_fs(struct doctor *d, const char *fs, bool read_only)
 {
 	if (strcmp(fs, "tmpfs") == 0)
-		say(d, CHANGE, "file system", "put the store on a disk",
-		    "%s: chunks are gone after a "
-		    "restart", fs);
+		say(d, CHANGE, "file system", "put it on a disk",
+		    "%s: chunks are gone after a restart", fs);
 	else if (strcmp(fs, "overlayfs") == 0)
-		say(d, CHANGE, "file system", "mount a volume for the store",
+		say(d, CHANGE, "file system", "mount a volume for it",
 		    "%s: the container's own "
 		    "layer, slow to write and gone with it", fs);
 	else if (strcmp(fs, "nfs") == 0 || strcmp(fs, "cifs") == 0 || strcmp(fs, "fuse") == 0)
@@ -173,7 +175,22 @@ static void check_fs(struct doctor *d, const char *fs, bool read_only)
 		say(d, GOOD, "file system", NULL, "%s", fs);
 	if (read_only)
 		say(d, CHANGE, "mount", "mount it read-write",
-		    "read-only: Loki can't flush chunks");
+		    "read-only: Loki can't %s chunks", d->cache ? "copy" : "flush");
+}
+
+/* A cache may fill its disk, and stops at min_free_bytes, of which only the default is known. */
+static void check_cache_space(struct doctor *d, const struct statvfs *s)
+{
+	uint64_t avail = s->f_bavail * s->f_frsize, all = s->f_blocks * s->f_frsize;
+	uint64_t least = all / CACHE_FREE_PART;
+	char text[SIZE_TEXT_BYTES], limit[SIZE_TEXT_BYTES];
+
+	if (least < CACHE_FREE_BYTES)
+		least = CACHE_FREE_BYTES;
+	say(d, avail < least ? CHANGE : GOOD, "space",
+	    "below min_free_bytes the disk cache copies nothing: make room, or lower it",
+	    "%s free; min_free_bytes is %s by default", size_text(avail, text),
+	    size_text(least, limit));
 }
 
 static void check_space(struct doctor *d, const struct statvfs *s)
@@ -183,13 +200,18 @@ static void check_space(struct doctor *d, const struct statvfs *s)
 	double inodes = s->f_files ? 1 - (double)s->f_favail / (double)s->f_files : 0;
 	char text[SIZE_TEXT_BYTES], count[SIZE_TEXT_BYTES];
 
-	say(d, full > FULL_WARN_PART ? CHANGE : GOOD, "space",
-	    "a full disk makes Loki lose what it flushes: shorten retention or enlarge the disk",
-	    "%.0f %% used, %s free", full * 100, size_text(s->f_bavail * s->f_frsize, text));
+	if (d->cache)
+		check_cache_space(d, s);
+	else
+		say(d, full > FULL_WARN_PART ? CHANGE : GOOD, "space",
+		    "a full disk makes Loki lose what it flushes: shorten retention or enlarge the disk",
+		    "%.0f %% used, %s free", full * 100, size_text(s->f_bavail * s->f_frsize, text));
 	if (s->f_files)
 		say(d, inodes > FULL_WARN_PART ? CHANGE : GOOD, "inodes",
-		    "every chunk takes one: shorten retention, or make the file system anew with more "
-		    "(mkfs.ext4 -i 8192)", "%.0f %% used, %s free", inodes * 100,
+		    d->cache ? "every copy takes one: lower max_files, or make the file system anew "
+			       "with more (mkfs.ext4 -i 8192)" :
+			       "every chunk takes one: shorten retention, or make the file system anew "
+			       "with more (mkfs.ext4 -i 8192)", "%.0f %% used, %s free", inodes * 100,
 		    count_text(s->f_favail, count));
 }
 
@@ -340,21 +362,10 @@ static void check_index(struct doctor *d, const char *fs)
 		return;
 	part = (double)st.st_size / (double)(EXT4_LEAVES_MAX * EXT4_BLOCK);
 	say(d, part > EXT4_WARN_PART ? CHANGE : GOOD, "folder index",
-	    "ext4 says \"index full\" and Loki can't flush when it is reached: tune2fs -O large_dir, or "
+	    "ext4 says \"index full\" and stores no more when it is reached: tune2fs -O large_dir, or "
 	    "xfs, or schema v13 from a date on",
 	    "the store's folder is %s large, %.1f %% of what ext4 can index without large_dir",
 	    size_text((uint64_t)st.st_size, size), part * 100);
-}
-
-static void check_cache(struct doctor *d)
-{
-	struct bytes store = { 0 };
-
-	if (cache_of(d->dir, &store))
-		say(d, INFO, "disk cache", NULL,
-		    "copies of the chunks of %s: what is lost here is fetched again",
-		    bytes_string(&store));
-	bytes_free(&store);
 }
 
 /* ---- The command ---- */
@@ -368,13 +379,18 @@ static int run(struct doctor *d)
 		complain_errno(errno, "%s", d->dir);
 		return EXIT_TROUBLE;
 	}
+	d->cache = cache_of(d->dir, &d->origin);
 	check_fs(d, fs_name((long)fs.f_type), vfs.f_flag & ST_RDONLY);
 	check_space(d, &vfs);
 	check_limits(d);
 	check_uring(d);
 	check_index(d, fs_name((long)fs.f_type));
 	check_chunks(d);
-	check_cache(d);
+	if (d->cache)
+		say(d, INFO, "disk cache", NULL,
+		    "copies of the chunks of %s: what is lost here is fetched again",
+		    bytes_string(&d->origin));
+	bytes_free(&d->origin);
 	if (d->trouble > 1)
 		complain("%llu files or folders could not be read", (unsigned long long)d->trouble);
 	if (d->json) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/chunkring/chunkring/go/chunkgen"
 )
@@ -66,6 +67,28 @@ func TestCacheIsNotQuarantined(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(dir, cacheMarker))) // the same of a store
 	require.Equal(t, exitSound, run(t, "quarantine", dir, "--from", report, "--yes").code)
 	require.NoFileExists(t, damaged)
+}
+
+// doctor says of a full disk what holds for a cache, and for a store.
+func TestDoctorOfFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("a tmpfs can't be mounted: %v", err)
+	}
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, 0)) })
+	marker := filepath.Join(dir, cacheMarker)
+	require.NoError(t, os.WriteFile(marker, []byte(cacheText), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "fill"), make([]byte, 1000<<10), 0o600))
+	r := run(t, "doctor", dir)
+	require.Regexp(t, `change  space +\S+ .* free; min_free_bytes is 1\S* \S+ by default\n +below min_free_bytes the disk cache copies nothing`, r.stdout)
+	require.NotContains(t, r.stdout, "Loki lose")
+	require.NoError(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	r = run(t, "doctor", dir)
+	require.Contains(t, r.stdout, "read-only: Loki can't copy chunks")
+
+	require.NoError(t, unix.Mount("", dir, "", unix.MS_REMOUNT, ""))
+	require.NoError(t, os.Remove(marker))
+	require.Contains(t, run(t, "doctor", dir).stdout, "a full disk makes Loki lose what it flushes")
 }
 
 // What a marker says is shown, but not obeyed by a terminal; a damaged one is a marker still.
