@@ -330,6 +330,10 @@ static void check_chunks(struct doctor *d)
 	d->walk.arg = d;
 	d->walk.file = job_file;
 	walk_run(&d->walk);
+	if (!d->chunks && d->cache) {
+		say(d, INFO, "chunks", NULL, "none: the disk cache is empty");
+		return;
+	}
 	if (!d->chunks) {
 		say(d, d->walk.allow_empty ? INFO : CHANGE, "chunks",
 		    "is it the directory of storage_config.filesystem?", "none in %s", d->dir);

@@ -13,6 +13,7 @@
 #include "base/bytes.h"
 #include "base/mem.h"
 #include "base/stderr.h"
+#include "cache.h"
 #include "chunk/report.h"
 #include "walk_inner.h"
 
@@ -159,7 +160,7 @@ static bool find_above(struct probe *p, const struct root *root, struct bytes *p
 static void tell_folder(struct walk *w, const struct root *root, const struct tally *t)
 {
 	struct probe p = { .list = mem_get(LIST_BYTES) };
-	struct bytes path = { 0 };
+	struct bytes path = { 0 }, origin = { 0 };
 
 	if (t->filtered)
 		complain("%s: none of its %llu chunks passes the filters", root->path,
@@ -170,10 +171,13 @@ static void tell_folder(struct walk *w, const struct root *root, const struct ta
 	else if (find_below(&p, root, &path) || find_above(&p, root, &path))
 		complain("%s: no chunk was found there; did you mean %s?", root->path,
 			 bytes_string(&path));
+	else if (cache_of(root->path, &origin))
+		complain("%s: the disk cache is empty", root->path);
 	else
 		complain("%s: no chunk was found there: is it the directory of Loki's "
 			 "storage_config.filesystem, and is its disk mounted?", root->path);
 	bytes_free(&path);
+	bytes_free(&origin);
 	free(p.list);
 }
 

@@ -5,6 +5,7 @@ package chunkctltest
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -67,6 +68,21 @@ func TestCacheIsNotQuarantined(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(dir, cacheMarker))) // the same of a store
 	require.Equal(t, exitSound, run(t, "quarantine", dir, "--from", report, "--yes").code)
 	require.NoFileExists(t, damaged)
+}
+
+// A cache that is empty is no folder that is not a store.
+func TestEmptyCache(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, cacheMarker), []byte(cacheText), 0o600))
+	for _, c := range storeCommands {
+		r := run(t, append(slices.Clone(c.args), dir)...)
+		require.Equal(t, exitTrouble, r.code, "%v", c.args)
+		require.Equal(t, "chunkctl "+c.args[0]+": "+dir+": the disk cache is empty\n", r.stderr)
+		require.NotContains(t, r.stdout, "storage_config.filesystem", "%v", c.args)
+	}
+	r := run(t, "doctor", "--allow-empty", dir)
+	require.Empty(t, r.stderr)
+	require.Contains(t, r.stdout, "none: the disk cache is empty")
 }
 
 // doctor says of a full disk what holds for a cache, and for a store.
