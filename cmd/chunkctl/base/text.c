@@ -111,6 +111,11 @@ const char *count_text(uint64_t n, char out[SIZE_TEXT_BYTES])
 	return out;
 }
 
+const char *plural(uint64_t n)
+{
+	return n == 1 ? "" : "s";
+}
+
 const char *span_text(double seconds, char out[SIZE_TEXT_BYTES])
 {
 	unsigned long s = seconds > 0 && seconds < 1e9 ? (unsigned long)(seconds + 0.5) : 0;

@@ -15,6 +15,7 @@ const char *time_text_day(int64_t ms, char out[TIME_TEXT_BYTES]); /* 2024-03-12 
 #define SIZE_TEXT_BYTES 24
 const char *size_text(uint64_t bytes, char out[SIZE_TEXT_BYTES]);  /* 1.5 MB */
 const char *count_text(uint64_t n, char out[SIZE_TEXT_BYTES]);     /* 1,234,567 */
+const char *plural(uint64_t n); /* "s", but "" behind 1 */
 const char *span_text(double seconds, char out[SIZE_TEXT_BYTES]);  /* 3:02:01 */
 
 #endif

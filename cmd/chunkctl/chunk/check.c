@@ -69,12 +69,13 @@ static void check_envelope(struct look *l)
 	unsigned long long meta = l->n >= 4 ? be32_at(l, 0) : 0;
 
 	if (l->reason == CR_REASON_TRUNCATED && meta > l->n)
-		add_reason(l, "the metadata needs %llu bytes, the file has %zu", meta, l->n);
+		add_reason(l, "the metadata needs %llu byte%s, the file has %zu", meta, plural(meta),
+			   l->n);
 	else if (l->reason == CR_REASON_TRUNCATED)
-		add_reason(l, "the file ends after %zu bytes", l->n);
+		add_reason(l, "the file ends after %zu byte%s", l->n, plural(l->n));
 	else
-		add_reason(l, "the metadata is said to be %llu bytes long, and is right up to byte %llu",
-			   meta, (unsigned long long)l->chunk.reason_off);
+		add_reason(l, "the metadata is said to be %llu byte%s long, and is right up to byte %llu",
+			   meta, plural(meta), (unsigned long long)l->chunk.reason_off);
 }
 
 static void check_data_length(struct look *l)
@@ -82,8 +83,11 @@ static void check_data_length(struct look *l)
 	unsigned long long have = l->n - l->chunk.reason_off - 4;
 	unsigned long long said = be32_at(l, l->chunk.reason_off);
 
-	add_reason(l, "the data is said to be %llu bytes long, %llu are there: %llu %s", said, have,
-		   said > have ? said - have : have - said, said > have ? "are missing" : "too many");
+	unsigned long long off_by = said > have ? said - have : have - said;
+
+	add_reason(l, "the data is said to be %llu byte%s long, %llu %s there: %llu %s", said,
+		   plural(said), have, have == 1 ? "is" : "are", off_by,
+		   said < have ? "too many" : off_by == 1 ? "is missing" : "are missing");
 }
 
 /* Blocks of which cr_chunk_parse() said that one is out of range. */
@@ -98,11 +102,18 @@ static void check_block_range(struct look *l)
 		    l->n - b.off - b.bytes >= CR_CHUNK_CRC_BYTES)
 			continue;
 		finding_add(l->out, (enum finding_kind)l->reason, (int64_t)c->reason_off,
-			    (int64_t)cursor.blocks - 1, "it is said to be %llu bytes at %llu of %zu",
-			    (unsigned long long)b.bytes, (unsigned long long)b.off, l->n);
+			    (int64_t)cursor.blocks - 1, "it is said to be %llu byte%s at %llu of %zu",
+			    (unsigned long long)b.bytes, plural(b.bytes), (unsigned long long)b.off, l->n);
 		return;
 	}
 	add_reason(l, "%s", cr_chunk_reason_text(l->reason));
+}
+
+/* Of a section; where it is the finding's offset says. */
+static void checksum_wrong(struct look *l, const char *section, uint64_t bytes)
+{
+	add_reason(l, "the checksum of the %llu byte%s of %s is wrong", (unsigned long long)bytes,
+		   plural(bytes), section);
 }
 
 static void check_structure(struct look *l)
@@ -115,8 +126,8 @@ static void check_structure(struct look *l)
 		return;
 	case CR_REASON_TRUNCATED:
 		if (c->data_off) /* the data ends before its header or its footer */
-			add_reason(l, "%llu bytes of data are no chunk",
-				   (unsigned long long)c->data_bytes);
+			add_reason(l, "the data of %llu byte%s are no chunk",
+				   (unsigned long long)c->data_bytes, plural(c->data_bytes));
 		else
 			check_envelope(l);
 		return;
@@ -147,14 +158,18 @@ static void check_structure(struct look *l)
 		check_block_range(l);
 		return;
 	case CR_REASON_METAS_CRC:
+		checksum_wrong(l, "metas", c->metas_bytes);
+		return;
 	case CR_REASON_METAS_FORMAT:
-		add_reason(l, "%llu bytes from there, with their checksum behind",
-			   (unsigned long long)c->metas_bytes);
+		add_reason(l, "%llu byte%s of metas", (unsigned long long)c->metas_bytes,
+			   plural(c->metas_bytes));
 		return;
 	case CR_REASON_SYMBOLS_CRC:
+		checksum_wrong(l, "structured metadata", c->symbols_bytes);
+		return;
 	case CR_REASON_SYMBOLS_FORMAT:
-		add_reason(l, "%llu bytes from there, with their checksum behind",
-			   (unsigned long long)c->symbols_bytes);
+		add_reason(l, "%llu byte%s of structured metadata",
+			   (unsigned long long)c->symbols_bytes, plural(c->symbols_bytes));
 		return;
 	}
 }
@@ -252,8 +267,9 @@ static void check_block(struct look *l, const struct cr_block *b, int64_t i)
 	uint64_t end = i ? b[-1].found_off + b[-1].bytes + CR_CHUNK_CRC_BYTES : b->found_off;
 
 	if (b->state == CR_BLOCK_BAD)
-		finding_add(l->out, FINDING_BLOCK_CRC, (int64_t)b->found_off, i, "%llu bytes, %llu lines",
-			    (unsigned long long)b->bytes, (unsigned long long)b->entries);
+		finding_add(l->out, FINDING_BLOCK_CRC, (int64_t)b->found_off, i,
+			    "%llu byte%s, %llu line%s", (unsigned long long)b->bytes, plural(b->bytes),
+			    (unsigned long long)b->entries, plural(b->entries));
 	if (b->state == CR_BLOCK_MOVED)
 		finding_add(l->out, FINDING_BLOCK_OFFSET, (int64_t)b->found_off, i, "its meta says %llu",
 			    (unsigned long long)b->off);
@@ -303,8 +319,8 @@ static void check_gaps(struct look *l, bool all)
 	for (uint32_t i = 0; i < n; i++) {
 		if (parts[i].off > at)
 			finding_add(l->out, all && blocks->n ? FINDING_GAP : FINDING_UNLISTED,
-				    (int64_t)at, -1, "%llu bytes",
-				    (unsigned long long)(parts[i].off - at));
+				    (int64_t)at, -1, "%llu byte%s",
+				    (unsigned long long)(parts[i].off - at), plural(parts[i].off - at));
 		if (parts[i].end > at)
 			at = parts[i].end;
 	}
@@ -320,15 +336,16 @@ static bool check_metas_tail(struct look *l)
 
 	if (blocks->cut) {
 		finding_add(l->out, FINDING_METAS_END, (int64_t)l->chunk.metas_off, -1,
-			    "%u of %llu blocks are described", blocks->n,
-			    (unsigned long long)l->chunk.blocks);
+			    "%u of %llu block%s described", blocks->n,
+			    (unsigned long long)l->chunk.blocks, plural(l->chunk.blocks));
 		return false;
 	}
 	if (done >= l->chunk.metas_bytes)
 		return true;
 	finding_add(l->out, FINDING_GAP, (int64_t)(l->chunk.metas_off + done), -1,
-		    "%llu bytes of the block metas describe nothing",
-		    (unsigned long long)(l->chunk.metas_bytes - done));
+		    "behind the block metas: %llu byte%s that describe nothing",
+		    (unsigned long long)(l->chunk.metas_bytes - done),
+		    plural(l->chunk.metas_bytes - done));
 	return false;
 }
 
@@ -394,8 +411,8 @@ void check_chunk(struct look *l)
 	}
 	l->crc = cr_crc32c(0, l->file, l->n);
 	if (l->key && l->crc != l->key->crc) {
-		finding_add(l->out, FINDING_BAD_CRC, 0, -1, "%08x over %zu bytes, the name says %08x",
-			    l->crc, l->n, l->key->crc);
+		finding_add(l->out, FINDING_BAD_CRC, 0, -1, "%08x over %zu byte%s, the name says %08x",
+			    l->crc, l->n, plural(l->n), l->key->crc);
 		check_zeros(l);
 	}
 	l->reason = cr_chunk_parse(l->file, l->n, &l->chunk);

@@ -51,12 +51,13 @@ static void compare_sum(struct look *l, const struct cr_block *b, int64_t i,
 		finding_add(l->out, FINDING_ENTRY_TIME, (int64_t)b->found_off, i, "%s to %s",
 			    time_text(sum->min_ns, a), time_text(sum->max_ns, z));
 	if (sum->disorder)
-		finding_add(l->out, FINDING_ENTRY_ORDER, (int64_t)b->found_off, i, "%llu lines",
-			    (unsigned long long)sum->entries);
+		finding_add(l->out, FINDING_ENTRY_ORDER, (int64_t)b->found_off, i, "%llu line%s",
+			    (unsigned long long)sum->entries, plural(sum->entries));
 	if (l->chunk.version >= 3 && !size_right(b, sum))
 		finding_add(l->out, FINDING_RAW_SIZE, (int64_t)b->found_off, i,
-			    "%llu bytes, its meta says %llu",
+			    "%llu byte%s, its meta says %llu",
 			    (unsigned long long)(sum->line_bytes + 8 * sum->pairs),
+			    plural(sum->line_bytes + 8 * sum->pairs),
 			    (unsigned long long)b->uncompressed_bytes);
 }
 
@@ -74,8 +75,9 @@ static void check_entries(struct look *l, const struct cr_block *b, int64_t i, s
 		finding_add(l->out, FINDING_METADATA_NAME, (int64_t)b->found_off, i, "in this block");
 	if (r->error)
 		finding_add(l->out, FINDING_ENTRY, (int64_t)b->found_off, i,
-			    "after %llu of %llu lines, at byte %zu of %zu (decompressed): %s",
+			    "after %llu of %llu line%s, at byte %zu of %zu (decompressed): %s",
 			    (unsigned long long)sum.entries, (unsigned long long)b->entries,
+			    plural(b->entries),
 			    r->off, r->raw_bytes, r->error);
 	else
 		compare_sum(l, b, i, &sum);
@@ -92,8 +94,8 @@ void check_deep(struct look *l)
 			    error);
 	else if (symbols.unused_bytes && l->chunk.symbols_bytes > 1)
 		finding_add(l->out, FINDING_GAP, (int64_t)l->chunk.symbols_off, -1,
-			    "%llu bytes of the structured metadata belong to no string",
-			    (unsigned long long)symbols.unused_bytes);
+			    "in the structured metadata: %llu byte%s of no string",
+			    (unsigned long long)symbols.unused_bytes, plural(symbols.unused_bytes));
 	for (uint32_t i = 0; i < l->s->blocks.n; i++) {
 		const struct cr_block *b = &l->s->blocks.list[i];
 		uint32_t status;
@@ -103,8 +105,8 @@ void check_deep(struct look *l)
 		status = block_decompress(l->s, l->file, &l->chunk, b, &l->s->raw);
 		if (status != CR_DECOMPRESS_OK) {
 			finding_add(l->out, FINDING_PAYLOAD, (int64_t)b->found_off, i,
-				    "%llu bytes of %s: %s",
-				    (unsigned long long)b->bytes, codec_name(l->chunk.codec),
+				    "%llu byte%s of %s: %s",
+				    (unsigned long long)b->bytes, plural(b->bytes), codec_name(l->chunk.codec),
 				    status == CR_DECOMPRESS_ROOM ? "it decompresses to more than 64 MiB" :
 				    status == CR_DECOMPRESS_UNSURE ? "nothing that Loki's encoder writes" :
 				    "malformed");

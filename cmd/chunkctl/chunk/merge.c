@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "base/stderr.h"
 #include "base/stop.h"
+#include "base/text.h"
 #include "blocks.h"
 #include "contents.h"
 #include "partial.h"
@@ -155,16 +156,15 @@ static bool next_block(struct merge *m, struct run *r)
 		if (!block_overlaps(b, m->since_ns, m->until_ns))
 			continue; /* perhaps it was not read */
 		if (b->state == CR_BLOCK_BAD) {
-			complain("%s: block %u has a wrong checksum: its %llu lines are left out",
-				 c->path, i, (unsigned long long)b->entries);
+			complain("%s: block %u has a wrong checksum: %llu line%s left out",
+				 c->path, i, (unsigned long long)b->entries, plural(b->entries));
 			m->damaged++;
 			continue;
 		}
 		if (block_decompress(m->scratch, (const uint8_t *)c->file.p, &c->chunk, b, &r->raw) !=
 		    CR_DECOMPRESS_OK) {
-			complain("%s: block %u does not decompress: its %llu lines are left out",
-				 c->path,
-				 i, (unsigned long long)b->entries);
+			complain("%s: block %u does not decompress: %llu line%s left out",
+				 c->path, i, (unsigned long long)b->entries, plural(b->entries));
 			m->damaged++;
 			continue;
 		}

@@ -311,8 +311,8 @@ static void say_backend(struct bench *b, struct cr_ctx *ctx, uint32_t wanted)
 		complain("io_uring can't be used here: %s: %s (chunkctl doctor says what to do); threads "
 			 "run in its place", step, strerror(err));
 	else if (!b->json)
-		out_printf(&b->out, "%s: %u threads, checksums by %s\n", cr_backend_name(ctx),
-			   cr_workers(ctx), cr_crc32c_kernel());
+		out_printf(&b->out, "%s: %u thread%s, checksums by %s\n", cr_backend_name(ctx),
+			   cr_workers(ctx), plural(cr_workers(ctx)), cr_crc32c_kernel());
 }
 
 static bool run_backend(struct bench *b, uint32_t backend)
@@ -354,10 +354,10 @@ static int run(struct bench *b)
 		return EXIT_TROUBLE;
 	b->fd = open(b->walk.args[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (!b->json) {
-		out_printf(&b->out, "%zu chunks, %s, batches of %llu, medians of %llu rounds\n",
-			   b->n,
-			   size_text(b->bytes, size), (unsigned long long)b->batch,
-			   (unsigned long long)b->rounds);
+		out_printf(&b->out, "%zu chunk%s, %s, batches of %llu, medians of %llu round%s\n",
+			   b->n, plural(b->n), size_text(b->bytes, size),
+			   (unsigned long long)b->batch, (unsigned long long)b->rounds,
+			   plural(b->rounds));
 		out_printf(&b->out, "%-8s %-5s %12s %12s %9s %8s  %8s %8s %8s %8s\n", "", "cache",
 			   "",
 			   "files/s", "seconds", "CPU s", "p50 us", "p90 us", "p99 us", "max us");
@@ -367,11 +367,11 @@ static int run(struct bench *b)
 	if (ok && !stopped() && b->only != CR_BACKEND_URING)
 		ok = run_backend(b, CR_BACKEND_THREADS);
 	if (b->bad)
-		complain("%llu reads found a damaged chunk; chunkctl verify says which",
-			 (unsigned long long)b->bad);
+		complain("%llu read%s found a damaged chunk; chunkctl verify says which",
+			 (unsigned long long)b->bad, plural(b->bad));
 	if (b->unreadable)
-		complain("%llu times something could not be read: the figures lack it",
-			 (unsigned long long)b->unreadable);
+		complain("%llu time%s something could not be read: the figures lack it",
+			 (unsigned long long)b->unreadable, plural(b->unreadable));
 	for (size_t i = 0; i < b->n; i++)
 		free(b->list[i].path);
 	free(b->list);

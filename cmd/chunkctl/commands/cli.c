@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/out.h"
 #include "base/stderr.h"
+#include "base/text.h"
 
 bool parse_u64(const char *option, const char *value, uint64_t min, uint64_t max, uint64_t *out)
 {
@@ -140,7 +141,7 @@ int filter_option(struct filter *f, int opt, const char *value)
 
 int bad_usage(void)
 {
-	complain("see chunkctl %s --help", command_name);
+	complain("see chunkctl%s%s --help", *command_name ? " " : "", command_name);
 	return EXIT_TROUBLE;
 }
 
@@ -156,8 +157,8 @@ int print_help(const char *text)
 void tell_foreign(uint64_t n)
 {
 	if (n)
-		complain("left alone %llu files that are no chunks, neither by name nor by content",
-			 (unsigned long long)n);
+		complain("left alone %llu file%s: no chunk, neither by name nor by content",
+			 (unsigned long long)n, plural(n));
 }
 
 /* More than CPUs: folders are opened and listed one after the other by each job, and cold that means

@@ -314,8 +314,8 @@ static void check_sizes(struct doctor *d)
 	say(d, tiny > TINY_WARN_PART ? CHANGE : GOOD, "chunk sizes",
 	    "streams that go idle leave them: raise ingester.chunk_idle_period and max_chunk_age, and use "
 	    "fewer labels (chunkctl ls --totals stream shows which)",
-	    "%s chunks%s, %s on average, %.0f %% under 100 KB (Loki aims at 1.5 MB)",
-	    count_text(d->chunks, n), d->walk.enough ? " looked at" : "",
+	    "%s chunk%s%s, %s on average, %.0f %% under 100 KB (Loki aims at 1.5 MB)",
+	    count_text(d->chunks, n), plural(d->chunks), d->walk.enough ? " looked at" : "",
 	    size_text(d->chunks ? d->bytes / d->chunks : 0, size), tiny * 100);
 }
 
@@ -344,7 +344,8 @@ static void check_chunks(struct doctor *d)
 		say(d, CHANGE, "layout",
 		    "a schema_config period with schema v13 and a date to come gives "
 		    "every stream a folder; the old chunks stay readable",
-		    "%s chunks lie flat in one folder (schema v11 and before)", count_text(d->flat, n));
+		    "%s chunk%s lying flat in one folder (schema v11 and before)",
+		    count_text(d->flat, n), plural(d->flat));
 	else
 		say(d, GOOD, "layout", NULL, "nested (schema v12 and later)");
 	if (d->temporary)
@@ -409,8 +410,11 @@ static int run(struct doctor *d)
 		out_bytes(&d->out, b.p, b.n);
 		bytes_free(&b);
 	} else {
-		out_printf(&d->out, d->warnings ? "%llu things should change\n" : "all well\n",
-			   (unsigned long long)d->warnings);
+		if (d->warnings)
+			out_printf(&d->out, "%llu thing%s should change\n",
+				   (unsigned long long)d->warnings, plural(d->warnings));
+		else
+			out_string(&d->out, "all well\n");
 	}
 	if (stopped() || d->trouble || d->walk.trouble || (d->walk.empty && !d->walk.allow_empty))
 		return out_end(&d->out, EXIT_TROUBLE);

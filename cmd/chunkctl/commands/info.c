@@ -146,12 +146,13 @@ static void part_lines(struct info *in, const struct file *f)
 	snprintf(text, sizeof(text), "format %u, %s", c->version, codec_name(c->codec));
 	part(in, "data", c->data_off, c->data_bytes, c->version ? text : "");
 	if (c->symbols_off) {
-		snprintf(text, sizeof(text), "structured metadata, %llu strings",
-			 (unsigned long long)c->symbols);
+		snprintf(text, sizeof(text), "structured metadata, %llu string%s",
+			 (unsigned long long)c->symbols, plural(c->symbols));
 		part(in, "symbols", c->symbols_off, c->symbols_bytes, text);
 	}
 	if (c->metas_off) {
-		snprintf(text, sizeof(text), "metas of %llu blocks", (unsigned long long)c->blocks);
+		snprintf(text, sizeof(text), "metas of %llu block%s", (unsigned long long)c->blocks,
+			 plural(c->blocks));
 		part(in, "metas", c->metas_off, c->metas_bytes, text);
 	}
 }
@@ -189,9 +190,10 @@ static void finding_lines(struct info *in, const struct file *f)
 	if (f->findings.dropped)
 		bytes_printf(&text, "  and %u more\n", f->findings.dropped);
 	if (!f->findings.n)
-		bytes_printf(&text, "sound%s: %llu entries read\n",
+		bytes_printf(&text, "sound%s: %llu %s read\n",
 			     f->named ? "" : ", but Loki does not look for it there",
-			     (unsigned long long)f->findings.entries);
+			     (unsigned long long)f->findings.entries,
+			     f->findings.entries == 1 ? "entry" : "entries");
 	out_bytes(&in->out, text.p, text.n);
 	bytes_free(&text);
 }
@@ -205,7 +207,7 @@ static void print_text(struct info *in, const struct file *f)
 		   in->colours ? COLOUR_END : "");
 	bytes_free(&name);
 	if (!f->unread)
-		line(in, "size", "%zu bytes, CRC32C %08x%s", f->bytes.n, f->look.crc,
+		line(in, "size", "%zu byte%s, CRC32C %08x%s", f->bytes.n, plural(f->bytes.n), f->look.crc,
 		     !f->named ? "" : f->look.crc == f->key.crc ? " as in the name" :
 		     ", which is not the one in the name");
 	key_lines(in, f);

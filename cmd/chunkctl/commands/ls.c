@@ -408,8 +408,8 @@ static bool tell_nothing(const struct ls *ls)
 	    ls->walk.trouble || stopped())
 		return false;
 	if (ls->files)
-		complain("no stream of these %llu chunks is one that --match takes",
-			 (unsigned long long)ls->files);
+		complain("no stream of %llu chunk%s is one that --match takes",
+			 (unsigned long long)ls->files, plural(ls->files));
 	else
 		complain("no chunk was listed: none was found, or all were deleted meanwhile");
 	return true;

@@ -27,6 +27,7 @@
 #include "base/quote.h"
 #include "base/stderr.h"
 #include "base/stop.h"
+#include "base/text.h"
 #include "chunk/check.h"
 #include "chunk/findings.h"
 #include "chunk/report.h"
@@ -530,9 +531,9 @@ static void summary(struct quarantine *q)
 		json_close(&b, '}');
 		bytes_addc(&b, '\n');
 	} else {
-		bytes_printf(&b, "%s%s %llu files, skipped %llu, failed %llu\n",
+		bytes_printf(&b, "%s%s %llu file%s, skipped %llu, failed %llu\n",
 			     stopped() ? "interrupted: " : q->broken ? "given up: " : "", what, (unsigned long long)q->moved,
-			     (unsigned long long)q->skipped, (unsigned long long)q->failed);
+			     plural(q->moved), (unsigned long long)q->skipped, (unsigned long long)q->failed);
 		if (q->suspects.left.n)
 			bytes_printf(&b, "left %zu more of the report, whose findings are not among those "
 				     "that are taken (--kinds, --partial)\n", q->suspects.left.n);

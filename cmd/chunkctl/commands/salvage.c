@@ -26,6 +26,7 @@
 #include "base/out.h"
 #include "base/stderr.h"
 #include "base/stop.h"
+#include "base/text.h"
 #include "chunk/blocks.h"
 #include "chunk/codec.h"
 #include "chunk/contents.h"
@@ -124,9 +125,8 @@ static void write_lines(struct salvage *v, uint64_t announced)
 		n++;
 	}
 	if (r.error) {
-		complain("a block holds a malformed entry after %llu lines: %s",
-			 (unsigned long long)n,
-			 r.error);
+		complain("a block holds a malformed entry after %llu line%s: %s",
+			 (unsigned long long)n, plural(n), r.error);
 		v->lost_blocks++;
 		v->lost_lines += announced > n ? announced - n : 0;
 	}
@@ -175,7 +175,7 @@ static void save_blocks(struct salvage *v)
 			write_lines(v, b->entries);
 			continue;
 		}
-		complain("block %u (%llu lines) %s", i, (unsigned long long)b->entries,
+		complain("block %u (%llu line%s) %s", i, (unsigned long long)b->entries, plural(b->entries),
 			 b->state == CR_BLOCK_BAD ? "has a wrong checksum" : "does not decompress");
 		v->lost_blocks++;
 		v->lost_lines += b->entries;
@@ -427,11 +427,12 @@ static int run(struct salvage *v)
 	save(v);
 	lost = v->lost_blocks || v->unknown_loss;
 	code = close_output(v, stopped() ? EXIT_TROUBLE : lost ? EXIT_FINDINGS : EXIT_SOUND);
-	complain("saved %llu lines of %llu blocks%s", (unsigned long long)v->lines,
-		 (unsigned long long)v->blocks, lost ? "" : ": all of them");
+	complain("saved %llu line%s of %llu block%s%s", (unsigned long long)v->lines,
+		 plural(v->lines), (unsigned long long)v->blocks, plural(v->blocks), lost ? "" : ": all of them");
 	if (v->lost_blocks)
-		complain("lost %llu lines of %llu blocks", (unsigned long long)v->lost_lines,
-			 (unsigned long long)v->lost_blocks);
+		complain("lost %llu line%s of %llu block%s", (unsigned long long)v->lost_lines,
+			 plural(v->lost_lines), (unsigned long long)v->lost_blocks,
+			 plural(v->lost_blocks));
 	if (v->unknown_loss)
 		complain("how much is lost%s can't be told: %s", v->lost_blocks ? " besides" : "",
 			 v->unknown_loss);

@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/stderr.h"
+#include "base/text.h"
 #include "chunk/findings.h"
 #include "chunk/report.h"
 #include "store/walk.h"
@@ -162,8 +163,8 @@ bool suspects_read(struct suspects *s, const char *from)
 		ok = false;
 	}
 	if (s->foreign)
-		complain("%llu findings of the report are about files that are not in %s",
-			 (unsigned long long)s->foreign, s->dir);
+		complain("%llu finding%s of the report: of files that are not in %s",
+			 (unsigned long long)s->foreign, plural(s->foreign), s->dir);
 	if (f != stdin)
 		fclose(f);
 	free(text);

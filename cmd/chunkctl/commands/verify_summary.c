@@ -87,22 +87,28 @@ static void kinds_text(struct verify *v, const struct totals *t)
 
 static void also_text(struct verify *v, const struct totals *t)
 {
-	const struct { uint64_t n; const char *what; } also[] = {
-		{ t->sums[SUM_TEMPORARY], "temporary files of puts (chunkring removes old ones)" },
-		{ t->sums[SUM_OTHER], "other files (left alone)" },
-		{ v->walk.passed_over, "folders passed over: no tenants', and can't be read" },
-		{ t->sums[SUM_VANISHED], "chunks deleted meanwhile" },
-		{ v->busy, "chunks that were written to all the time: run it again" },
-		{ t->unsettled, "chunks still being written when it was interrupted" },
-		{ t->sums[SUM_UNNAMED], "files without a chunk's name and folder: nothing to compare them with" },
-		{ v->walk.filtered, "chunks left out by the filters" },
+	const struct { uint64_t n; const char *one, *many; } also[] = {
+		{ t->sums[SUM_TEMPORARY], "temporary file of a put (chunkring removes old ones)",
+		  "temporary files of puts (chunkring removes old ones)" },
+		{ t->sums[SUM_OTHER], "other file (left alone)", "other files (left alone)" },
+		{ v->walk.passed_over, "folder passed over: no tenant's, and can't be read",
+		  "folders passed over: no tenants', and can't be read" },
+		{ t->sums[SUM_VANISHED], "chunk deleted meanwhile", "chunks deleted meanwhile" },
+		{ v->busy, "chunk that was written to all the time: run it again",
+		  "chunks that were written to all the time: run it again" },
+		{ t->unsettled, "chunk still being written when it was interrupted",
+		  "chunks still being written when it was interrupted" },
+		{ t->sums[SUM_UNNAMED],
+		  "file without a chunk's name and folder: nothing to compare it with",
+		  "files without a chunk's name and folder: nothing to compare them with" },
+		{ v->walk.filtered, "chunk left out by the filters", "chunks left out by the filters" },
 	};
 	char n[SIZE_TEXT_BYTES];
 
 	for (size_t i = 0; i < LEN(also); i++)
 		if (also[i].n)
 			out_printf(&v->out, "  and %s %s\n", count_text(also[i].n, n),
-				   also[i].what);
+				   also[i].n == 1 ? also[i].one : also[i].many);
 }
 
 /* What --quick leaves open. */
@@ -111,8 +117,9 @@ static void unchecked_text(struct verify *v, const struct totals *t)
 	char n[SIZE_TEXT_BYTES], size[SIZE_TEXT_BYTES];
 
 	if (t->sums[SUM_ENDS])
-		out_printf(&v->out, "not checked: the blocks' bytes of %s chunks, %s; verify without "
+		out_printf(&v->out, "not checked: the blocks' bytes of %s chunk%s, %s; verify without "
 			   "--quick checks them\n", count_text(t->sums[SUM_ENDS], n),
+			   plural(t->sums[SUM_ENDS]),
 			   size_text(t->sums[SUM_UNCHECKED], size));
 }
 
@@ -134,22 +141,26 @@ static void summary_text(struct verify *v, const struct totals *t)
 	uint64_t bad = t->sums[SUM_ERROR] + t->sums[SUM_PARTIAL] + t->sums[SUM_WARNING];
 	double rate_now = t->seconds > 0 ? (double)v->bytes / t->seconds : 0;
 
-	out_printf(&v->out, "%s%s%s chunks, %s, in %s (%s/s, %s)%s%s\n",
+	out_printf(&v->out, "%s%s%s chunk%s, %s, in %s (%s/s, %s)%s%s\n",
 		   v->colours ? COLOUR_BOLD : "",
 		   t->complete ? "checked " : "interrupted after ",
-		   count_text(t->sums[SUM_FILES], n), size_text(t->sums[SUM_BYTES], size),
+		   count_text(t->sums[SUM_FILES], n), plural(t->sums[SUM_FILES]),
+		   size_text(t->sums[SUM_BYTES], size),
 		   span_text(t->seconds, span), size_text((uint64_t)rate_now, rate),
 		   scan_backend(&v->scan)[0] ? scan_backend(&v->scan) : "nothing read",
 		   v->state.resumed ? ", earlier runs included" : "", v->colours ? COLOUR_END : "");
 	if (bad)
 		out_printf(&v->out,
-			   "%s damaged files: Loki can't serve %s, serves %s in part and %s "
-			   "in spite of it%s\n", count_text(bad, n), count_text(t->sums[SUM_ERROR], e),
+			   "%s damaged file%s: Loki can't serve %s, serves %s in part and %s "
+			   "in spite of it%s\n", count_text(bad, n), plural(bad),
+			   count_text(t->sums[SUM_ERROR], e),
 			   count_text(t->sums[SUM_PARTIAL], p), count_text(t->sums[SUM_WARNING],
 									   w),
 			   t->sums[SUM_KIND + FINDING_SYMLINK] ?
 			   " (symbolic links not where chunkring is enabled)" : "");
-	if (t->sums[SUM_UNREADABLE])
+	if (t->sums[SUM_UNREADABLE] == 1)
+		out_string(&v->out, "1 file or folder could not be read: whether it is sound is not known\n");
+	else if (t->sums[SUM_UNREADABLE])
 		out_printf(&v->out, "%s files or folders could not be read: whether they are sound "
 			   "is not known\n", count_text(t->sums[SUM_UNREADABLE], n));
 	kinds_text(v, t);

@@ -13,6 +13,7 @@
 #include "base/bytes.h"
 #include "base/mem.h"
 #include "base/stderr.h"
+#include "base/text.h"
 #include "cache.h"
 #include "chunk/report.h"
 #include "walk_inner.h"
@@ -163,8 +164,8 @@ static void tell_folder(struct walk *w, const struct root *root, const struct ta
 	struct bytes path = { 0 }, origin = { 0 };
 
 	if (t->filtered)
-		complain("%s: none of its %llu chunks passes the filters", root->path,
-			 (unsigned long long)t->filtered);
+		complain("%s: of its %llu chunk%s none passes the filters", root->path,
+			 (unsigned long long)t->filtered, plural(t->filtered));
 	else if (w->filter.n_tenants && is_store(&p, root->fd, "."))
 		complain("%s: it holds chunks, but none of a tenant that --tenant names",
 			 root->path);
@@ -203,8 +204,8 @@ void walk_tell_empty(struct walk *w)
 	if (w->trouble)
 		return; /* it was complained of the names themselves */
 	if (files->filtered)
-		complain("none of the %llu files passes the filters",
-			 (unsigned long long)files->filtered);
+		complain("of %llu file%s none passes the filters",
+			 (unsigned long long)files->filtered, plural(files->filtered));
 	else
 		complain("standard input names no file");
 }

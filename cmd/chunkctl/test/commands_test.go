@@ -415,7 +415,7 @@ func TestDoctor(t *testing.T) {
 	require.Equal(t, "good", checks["layout"].str("verdict"))
 	flat := generate(t, chunkgen.Options{Count: 5, Size: 2000, Schema: "v11"})
 	r = run(t, "doctor", flat.Dir())
-	require.Contains(t, r.stdout, "5 chunks lie flat")
+	require.Contains(t, r.stdout, "5 chunks lying flat")
 	require.Equal(t, exitTrouble, run(t, "doctor", t.TempDir()).code)
 }
 
@@ -619,4 +619,33 @@ func TestInterrupt(t *testing.T) {
 		all := objects(t, out.String())
 		require.False(t, all[len(all)-1]["complete"].(bool))
 	}
+}
+
+// One of something is not "1 files", and a message says what is wrong, not where to look for it.
+func TestMessagesOfOne(t *testing.T) {
+	x := generate(t, chunkgen.Options{Count: 1, Size: 2000})
+	path, file := x.Path(x.Refs[0]), read(t, x.Path(x.Refs[0]))
+	one := func(want ...string) {
+		t.Helper()
+		text := run(t, "verify", "--settle", "0", x.Dir()).stdout
+		for _, w := range append(want, "checked 1 chunk, ") {
+			require.Contains(t, text, w)
+		}
+		require.NotRegexp(t, `\b1 (\w+ )?(bytes|files|chunks|lines|blocks|are)\b`, text)
+	}
+	one("1 other file (left alone)") // the generator's index
+	write(t, path, file[:len(file)-1])
+	one("1 is missing", "1 damaged file: ")
+	write(t, path, file[:1])
+	one("over 1 byte,", "ends after 1 byte ")
+	write(t, path, file)
+	metas := object(objects(t, run(t, "info", "--json", path).stdout)[0]["metas"].(map[string]any))
+	flip(int(metas.num("offset")))(t, path)
+	one(fmt.Sprintf("the checksum of the %d bytes of metas is wrong (at byte %d)", metas.num("bytes"), metas.num("offset")))
+
+	r := run(t, "salvage", path, "-o", "-")
+	require.Contains(t, r.stderr, "lines of 1 block\n")
+	r = run(t, "frobnicate")
+	require.Contains(t, r.stderr, "chunkctl: see chunkctl --help\n")
+	require.Contains(t, run(t, "info").stderr, "chunkctl info: see chunkctl info --help\n")
 }

@@ -98,7 +98,7 @@ func TestNothingLeft(t *testing.T) {
 	x := smallStore(t)
 	for _, command := range []string{"verify", "ls", "cat", "bench"} {
 		for filter, want := range map[string]string{
-			"--tenant=nobody": "none of a tenant", "--since=2100-01-01": "none of its 40 chunks", "--until=1999-01-01": "none of its 40 chunks",
+			"--tenant=nobody": "none of a tenant", "--since=2100-01-01": "of its 40 chunks none", "--until=1999-01-01": "of its 40 chunks none",
 		} {
 			r := run(t, command, filter, x.Dir())
 			require.Equal(t, exitTrouble, r.code, "%s %s", command, filter)

@@ -61,8 +61,8 @@ func TestUnreadableIsNotDamaged(t *testing.T) {
 				text := runUnprivileged(t, "verify", "--settle", "0", x.Dir())
 				require.Equal(t, exitTrouble, text.code)
 				require.Contains(t, text.stdout, closed+": unreadable: ")
-				require.Contains(t, text.stdout, "1 files or folders could not be read")
-				require.Contains(t, text.stdout, "1 damaged files")
+				require.Contains(t, text.stdout, "1 file or folder could not be read")
+				require.Contains(t, text.stdout, "1 damaged file: ")
 				require.NotContains(t, text.stdout, "\nsound")
 
 				report := filepath.Join(t.TempDir(), "report.json")
