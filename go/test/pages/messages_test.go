@@ -88,12 +88,13 @@ func pageOf(t *testing.T, path string) page {
 	return page{}
 }
 
-// sources are the files in Go and C below folders, tests apart.
+// sources are the files in Go (those that lokifork puts into Loki are called .go.txt) and C below folders, tests apart.
 func sources(t *testing.T, folders ...string) (files []string) {
 	t.Helper()
 	for _, folder := range folders {
 		err := filepath.WalkDir(filepath.Join(root, folder), func(path string, d fs.DirEntry, err error) error {
-			if ext := filepath.Ext(path); (ext == ".go" || ext == ".c" || ext == ".h") && !strings.HasSuffix(path, "_test.go") {
+			name := strings.TrimSuffix(path, ".txt")
+			if ext := filepath.Ext(name); (ext == ".go" || ext == ".c" || ext == ".h") && !strings.HasSuffix(name, "_test.go") {
 				rel, err := filepath.Rel(root, path)
 				files = append(files, rel)
 				return err
