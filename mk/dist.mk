@@ -16,7 +16,7 @@ dist-deps: deps ## what dist needs besides
 	@$(DEPS) dpkg-deb=dpkg /etc/ssl/certs/ca-certificates.crt=ca-certificates $(if $(DIST_CROSS),$(CROSS_DEPS))
 
 .PHONY: dist
-dist: dist-deps ## build/dist: the commit HEAD as static programs, .deb, image, source, SBOM, sums (first time: 25 minutes)
+dist: dist-deps ## build/dist: the commit HEAD as static programs, .deb, image, source, SBOM, sums (first time: 10 minutes of processor time an architecture)
 	@rm -rf $(DIST)
 	@GO='$(GO)' cmd/lokifork/dist/build HEAD $(BUILD)/dist-work $(DIST) $(DIST_PARTS)
 	@ls -lh $(DIST)
