@@ -36,15 +36,8 @@ func (t *test) blocks(ctx context.Context) error {
 		strict.Name, strict.Args = "strict", append(slices.Clone(strict.Args), "-local.chunkring.strict-blocks=true", "-querier.max-retries-per-request=1")
 		ingester.Name, ingester.Args = "strict ingester", append(slices.Clone(strict.Args), "-ingester.query-store-max-look-back-period=-1ns")
 	}
-	var procs []*lokiproc.Proc
-	for _, b := range []lokiproc.Build{t.stockLoki, t.oursLoki, strict, ingester} {
-		p, err := t.Launch(b, "blocks "+b.Name, lokiproc.Config{Store: store})
-		if err != nil {
-			return err
-		}
-		procs = append(procs, p)
-	}
-	if err := ready(ctx, procs); err != nil {
+	procs, err := t.launchAll(ctx, "blocks", lokiproc.Config{Store: store}, t.stockLoki, t.oursLoki, strict, ingester)
+	if err != nil {
 		return err
 	}
 	n := t.compared
@@ -183,11 +176,6 @@ func askStrict(ctx context.Context, p *lokiproc.Proc, asked []lokiproc.Query, go
 		}
 	}
 	return failed, nil
-}
-
-// fromChunks are the queries that are answered with the lines of chunks, not from the index.
-func fromChunks() []lokiproc.Query {
-	return slices.DeleteFunc(queries(), func(q lokiproc.Query) bool { return !q.Chunks })
 }
 
 // largest is the largest chunk of a store.

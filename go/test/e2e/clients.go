@@ -31,7 +31,7 @@ const (
 	batchLines     = 10
 	lineStep       = 40 * time.Millisecond // between two lines of a stream; a shipper sends batches as fast as they come
 	takenTimeout   = time.Minute           // a batch is repeated
-	pushTimeout    = 2 * time.Second       // one request; a distributor that stops may leave it unanswered (3.5.7, 3.7.8)
+	pushTimeout    = 2 * time.Second       // one request; a distributor that stops may leave it unanswered (seen of 3.5.7)
 	pushPause      = 100 * time.Millisecond
 	askers         = 3
 	pageLines      = 2000

@@ -68,8 +68,8 @@ func (t *test) expected(ctx context.Context) ([]expectation, error) {
 		return nil, err
 	}
 	var all []expectation
-	for _, q := range queries() {
-		if !q.Chunks || q.Unordered {
+	for _, q := range fromChunks() {
+		if q.Unordered {
 			continue
 		}
 		a, err := lokiproc.Ask(ctx, p, t.tenants[0], q)
@@ -177,6 +177,18 @@ func (t *test) fill(ctx context.Context, c *members) error {
 	files, size, err := lokiproc.ChunkFiles(c.distributor.Cfg.Store, clusterTenant)
 	t.say("cluster: distributor and 2 ingesters wrote %d chunks, %.2f MB; 30 %% of the lines stay in the ingesters", len(files), float64(size)/1e6)
 	return err
+}
+
+// launchAll starts a Loki of each build with the same configuration, and waits until all are ready.
+func (t *test) launchAll(ctx context.Context, label string, cfg lokiproc.Config, builds ...lokiproc.Build) (procs []*lokiproc.Proc, err error) {
+	for _, b := range builds {
+		p, err := t.Launch(b, label+" "+b.Name, cfg)
+		if err != nil {
+			return nil, err
+		}
+		procs = append(procs, p)
+	}
+	return procs, ready(ctx, procs)
 }
 
 func ready(ctx context.Context, procs []*lokiproc.Proc) error {

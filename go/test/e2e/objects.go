@@ -155,10 +155,7 @@ func (t *test) expectedOf(ctx context.Context, address string) ([]expectation, e
 		return nil, err
 	}
 	var all []expectation
-	for _, q := range queries() {
-		if !q.Chunks {
-			continue
-		}
+	for _, q := range fromChunks() {
 		a, err := lokiproc.Ask(ctx, p, objectsTenant, q)
 		if err != nil {
 			return nil, err

@@ -133,3 +133,8 @@ func someQueries(every int) []lokiproc.Query {
 	}
 	return some
 }
+
+// fromChunks are the queries that are answered with the lines of chunks, not from the index.
+func fromChunks() []lokiproc.Query {
+	return slices.DeleteFunc(queries(), func(q lokiproc.Query) bool { return !q.Chunks })
+}

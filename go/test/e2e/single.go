@@ -109,15 +109,9 @@ func (t *test) read(ctx context.Context, cacheMB int) error {
 			{"warm, chunk cache", false, 1, some, nil},
 		}
 	}
-	var readers []*lokiproc.Proc
-	for _, b := range []lokiproc.Build{t.stockLoki, t.oursLoki, t.threadsLoki, t.offLoki} {
-		p, err := t.Launch(b, "read "+b.Name+" "+cache, lokiproc.Config{Store: t.store, CacheMB: cacheMB})
-		if err != nil {
-			return err
-		}
-		readers = append(readers, p)
-	}
-	if err := ready(ctx, readers); err != nil {
+	readers, err := t.launchAll(ctx, "read "+cache, lokiproc.Config{Store: t.store, CacheMB: cacheMB},
+		t.stockLoki, t.oursLoki, t.threadsLoki, t.offLoki)
+	if err != nil {
 		return err
 	}
 	for _, pass := range passes {

@@ -342,15 +342,8 @@ func (t *test) storeAlone(ctx context.Context, s *switchLoki, old lokiproc.Build
 			return err
 		}
 	}
-	var procs []*lokiproc.Proc
-	for _, b := range []lokiproc.Build{old, t.oursLoki, t.stockLoki} {
-		p, err := t.Launch(b, "switch store "+b.Name, lokiproc.Config{Store: s.dir})
-		if err != nil {
-			return err
-		}
-		procs = append(procs, p)
-	}
-	if err := ready(ctx, procs); err != nil {
+	procs, err := t.launchAll(ctx, "switch store", lokiproc.Config{Store: s.dir}, old, t.oursLoki, t.stockLoki)
+	if err != nil {
 		return err
 	}
 	for _, p := range procs {
