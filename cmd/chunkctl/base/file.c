@@ -20,7 +20,7 @@ int file_open(int dir_fd, const char *path, bool follow, struct stat *st)
 	if (fstat(fd, st) != 0)
 		err = errno;
 	else if (!S_ISREG(st->st_mode))
-		err = S_ISDIR(st->st_mode) ? EISDIR : EINVAL;
+		err = S_ISDIR(st->st_mode) ? EISDIR : ENXIO;
 	else if (st->st_size > FILE_BYTES_MAX)
 		err = EFBIG;
 	if (!err)

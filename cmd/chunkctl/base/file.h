@@ -10,8 +10,8 @@
 #define FILE_BYTES_MAX CR_FILE_BYTES_DEFAULT
 
 /* Opens dir_fd/path for reading. A descriptor or a negative errno: -EFBIG beyond FILE_BYTES_MAX,
- * -EISDIR, -EINVAL what else is not a regular file. A symbolic link as the last component is followed
- * only with follow. */
+ * -EISDIR, -ENXIO what else is not a regular file (the kernel's own for a socket). A symbolic link as
+ * the last component is followed only with follow. */
 int file_open(int dir_fd, const char *path, bool follow, struct stat *st);
 
 /* n bytes from off on. 0 or an errno; *got is less than n where the file ends. */

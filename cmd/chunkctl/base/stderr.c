@@ -86,6 +86,9 @@ const char *error_text(int err)
 	/* "Too many levels of symbolic links" */
 	if (err == ELOOP)
 		return "a symbolic link: not followed";
+	/* "No such device or address" */
+	if (err == ENXIO)
+		return "a FIFO, a socket or a device, not a file";
 	return strerror(err);
 }
 

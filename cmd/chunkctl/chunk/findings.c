@@ -127,7 +127,7 @@ bool finding_add_errno(struct findings *f, int err)
 	case ELOOP:
 		finding_add(f, FINDING_SYMLINK, NOWHERE, -1, "what is behind it was not checked");
 		return true;
-	case EINVAL:
+	case ENXIO:
 	case EISDIR:
 		finding_add(f, FINDING_NOT_A_FILE, NOWHERE, -1, "a FIFO, socket, device or folder");
 		return true;

@@ -76,7 +76,7 @@ int scan_errno(const struct scan_result *r)
 	case CR_REFUSED:
 		return ELOOP;
 	case CR_NOT_REGULAR:
-		return EINVAL;
+		return ENXIO;
 	case CR_TOO_BIG:
 		return EFBIG;
 	case CR_CANCELED:

@@ -168,3 +168,25 @@ func TestVerifyReadsNothing(t *testing.T) {
 	require.Equal(t, exitTrouble, q.code)
 	require.Contains(t, q.stderr, "no such finding")
 }
+
+// What is no file is called so by each command, and none waits for the writer of a FIFO.
+func TestNoFile(t *testing.T) {
+	x := smallStore(t)
+	fifo := x.Path(x.Refs[0])
+	require.NoError(t, os.Remove(fifo))
+	require.NoError(t, unix.Mkfifo(fifo, 0o644))
+
+	for _, args := range [][]string{{"cat", fifo}, {"ls", fifo}, {"salvage", fifo, "-o", filepath.Join(t.TempDir(), "lines")}} {
+		r := run(t, args...)
+		require.Equal(t, exitTrouble, r.code, args[0])
+		require.Equal(t, "chunkctl "+args[0]+": "+fifo+": a FIFO, a socket or a device, not a file\n", r.stderr)
+	}
+	info := run(t, "info", fifo)
+	require.Equal(t, exitFindings, info.code)
+	require.Contains(t, info.stdout, ": error: not_a_file: ")
+	for _, backend := range []string{"uring", "threads"} {
+		r := verify(t, "--settle", "0", "--backend", backend, x.Dir())
+		require.Equal(t, exitFindings, r.code)
+		require.Equal(t, []string{"not_a_file"}, r.kinds())
+	}
+}
