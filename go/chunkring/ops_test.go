@@ -10,11 +10,12 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 )
 
-// TestOpsNameRealMetrics: the dashboard and the alerts ask for metrics and labels that exist.
+// TestOpsNameRealMetrics: the dashboard and the alerts ask for metrics and labels that exist, in PromQL.
 func TestOpsNameRealMetrics(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	m, err := newMetrics(reg, false)
@@ -31,6 +32,15 @@ func TestOpsNameRealMetrics(t *testing.T) {
 	dashboard, err := os.ReadFile("ops/dashboard.json")
 	require.NoError(t, err)
 	require.True(t, json.Valid(dashboard))
+	exprs := regexp.MustCompile(`"expr": ("(?:[^"\\]|\\.)*")`).FindAllStringSubmatch(string(dashboard), -1)
+	require.NotEmpty(t, exprs)
+	for _, e := range exprs {
+		var expr string
+		require.NoError(t, json.Unmarshal([]byte(e[1]), &expr))
+		// Grafana puts a duration and patterns in the variables' place.
+		_, err := parser.NewParser(parser.Options{}).ParseExpr(strings.ReplaceAll(expr, "$__rate_interval", "5m"))
+		require.NoError(t, err, expr)
+	}
 	alerts, err := os.ReadFile("ops/alerts.yaml")
 	require.NoError(t, err)
 	var rules struct {
@@ -45,7 +55,8 @@ func TestOpsNameRealMetrics(t *testing.T) {
 	require.NoError(t, yaml.Unmarshal(alerts, &rules))
 	require.NotEmpty(t, rules.Groups)
 	for _, r := range rules.Groups[0].Rules {
-		require.NotEmpty(t, r.Expr, r.Alert)
+		_, err := parser.NewParser(parser.Options{}).ParseExpr(r.Expr)
+		require.NoError(t, err, r.Alert)
 		require.NotEmpty(t, r.Annotations["summary"], r.Alert)
 		require.NotEmpty(t, r.Annotations["description"], r.Alert)
 	}
