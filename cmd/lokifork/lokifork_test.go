@@ -417,9 +417,18 @@ func TestDiffApplies(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
-	for _, args := range [][]string{nil, {"help"}, {"patch"}, {"patch", "a", "b"}, {"tree", "x"}, {"stock", "x"}, {"status"}, {"status", "a", "b"}, {"diff", "-no-such-flag"}} {
+	for _, args := range [][]string{nil, {"fork"}, {"patch"}, {"patch", "a", "b"}, {"tree", "x"}, {"stock", "x"}, {"status"}, {"status", "a", "b"}, {"diff", "-no-such-flag"}} {
 		require.Equal(t, exitUsage, exitCode(run(args, &bytes.Buffer{})), "%q", args)
 	}
 	require.Equal(t, 0, exitCode(nil))
+	for _, args := range [][]string{{"patch", "-help"}, {"status", "dir", "-h"}} {
+		require.Equal(t, 0, exitCode(run(args, &bytes.Buffer{})), "%q", args)
+	}
+	var out bytes.Buffer
+	require.NoError(t, run([]string{"-help"}, &out))
+	for _, command := range []string{"tree", "stock", "patch", "status", "diff"} {
+		require.Regexp(t, `(?m)^  lokifork `+command+` `, out.String())
+		require.Regexp(t, `(?m)^  `+command+`  +\w`, out.String())
+	}
 	require.Equal(t, exitFailed, exitCode(run([]string{"patch", t.TempDir()}, &bytes.Buffer{})))
 }

@@ -32,6 +32,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 )
 
 const (
@@ -41,19 +42,36 @@ const (
 	exitDirty  = 4
 )
 
-const usage = `usage:
+const usage = `lokifork makes a Grafana Loki that reads and writes its chunks with chunkring.
+
+usage:
   lokifork tree   [-root DIR] [-loki VERSION] [-o DIR] [-modfile FILE] [-patched FILE]
   lokifork stock  [-root DIR] [-loki VERSION] [-o DIR] [-modfile FILE]
   lokifork patch  [-root DIR] CHECKOUT
   lokifork status [-json] CHECKOUT
   lokifork diff   [-root DIR] [-loki VERSION] [-chunkring PATH]
+
+  tree    copies Loki out of Go's module cache and patches the copy: make loki builds it
+  stock   copies it without a patch: tests and benchmarks compare with it
+  patch   patches a git checkout of Loki, its go.mod included
+  status  says which parts fit a checkout, which are in it, and which anchors moved; it changes nothing
+  diff    prints all changes as a patch for git apply
+
+exit codes:
+  0  done; for status: all fits, or all is in it
+  1  something failed
+  2  wrong usage
+  3  anchors moved: this Loki differs from those that the edits were made for
+  4  the checkout has uncommitted or half-patched files in the way
+
+lokifork COMMAND -help prints the flags of that command
 `
 
 var errUsage = errors.New("wrong usage")
 
 func main() {
 	err := run(os.Args[1:], os.Stdout)
-	if err != nil && !errors.Is(err, errUsage) {
+	if err != nil && !errors.Is(err, errUsage) && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "lokifork:", err)
 	}
 	os.Exit(exitCode(err))
@@ -63,7 +81,7 @@ func exitCode(err error) int {
 	var moved *movedError
 	var dirty *dirtyError
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, flag.ErrHelp):
 		return 0
 	case errors.Is(err, errUsage):
 		return exitUsage
@@ -85,13 +103,20 @@ func inBuild(given, version, name string) string {
 
 // parse parses flags before and after the operand, if there is one, and returns it.
 func parse(f *flag.FlagSet, args []string, operands int) (operand string, err error) {
-	if f.Parse(args) != nil {
-		return "", errUsage
+	flags := func(args []string) error {
+		err := f.Parse(args)
+		if err != nil && !errors.Is(err, flag.ErrHelp) {
+			return errUsage // package flag has said what is wrong
+		}
+		return err
+	}
+	if err := flags(args); err != nil {
+		return "", err
 	}
 	if operands == 1 && f.NArg() > 0 {
 		operand, operands = f.Arg(0), 0
-		if f.Parse(f.Args()[1:]) != nil {
-			return "", errUsage
+		if err := flags(f.Args()[1:]); err != nil {
+			return "", err
 		}
 	}
 	if f.NArg() != operands {
@@ -107,7 +132,11 @@ func run(args []string, out io.Writer) error {
 		return errUsage
 	}
 	f := flag.NewFlagSet(args[0], flag.ContinueOnError)
-	f.Usage = func() { fmt.Fprint(os.Stderr, usage); f.PrintDefaults() }
+	f.Usage = func() {
+		line := regexp.MustCompile(`(?m)^  lokifork ` + args[0] + ` .*\n`).FindString(usage)
+		fmt.Fprint(os.Stderr, "usage:\n", line, "\n")
+		f.PrintDefaults()
+	}
 	root := f.String("root", ".", "chunkring's `directory`, with its go.mod")
 	var command func() error
 	var checkout string
@@ -140,8 +169,11 @@ func run(args []string, out io.Writer) error {
 		loki := f.String("loki", "", "`version` of Loki; default: that of -root's go.mod")
 		chunkring := f.String("chunkring", "../chunkring", "`path` of chunkring for the replace line, seen from the checkout")
 		command = func() error { return printDiff(out, *root, *loki, *chunkring) }
+	case "-h", "-help", "--help", "help":
+		fmt.Fprint(out, usage)
+		return nil
 	default:
-		fmt.Fprint(os.Stderr, usage)
+		fmt.Fprintf(os.Stderr, "lokifork: there is no command %q; see lokifork -help\n", args[0])
 		return errUsage
 	}
 	var err error
