@@ -16,8 +16,9 @@
  *
  * Conventions. Sizes, offsets and capacities are bytes and end in _bytes or _off; counts are plain
  * nouns. A function that can fail returns 0 or a negative errno value, never by errno. The
- * library never prints, never exits and has no global mutable state besides the CRC32C kernel
- * chosen by the CPU. Everything that comes from a file is treated as hostile.
+ * library never prints, never exits (a mistake of its own that it finds traps: CR_ASSERT) and has no
+ * global mutable state besides the CRC32C kernel chosen by the CPU. Everything that comes from a file
+ * is treated as hostile.
  */
 #ifndef CHUNKRING_H
 #define CHUNKRING_H
@@ -104,9 +105,9 @@ struct cr_options {
 
 /*
  * Opens dir (which may itself be reached through symbolic links), chooses the back-end and starts the
- * first threads: one, and with io_uring one for each CPU, at most 8 and an eighth of workers. More come while batches wait for slow
- * storage, and end after 2 seconds without work. opt may be NULL. On success *out owns everything, on
- * failure it is NULL.
+ * first threads: one, and with io_uring one for each CPU, at most 8 and an eighth of workers. More come
+ * while batches wait for slow storage, and end after 2 seconds without work. opt may be NULL. On success
+ * *out owns everything, on failure it is NULL.
  * Errors: -EINVAL (an option out of range), -ENOMEM, what open(2) says of dir, -EAGAIN (no
  * thread could be started). A refused io_uring is not an error: see cr_backend_errno(). (It needs Linux
  * 5.15.)
