@@ -251,8 +251,9 @@ struct cr_batch {
  * holds any buf, and no file it opened is open, but for CR_KEEP_OPEN. Any number of threads may
  * call it with the same ctx at the same time; they share the workers fairly. The calling thread
  * opens and reads what is in the page cache
- * and makes no call that can block; the context's threads do the rest. (Where nobody can tell whether an
- * open would block, before Linux 5.12 or in a sandbox without openat2, it opens as long as that is quick.)
+ * and makes no call that is known to block; the context's threads do the rest. (Where nobody can tell whether
+ * an open would block, before Linux 5.12, in a sandbox without openat2, on FUSE and NFS, it opens as long as
+ * that is quick.)
  * A file that waits for a thread ends with CR_CANCELED or CR_TIMED_OUT within 10 ms of the stop; a call
  * that has begun is waited for.
  * A request's out fields are written by this call only; requests may name the same file.
