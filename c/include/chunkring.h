@@ -156,8 +156,8 @@ struct cr_req {
 	uint32_t    blocks_bad;  /* out: with CR_CHECK_CHUNK: blocks whose own CRC is wrong. Not an
 				  * error: Loki drops such blocks and serves the rest */
 	uint32_t    flags;       /* out: CR_REQ_* */
-	bool        seal_known;  /* in:  with CR_READ_ENDS: the caller has seen it CR_REQ_SEALED, and can tell by the ends
-				  * whether they are still those: it is not sealed again */
+	bool        seal_known;  /* in:  with CR_READ_ENDS: the caller has seen it CR_REQ_SEALED, and can tell by
+				  * the ends whether they are still those: it is not sealed again */
 	int32_t     fd;          /* out: with CR_KEEP_OPEN, behind CR_OK: a descriptor of a file that was read at its
 				  * ends, which is the caller's to close. 0: none */
 };
@@ -297,8 +297,8 @@ struct cr_block_read {
 	uint32_t    next_bytes; /* in:  a block of the same file that will be wanted next: the call begins to
 				 * fetch it into the page cache. 0: none */
 	uint64_t    next_off;   /* in */
-	int32_t     fd;         /* in:  of the file, from CR_KEEP_OPEN; it stays open, and nobody else uses it meanwhile. 0:
-				 * path is opened, as it is where fd turns out to be stale */
+	int32_t     fd;         /* in:  of the file, from CR_KEEP_OPEN; it stays open, and nobody else uses it
+				 * meanwhile. 0: path is opened, as it is where fd turns out to be stale */
 	void       *dst;        /* in:  room for cap_bytes; undefined unless status is OK */
 	size_t      cap_bytes;  /* in */
 	size_t      raw_bytes;  /* out: OK: bytes of dst that are valid. ROOM: how many it takes, or 0. Else 0 */

@@ -35,7 +35,7 @@ func defaultBlockPath() string {
 
 func validateBlockPath(path string) error {
 	if _, ok := blockLevel(path); !ok {
-		return fmt.Errorf("chunkring: unknown block_path %q: use off, decompress, in_place or filter", path)
+		return fmt.Errorf("chunkring: unknown block_path %q: use off, decompress, in_place or filter%s", path, quoted(path))
 	}
 	return nil
 }

@@ -120,7 +120,7 @@ func (cfg *Config) Validate() error {
 	switch cfg.Seal {
 	case "", SealResident, SealAlways, SealOff:
 	default:
-		return fmt.Errorf("chunkring: unknown seal %q: use resident, always or off", cfg.Seal)
+		return fmt.Errorf("chunkring: unknown seal %q: use resident, always or off%s", cfg.Seal, quoted(cfg.Seal))
 	}
 	if err := validateBlockPath(cfg.BlockPath); err != nil {
 		return err
@@ -144,4 +144,12 @@ func (cfg *Config) Validate() error {
 		}
 	}
 	return nil
+}
+
+// quoted is advice on a value that was off when somebody wrote it.
+func quoted(value string) string {
+	if value == "false" {
+		return ` ("off" in quotes: Helm and other YAML 1.1 tools make false of a bare off)`
+	}
+	return ""
 }

@@ -39,14 +39,16 @@ func TestNewRefuses(t *testing.T) {
 		"max_chunk_bytes is 107374": {Directory: dir, MaxChunkBytes: 1<<30 + 1},
 		"max_open_files is -1":      {Directory: dir, MaxOpenFiles: -1},
 		"unknown block_path":        {Directory: dir, BlockPath: "on"},
-		"block_buffer_bytes is -1":  {Directory: dir, BlockBufferBytes: -1},
-		"pooled_bytes is -1":        {Directory: dir, PooledBytes: -1},
-		"ring_entries is 8192":      {Directory: dir, RingEntries: 8192},
-		"ring_entries 100 is not":   {Directory: dir, RingEntries: 100},
-		"ring_entries -3 is not":    {Directory: dir, RingEntries: -3},
-		"not a directory":           {Directory: file},
-		"store directory":           {Directory: filepath.Join(file, "below")},
-		"no such file":              {Directory: "/proc/nowhere"}, // can't be made
+		`block_path "false": use off, decompress, in_place or filter ("off" in quotes`: {Directory: dir, BlockPath: "false"},
+		`seal "false": use resident, always or off ("off" in quotes`:                   {Directory: dir, Seal: "false"},
+		"block_buffer_bytes is -1": {Directory: dir, BlockBufferBytes: -1},
+		"pooled_bytes is -1":       {Directory: dir, PooledBytes: -1},
+		"ring_entries is 8192":     {Directory: dir, RingEntries: 8192},
+		"ring_entries 100 is not":  {Directory: dir, RingEntries: 100},
+		"ring_entries -3 is not":   {Directory: dir, RingEntries: -3},
+		"not a directory":          {Directory: file},
+		"store directory":          {Directory: filepath.Join(file, "below")},
+		"no such file":             {Directory: "/proc/nowhere"}, // can't be made
 	} {
 		_, err := chunkring.New(cfg, v13, nil, nil)
 		require.ErrorContains(t, err, name)
