@@ -74,16 +74,20 @@ func (c *Client) readEnds(b *core.Batch, w *wanted) {
 // The ends are checked here once more, as decode checks a whole file: C's check is another parser's in another
 // language, and by these numbers Go slices, and knows where blocks are.
 func (c *Client) decodeEnds(f *core.File, kept *keptFile, chk *chunk.Chunk) bool {
-	o, err := chunkcheck.CheckEnds(f.Buf, f.HeadBytes, f.Size)
+	o, err := chunkcheck.ReadOutline(f.Buf[:f.HeadBytes], f.Buf[f.HeadBytes:], f.Size)
 	if err != nil {
 		return false
 	}
 	leaveBlocksOut(f, o)
 	sum := crc32.Checksum(f.Buf, castagnoli)
+	known := c.sealed.is(f.Path, sum)
+	if !known && o.CheckSymbols() != nil { // inflating them takes longer than all else here
+		return false
+	}
 	switch {
 	case f.Sealed:
 		c.sealed.add(f.Path, sum)
-	case f.SealKnown && !c.sealed.is(f.Path, sum): // these are not the ends that were sealed
+	case f.SealKnown && !known: // these are not the ends that were sealed
 		c.sealed.forget(f.Path)
 		return false
 	}
@@ -105,7 +109,8 @@ func leaveBlocksOut(f *core.File, o *chunkcheck.Outline) {
 	f.HeadBytes, f.Buf = int(o.BlocksOff), f.Buf[:int(o.BlocksOff)+n]
 }
 
-// sealedFiles remembers files whose seal was right, with a checksum of their ends, so that the seal is paid once.
+// sealedFiles remembers files whose seal was right, with a checksum of their ends, so that the seal and the look at the
+// symbols are paid once.
 // A file that it forgets is sealed again.
 type sealedFiles struct {
 	seed  maphash.Seed

@@ -430,3 +430,24 @@ func TestEncodingAPartlyReadChunk(t *testing.T) {
 	_, err = got[2].Data.(*chunkenc.Facade).Rewrite(nil)
 	require.Error(t, err)
 }
+
+// TestKnownEndsAreOnlyThose: a file in the place of one whose seal and symbols are known is looked at anew.
+func TestKnownEndsAreOnlyThose(t *testing.T) {
+	forceEnds(t)
+	dir, path, ref, _ := bigStore(t, compression.GZIP)
+	other := bigChunk(t, compression.GZIP, 4, 2000, 16<<10) // of the same stream and time
+	whole, err := other.Encoded()
+	require.NoError(t, err)
+	c, reg, _ := partialClient(t, chunkring.Config{Directory: dir, Seal: chunkring.SealAlways})
+	for range 2 {
+		_, err = c.GetChunks(marked(context.Background()), []chunk.Chunk{ref})
+		require.NoError(t, err)
+	}
+	require.EqualValues(t, 2, counted(t, reg, "chunkring_chunks_partly_read_total", ""))
+	require.NoError(t, os.WriteFile(path, whole, 0o644))
+	for range 2 {
+		_, err = c.GetChunks(marked(context.Background()), []chunk.Chunk{ref})
+		require.ErrorIs(t, err, chunk.ErrInvalidChecksum)
+	}
+	require.EqualValues(t, 2, counted(t, reg, "chunkring_chunks_partly_read_total", ""))
+}

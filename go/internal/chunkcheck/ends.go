@@ -61,17 +61,26 @@ func ReadOutline(head, tail []byte, fileBytes int64) (*Outline, error) {
 // CheckEnds is Check for the bytes that ReadOutline takes, joined.
 func CheckEnds(ends []byte, headBytes int, fileBytes int64) (*Outline, error) {
 	o, err := ReadOutline(ends[:headBytes], ends[headBytes:], fileBytes)
+	if err == nil {
+		err = o.CheckSymbols()
+	}
 	if err != nil {
 		return nil, err
 	}
+	return o, nil
+}
+
+// CheckSymbols inflates the symbols, of which ReadOutline looks at the checksum only. The error is ErrWhole. The bytes
+// that ReadOutline had must still be there.
+func (o *Outline) CheckSymbols() error {
 	if o.version < 4 {
-		return o, nil
+		return nil
 	}
 	count, width := binary.Uvarint(o.symbols)
 	if width <= 0 || count > symbolsMax || checkSymbolStream(o.Codec, o.symbols[width:], int(count)) != "" {
-		return nil, ErrWhole
+		return ErrWhole
 	}
-	return o, nil
+	return nil
 }
 
 const identifierBytes = frameHeaderBytes + len(identifierBody)
