@@ -57,7 +57,7 @@ type options struct {
 func main() { cli.Main("e2espeed", parse, run) }
 
 func parse(args []string) (options, error) {
-	o := options{commandWords: args}
+	var o options
 	var codecs, logs, states, shapes string
 	f := cli.Flags("e2espeed", "", "0 measured, and all answers equal; 1 something differs or failed; 2 wrong flags")
 	f.StringVar(&o.stock, "stock", "build/loki-stock", "unpatched Loki `binary`")
@@ -91,6 +91,7 @@ func parse(args []string) (options, error) {
 	if err := cli.Parse(f, args, 0); err != nil {
 		return o, err
 	}
+	o.commandWords = cli.Given(f, "dir", "json", "logs", "loki", "profile", "stock")
 	o.codecs, o.logs = list(codecs), list(logs)
 	o.drop = coldcache.How(*drop)
 	return o, o.check(states, shapes)

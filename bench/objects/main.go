@@ -51,7 +51,7 @@ type options struct {
 func main() { cli.Main("objects", parse, run) }
 
 func parse(args []string) (options, error) {
-	o := options{commandWords: args}
+	var o options
 	var setups, stores, queries string
 	f := cli.Flags("objects", "", "0 measured, all answers equal and all caches used; 1 something differs or failed; 2 wrong flags")
 	f.StringVar(&o.stock, "stock", "build/loki-stock", "unpatched Loki `binary`")
@@ -80,6 +80,7 @@ func parse(args []string) (options, error) {
 	if err := cli.Parse(f, args, 0); err != nil {
 		return o, err
 	}
+	o.commandWords = cli.Given(f, "dir", "json", "loki", "stock")
 	if o.quick {
 		o.dir = filepath.Join(o.dir, "quick") // and the large buckets stay
 		o.bytes, o.chunks, o.rounds, o.warmUps, o.warm, queries = 60e6, 1200, 1, 2, 1, "^(short range|needle)$"

@@ -157,9 +157,13 @@ func compare(ctx context.Context, tools []*tool, state string, rounds int) error
 		step(round+1, rounds+1)
 	}
 	for _, t := range in {
-		fmt.Printf("| %s | %s | %s | %s | %.0f | %s |\n", state, t.name, t.spread(func(i int) float64 { return t.runs[i].seconds }),
-			t.spread(func(i int) float64 { return t.runs[i].cpu }), t.spread(func(i int) float64 { return t.runs[i].peakMB }).P50,
-			t.spread(func(i int) float64 { return t.runs[i].seconds / in[0].runs[i].seconds }))
+		cpu, peak := "", "" // of fio they are not known
+		if t.bytes == 0 {
+			cpu = fmt.Sprint(t.spread(func(i int) float64 { return t.runs[i].cpu }))
+			peak = fmt.Sprintf("%.0f", t.spread(func(i int) float64 { return t.runs[i].peakMB }).P50)
+		}
+		fmt.Printf("| %s | %s | %s | %s | %s | %s |\n", state, t.name, t.spread(func(i int) float64 { return t.runs[i].seconds }),
+			cpu, peak, t.spread(func(i int) float64 { return t.runs[i].seconds / in[0].runs[i].seconds }))
 	}
 	return nil
 }

@@ -74,6 +74,16 @@ func TestUsageNamesOperandsFlagsAndExitCodes(t *testing.T) {
 	require.ErrorIs(t, err, flag.ErrHelp)
 }
 
+func TestGivenLeavesOutWhereThingsAre(t *testing.T) {
+	f := Flags("prog", "", "")
+	f.Int("n", 1, "")
+	f.Bool("quick", false, "")
+	f.String("dir", "", "")
+	f.String("unused", "x", "")
+	require.NoError(t, Parse(f, []string{"-quick", "-dir", "/here", "-n", "2"}, 0))
+	require.Equal(t, []string{"-n", "2", "-quick"}, Given(f, "dir"))
+}
+
 func TestProgress(t *testing.T) {
 	var out bytes.Buffer
 	step := progress(&out, false, "reading")

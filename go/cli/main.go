@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 )
 
@@ -94,6 +95,25 @@ func Parse(f *flag.FlagSet, args []string, operands int) error {
 		return errors.New("an argument is missing")
 	}
 	return nil
+}
+
+// Given returns the flags that were given, for a report: "-pairs 9 -quick". Those of which the names are in without say
+// where things are on one machine, which nobody else has a use for.
+func Given(f *flag.FlagSet, without ...string) (words []string) {
+	f.Visit(func(given *flag.Flag) {
+		if slices.Contains(without, given.Name) {
+			return
+		}
+		value := given.Value.String()
+		if b, ok := given.Value.(interface{ IsBoolFlag() bool }); !ok || !b.IsBoolFlag() {
+			words = append(words, "-"+given.Name, value)
+		} else if value == "true" {
+			words = append(words, "-"+given.Name)
+		} else {
+			words = append(words, "-"+given.Name+"="+value)
+		}
+	})
+	return words
 }
 
 // codedError is an error with an exit code of its own.
