@@ -342,13 +342,14 @@ func TestPatchRefuses(t *testing.T) {
 	root := projectRoot(t)
 	const file = "pkg/storage/factory.go"
 	for name, tc := range map[string]struct {
-		change func(t *testing.T, dir string)
-		say    []string
-		code   int
+		change   func(t *testing.T, dir string)
+		say      []string
+		code     int
+		inStatus bool // of what is no Loki, status has nothing to print
 	}{
 		"changed": {func(t *testing.T, dir string) {
 			appendTo(t, dir, file, "\n// mine\n")
-		}, []string{file, "not committed"}, exitDirty},
+		}, []string{file, "not committed"}, exitDirty, true},
 		"half-patched": {func(t *testing.T, dir string) {
 			_, groups := byFile(fitted(t, dir, "").edits)
 			src, err := os.ReadFile(filepath.Join(dir, file))
@@ -357,26 +358,45 @@ func TestPatchRefuses(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, os.WriteFile(filepath.Join(dir, file), src, 0o666))
 			git(t, dir, "commit", "-qam", "half")
-		}, []string{file, "half-patched"}, exitDirty},
+		}, []string{file, "half-patched"}, exitDirty, true},
 		"older patch": {func(t *testing.T, dir string) {
 			require.NoError(t, write(dir, map[string][]byte{"pkg/storage/chunkring.go": []byte("package storage\n")}))
-		}, []string{"pkg/storage/chunkring.go", "other contents"}, exitDirty},
+		}, []string{"pkg/storage/chunkring.go", "other contents"}, exitDirty, true},
 		"go.mod changed": {func(t *testing.T, dir string) {
 			appendTo(t, dir, "go.mod", "\n// mine\n")
-		}, []string{"go.mod", "not committed"}, exitDirty},
+		}, []string{"go.mod", "not committed"}, exitDirty, true},
 		"another Loki": {func(t *testing.T, dir string) {
 			src, err := os.ReadFile(filepath.Join(dir, file))
 			require.NoError(t, err)
 			src = bytes.ReplaceAll(src, []byte("NewClientWithMaxParallel"), []byte("NewParallelClient"))
 			require.NoError(t, os.WriteFile(filepath.Join(dir, file), src, 0o666))
 			git(t, dir, "commit", "-qam", "refactoring")
-		}, []string{file, "func NewChunkClient", "what to do"}, exitMoved},
+		}, []string{file, "func NewChunkClient", "what to do"}, exitMoved, true},
 		"another project": {func(t *testing.T, dir string) {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module example.org/x\n"), 0o666))
-		}, []string{"not a checkout of Loki"}, exitFailed},
+		}, []string{"not a checkout of Loki"}, exitFailed, false},
 		"no git": {func(t *testing.T, dir string) {
 			require.NoError(t, os.RemoveAll(filepath.Join(dir, ".git")))
-		}, []string{"not a git checkout"}, exitFailed},
+		}, []string{"not a git checkout"}, exitFailed, true},
+		"another project's git": {func(t *testing.T, dir string) {
+			git(t, dir, "rm", "-rq", "--cached", ".")
+			git(t, dir, "commit", "-qm", "has none of these files")
+		}, []string{"not a git checkout"}, exitFailed, true},
+		"in git's ignored files": {func(t *testing.T, dir string) {
+			git(t, dir, "rm", "-q", "--cached", file)
+			require.NoError(t, os.WriteFile(filepath.Join(dir, ".gitignore"), []byte("factory.go\n"), 0o666))
+			git(t, dir, "add", ".gitignore")
+			git(t, dir, "commit", "-qm", "without a file")
+		}, []string{file, "is not committed"}, exitDirty, true},
+		"both an older patch and a change": {func(t *testing.T, dir string) {
+			require.NoError(t, write(dir, map[string][]byte{"pkg/storage/chunkring.go": []byte("package storage\n")}))
+			appendTo(t, dir, file, "\n// mine\n")
+		}, []string{file + ": has changes", "pkg/storage/chunkring.go: is there"}, exitDirty, true},
+		"edits of a part that is left out": {func(t *testing.T, dir string) {
+			require.NoError(t, patchCheckout(&bytes.Buffer{}, root, dir))
+			replaceIn(t, dir, "pkg/chunkenc/memchunk.go", "planSamples", "planAll")
+			saveRelease(t, dir, "3.5.6")
+		}, []string{"the files of iterator", "left out"}, exitDirty, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := checkout(t)
@@ -387,6 +407,13 @@ func TestPatchRefuses(t *testing.T) {
 				require.ErrorContains(t, err, part)
 			}
 			require.Equal(t, tc.code, exitCode(err))
+			var out bytes.Buffer
+			asStatus := printStatus(&out, root, dir, false)
+			require.EqualError(t, asStatus, err.Error(), "status says what patch would")
+			if tc.inStatus {
+				require.Contains(t, out.String(), "lokifork patch would refuse")
+				require.Contains(t, out.String(), tc.say[0])
+			}
 			require.True(t, maps.Equal(before, snapshot(t, dir)), "nothing was changed")
 		})
 	}
@@ -430,5 +457,11 @@ func TestUsage(t *testing.T) {
 		require.Regexp(t, `(?m)^  lokifork `+command+` `, out.String())
 		require.Regexp(t, `(?m)^  `+command+`  +\w`, out.String())
 	}
-	require.Equal(t, exitFailed, exitCode(run([]string{"patch", t.TempDir()}, &bytes.Buffer{})))
+	root := projectRoot(t)
+	require.ErrorContains(t, run([]string{"patch", "-root", root, t.TempDir()}, &bytes.Buffer{}), "not a checkout of Loki")
+	for _, args := range [][]string{{"patch", t.TempDir()}, {"status", t.TempDir()}, {"diff"}, {"tree"}, {"stock", "-root", t.TempDir()}} {
+		err := run(args, &bytes.Buffer{})
+		require.ErrorContains(t, err, "run in chunkring's folder or give -root", "%q", args)
+		require.Equal(t, exitFailed, exitCode(err))
+	}
 }

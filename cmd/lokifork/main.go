@@ -21,11 +21,13 @@
 // parts that parts.go names for a version may be left out of it. What is left out is said here, by
 // loki -version, and by the metric chunkring_parts_info.
 //
-// Exit codes: 0 done, or all fits, 1 something failed, 2 wrong usage, 3 anchors moved: this Loki differs from
-// what the edits were made for, 4 the checkout has uncommitted or half-patched files in the way.
+// Exit codes, which for status are those that patch would have: 0 done, 1 something failed, 2 wrong usage,
+// 3 anchors moved: this Loki differs from what the edits were made for, 4 the checkout has uncommitted or
+// half-patched files in the way.
 package main
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -48,17 +50,18 @@ usage:
   lokifork tree   [-root DIR] [-loki VERSION] [-o DIR] [-modfile FILE] [-patched FILE]
   lokifork stock  [-root DIR] [-loki VERSION] [-o DIR] [-modfile FILE]
   lokifork patch  [-root DIR] CHECKOUT
-  lokifork status [-json] CHECKOUT
+  lokifork status [-root DIR] [-json] CHECKOUT
   lokifork diff   [-root DIR] [-loki VERSION] [-chunkring PATH]
 
   tree    copies Loki out of Go's module cache and patches the copy: make loki builds it
   stock   copies it without a patch: tests and benchmarks compare with it
   patch   patches a git checkout of Loki, its go.mod included
-  status  says which parts fit a checkout, which are in it, and which anchors moved; it changes nothing
+  status  says which parts fit a checkout, which are in it, which anchors moved, and whether patch would do;
+          it changes nothing
   diff    prints all changes as a patch for git apply
 
 exit codes:
-  0  done; for status: all fits, or all is in it
+  0  done; for status: patch would do it, or has done it
   1  something failed
   2  wrong usage
   3  anchors moved: this Loki differs from those that the edits were made for
@@ -161,7 +164,7 @@ func run(args []string, out io.Writer) error {
 	case "status":
 		operands = 1
 		asJSON := f.Bool("json", false, "print JSON")
-		command = func() error { return printStatus(out, checkout, *asJSON) }
+		command = func() error { return printStatus(out, *root, checkout, *asJSON) }
 	case "patch":
 		operands = 1
 		command = func() error { return patchCheckout(out, *root, checkout) }
@@ -185,5 +188,20 @@ func run(args []string, out io.Writer) error {
 		return err
 	}
 	*root = abs
+	if err := checkRoot(*root); err != nil {
+		return err
+	}
 	return command()
+}
+
+// checkRoot reports that a directory is not chunkring's.
+func checkRoot(root string) error {
+	gomod, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if !bytes.Contains(append([]byte("\n"), gomod...), []byte("\nmodule "+chunkringModule+"\n")) {
+		return fmt.Errorf("%s is not chunkring's folder: run in chunkring's folder or give -root", root)
+	}
+	return nil
 }

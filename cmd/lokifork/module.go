@@ -19,6 +19,9 @@ type gomod struct {
 		Path, Version string
 		Indirect      bool
 	}
+	Replace []struct {
+		Old, New struct{ Path, Version string }
+	}
 }
 
 func readModfile(path string) (*gomod, error) {
@@ -42,24 +45,55 @@ func (m *gomod) requires(path string) (version string, ok bool) {
 	return "", false
 }
 
-// moduleFor returns the folder of chunkring's module for a Loki. Its go.mod must not require newer modules than
-// Loki's does: Go would build all of that Loki with them, which it was not made for. chunkring's own is that
-// of the newest Loki; for others there is a folder of links to chunkring's, and a go.mod of their own.
-func moduleFor(root, lokiMod string) (string, error) {
+// replaced returns the path that a replace line without a version names for a module.
+func (m *gomod) replaced(path string) (to string, ok bool) {
+	for _, r := range m.Replace {
+		if r.Old.Path == path && r.New.Version == "" {
+			return r.New.Path, true
+		}
+	}
+	return "", false
+}
+
+// lokisModule is chunkring's module for one Loki. Its go.mod must not require newer modules than Loki's does: Go
+// would build all of that Loki with them, which it was not made for. chunkring's own is that of the newest Loki;
+// for others there is a folder of links to chunkring's, and a go.mod of their own.
+type lokisModule struct {
+	root, folder string
+	gomod        []byte // nil if the folder is root
+}
+
+func moduleOf(root, lokiMod string) (*lokisModule, error) {
 	own, err := readModfile(filepath.Join(root, "go.mod"))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	loki, err := readModfile(lokiMod)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if !own.newerThan(loki) {
-		return root, nil
+		return &lokisModule{root, root, nil}, nil
 	}
 	text := own.lowered(loki)
-	folder := filepath.Join(root, "build", "modules", "go"+loki.Go+"-"+digest(text))
-	return folder, linkModule(root, folder, text)
+	return &lokisModule{root, filepath.Join(root, "build", "modules", "go"+loki.Go+"-"+digest(text)), text}, nil
+}
+
+// make makes the folder, if it is not chunkring's own.
+func (m *lokisModule) make() error {
+	if m.gomod == nil {
+		return nil
+	}
+	return linkModule(m.root, m.folder, m.gomod)
+}
+
+// moduleFor returns the folder of chunkring's module for a Loki, and makes it.
+func moduleFor(root, lokiMod string) (string, error) {
+	m, err := moduleOf(root, lokiMod)
+	if err != nil {
+		return "", err
+	}
+	return m.folder, m.make()
 }
 
 // newerThan reports whether m requires a newer Go or a newer version of a module that Loki requires.

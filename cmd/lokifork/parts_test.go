@@ -67,6 +67,11 @@ func TestOnlyNamedPartsMayLack(t *testing.T) {
 func lackIterator(t *testing.T, dir, version string) {
 	replaceIn(t, dir, "pkg/chunkenc/memchunk.go", "e.extractor.Process(e.currTs, e.currLine, e.currStructuredMetadata)",
 		"e.extractor.Process(e.currTs, e.currLine, e.currStructuredMetadata...)")
+	saveRelease(t, dir, version)
+}
+
+// saveRelease commits everything, and that this was the last release.
+func saveRelease(t *testing.T, dir, version string) {
 	require.NoError(t, write(dir, map[string][]byte{
 		".release-please-manifest.json": []byte(`{".": "` + version + `", "operator": "0.8.0"}`),
 	}))
@@ -160,14 +165,20 @@ func TestStatus(t *testing.T) {
 	status := func(dir string) (st checkoutStatus, code int) {
 		before := snapshot(t, dir)
 		var out bytes.Buffer
-		err := printStatus(&out, dir, true)
+		err := printStatus(&out, root, dir, true)
 		require.True(t, maps.Equal(before, snapshot(t, dir)), "nothing was changed")
 		require.NoError(t, json.Unmarshal(out.Bytes(), &st))
 		out.Reset()
-		require.Equal(t, exitCode(err), exitCode(printStatus(&out, dir, false)))
+		require.Equal(t, exitCode(err), exitCode(printStatus(&out, root, dir, false)))
 		for _, p := range st.Parts {
 			require.Contains(t, out.String(), p.Part)
 			require.Contains(t, out.String(), p.State)
+		}
+		for _, file := range st.InTheWay {
+			require.Contains(t, out.String(), "\nin the way: "+file+"\n")
+		}
+		if st.GoMod != "" {
+			require.Contains(t, out.String(), "\ngo.mod: "+st.GoMod+"\n")
 		}
 		return st, exitCode(err)
 	}
@@ -192,10 +203,53 @@ func TestStatus(t *testing.T) {
 	require.Equal(t, 0, code)
 	require.Equal(t, "in in in in in in", states(st))
 
+	require.Empty(t, st.Changes)
+	require.NotNil(t, st.Changes)
+
 	git(t, dir, "checkout", "-q", "--", "pkg/logql/log/filter.go")
 	st, code = status(dir)
-	require.Equal(t, exitDirty, code)
+	require.Equal(t, 0, code, "patch makes what one file lacks")
 	require.Equal(t, "in in in in in half_in", states(st))
+	require.Equal(t, []string{"pkg/logql/log/filter.go"}, st.Changes)
+	require.NoError(t, patchCheckout(&bytes.Buffer{}, root, dir))
+	st, code = status(dir)
+	require.Equal(t, 0, code)
+	require.Equal(t, "in in in in in in", states(st))
+
+	git(t, dir, "add", "-A")
+	git(t, dir, "commit", "-qm", "patched")
+	replaceIn(t, dir, "pkg/storage/chunkring.go", "package storage", "package storage // as an older lokifork wrote it")
+	git(t, dir, "commit", "-qam", "an older one")
+	st, code = status(dir)
+	require.Equal(t, exitDirty, code)
+	require.Len(t, st.InTheWay, 1)
+	require.Contains(t, st.InTheWay[0], "pkg/storage/chunkring.go")
+	require.Nil(t, st.Changes)
+	git(t, dir, "reset", "-q", "--hard", "HEAD~1")
+
+	mod, err := readModfile(filepath.Join(dir, "go.mod"))
+	require.NoError(t, err)
+	path, ok := mod.replaced(chunkringModule)
+	require.True(t, ok)
+	replaceIn(t, dir, "go.mod", "=> "+path, "=> ../gone")
+	st, code = status(dir)
+	require.Equal(t, exitDirty, code, "go.mod is not committed")
+	require.Contains(t, st.GoMod, "../gone")
+	git(t, dir, "commit", "-qam", "chunkring was elsewhere")
+	st, code = status(dir)
+	require.Equal(t, 0, code, "patch mends it")
+	require.Contains(t, st.GoMod, "../gone")
+	require.Equal(t, []string{"go.mod"}, st.Changes)
+	require.NoError(t, patchCheckout(&bytes.Buffer{}, root, dir))
+	st, _ = status(dir)
+	require.Empty(t, st.GoMod)
+
+	noGit := checkout(t)
+	require.NoError(t, os.RemoveAll(filepath.Join(noGit, ".git")))
+	st, code = status(noGit)
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, st.Refused, "not a git checkout")
+	require.Len(t, st.Parts, len(parts))
 
 	older := checkout(t)
 	lackIterator(t, older, "3.5.6")
@@ -215,15 +269,34 @@ func TestStatus(t *testing.T) {
 	require.Len(t, st.Parts[2].Moved, 1, "in one file")
 	require.Len(t, st.Parts[4].Moved, 2, "all of them, in the other")
 
-	require.Equal(t, exitFailed, exitCode(run([]string{"status", t.TempDir()}, &bytes.Buffer{})))
+	require.Equal(t, exitFailed, exitCode(run([]string{"status", "-root", root, t.TempDir()}, &bytes.Buffer{})))
 	for _, args := range [][]string{{"-json", older}, {older, "-json"}, {older, "--json"}} {
 		var out bytes.Buffer
-		require.NoError(t, run(append([]string{"status"}, args...), &out))
+		require.NoError(t, run(append([]string{"status", "-root", root}, args...), &out))
 		require.True(t, json.Valid(out.Bytes()), args)
 	}
 	for _, args := range [][]string{{}, {older, newer}, {older, "-no-such-flag"}} {
 		require.Equal(t, exitUsage, exitCode(run(append([]string{"status"}, args...), &bytes.Buffer{})), args)
 	}
+}
+
+// TestStatusLeavesModulesAlone: the module for a Loki with older modules is made by patch, not by status.
+func TestStatusLeavesModulesAlone(t *testing.T) {
+	dir, root := checkout(t), t.TempDir()
+	require.NoError(t, write(root, map[string][]byte{"go.mod": []byte("module " + chunkringModule + "\n\ngo 1.99.0\n")}))
+	require.NoError(t, printStatus(&bytes.Buffer{}, root, dir, false))
+	require.NoDirExists(t, filepath.Join(root, "build"))
+	require.NoError(t, patchCheckout(&bytes.Buffer{}, root, dir))
+	made, err := filepath.Glob(filepath.Join(root, "build", "modules", "*", "go.mod"))
+	require.NoError(t, err)
+	require.Len(t, made, 1)
+
+	require.NoError(t, os.RemoveAll(filepath.Join(root, "build")))
+	var out bytes.Buffer
+	require.NoError(t, printStatus(&out, root, dir, false))
+	require.Contains(t, out.String(), "which does not exist or has no go.mod\nlokifork patch would make that folder\n")
+	require.NoError(t, patchCheckout(&out, root, dir))
+	require.FileExists(t, made[0])
 }
 
 // TestModuleFor: a Loki with older modules gets a module of chunkring's that requires no newer ones.

@@ -24,33 +24,66 @@ func (e *dirtyError) Error() string {
 		e.dir, strings.Join(e.files, "\n  "))
 }
 
+// plan is what patch does to a checkout.
+type plan struct {
+	module  *lokisModule      // that go.mod finds afterwards
+	changes map[string][]byte // the files to write; none if the checkout is patched already
+}
+
+// planPatch makes all checks that patch makes, and changes nothing.
+func planPatch(root, dir string, f *fitting) (*plan, error) {
+	if err := checkCheckout(dir); err != nil {
+		return nil, err
+	}
+	if err := f.missing(); err != nil {
+		return nil, err
+	}
+	changes, inTheWay, err := missingChanges(dir, f)
+	if err != nil {
+		return nil, err
+	}
+	module, err := moduleOf(root, filepath.Join(dir, "go.mod"))
+	if err != nil {
+		return nil, err
+	}
+	gomod, err := missingRequire(module, dir)
+	if err != nil {
+		return nil, err
+	}
+	if gomod != nil {
+		changes["go.mod"] = gomod
+	}
+	modified, err := notCommitted(dir, changes)
+	if err != nil {
+		return nil, err
+	}
+	if inTheWay = append(inTheWay, modified...); len(inTheWay) > 0 {
+		return nil, &dirtyError{dir, inTheWay}
+	}
+	return &plan{module, changes}, nil
+}
+
 // patchCheckout makes all edits in a git checkout of Loki, or none.
 func patchCheckout(out io.Writer, root, dir string) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
 	}
-	if err := checkCheckout(dir); err != nil {
+	if err := checkLoki(dir); err != nil {
 		return err
 	}
 	f, err := fit(dir, checkoutVersion(dir), edits)
 	if err != nil {
 		return err
 	}
-	changes, err := missingChanges(dir, f)
+	p, err := planPatch(root, dir, f)
 	if err != nil {
 		return err
 	}
-	gomod, err := missingRequire(root, dir)
-	if err != nil {
+	if err := p.module.make(); err != nil {
 		return err
 	}
-	if gomod != nil {
-		changes["go.mod"] = gomod
-	}
-	if err := refuseModified(dir, changes); err != nil {
-		return err
-	}
+	changes := p.changes
 	if err := write(dir, changes); err != nil {
 		return err
 	}
@@ -83,74 +116,66 @@ func checkLoki(dir string) error {
 	return nil
 }
 
-// checkCheckout reports what keeps dir from being the root of a git checkout of Loki.
+// checkCheckout reports what keeps a Loki from being a git checkout. That it lies inside of one that does not have
+// its files is not enough.
 func checkCheckout(dir string) error {
-	if err := checkLoki(dir); err != nil {
-		return err
-	}
-	if _, err := runCommand(dir, "git", "rev-parse", "HEAD"); err != nil {
+	if _, err := runCommand(dir, "git", "cat-file", "-e", "HEAD:./go.mod"); err != nil {
 		return fmt.Errorf("%s: not a git checkout, so a mistake could not be taken back: %w", dir, err)
 	}
 	return nil
 }
 
-// missingChanges returns the files to write. All are as Loki has them or not there; a file that is
-// patched already is left out.
-func missingChanges(dir string, f *fitting) (map[string][]byte, error) {
-	if err := f.missing(); err != nil {
-		return nil, err
+// missingChanges returns the files to write, and which are in the way. Those to write are as Loki has them or not
+// there; a file that is patched already is left out.
+func missingChanges(dir string, f *fitting) (changes map[string][]byte, inTheWay []string, err error) {
+	changes = map[string][]byte{}
+	for i := range f.parts {
+		if pf := &f.parts[i]; !pf.in && pf.made > 0 {
+			inTheWay = append(inTheWay, fmt.Sprintf("the files of %s: it is left out of this Loki, but %d of its edits are in", pf.name, pf.made))
+		}
 	}
-	changes := map[string][]byte{}
-	dirty := &dirtyError{dir: dir}
 	names, groups := byFile(f.edits)
 	for _, name := range names {
 		src, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		applied, missing := patchState(src, groups[name])
 		switch {
 		case len(missing) == 0:
 		case len(applied) > 0:
-			dirty.files = append(dirty.files, fmt.Sprintf("%s: half-patched: has %q, lacks %q", name, applied[0], missing[0]))
+			inTheWay = append(inTheWay, fmt.Sprintf("%s: half-patched: has %q, lacks %q", name, applied[0], missing[0]))
 		default:
 			if changes[name], err = apply(src, groups[name]); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		}
 	}
 	files, err := f.files(false)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, name := range sortedNames(files) {
 		switch old, err := os.ReadFile(filepath.Join(dir, name)); {
 		case os.IsNotExist(err):
 			changes[name] = files[name]
 		case err != nil:
-			return nil, err
+			return nil, nil, err
 		case !bytes.Equal(old, files[name]):
-			dirty.files = append(dirty.files, name+": is there with other contents: of an older lokifork, or changed")
+			inTheWay = append(inTheWay, name+": is there with other contents: of an older lokifork, or changed")
 		}
 	}
-	if len(dirty.files) > 0 {
-		return nil, dirty
-	}
-	return changes, nil
+	return changes, inTheWay, nil
 }
 
-// missingRequire returns the go.mod that finds chunkring, and nil if it does already.
-func missingRequire(root, dir string) ([]byte, error) {
+// missingRequire returns the go.mod that finds chunkring's module, and nil if it does already.
+func missingRequire(module *lokisModule, dir string) ([]byte, error) {
 	gomod := filepath.Join(dir, "go.mod")
 	old, err := os.ReadFile(gomod)
 	if err != nil {
 		return nil, err
 	}
-	module, err := moduleFor(root, gomod)
-	if err != nil {
-		return nil, err
-	}
-	path, err := localPath(dir, module)
+	path, err := localPath(dir, module.folder)
 	if err != nil {
 		return nil, err
 	}
@@ -166,24 +191,25 @@ func missingRequire(root, dir string) ([]byte, error) {
 	return edited, nil
 }
 
-// refuseModified refuses to change files that git can't bring back.
-func refuseModified(dir string, changes map[string][]byte) error {
+// notCommitted returns which of the files to write git can't bring back.
+func notCommitted(dir string, changes map[string][]byte) (inTheWay []string, err error) {
 	if len(changes) == 0 {
-		return nil
+		return nil, nil
 	}
-	args := append([]string{"status", "--porcelain", "--untracked-files=no", "--"}, sortedNames(changes)...)
+	args := append([]string{"status", "--porcelain", "--untracked-files=all", "--ignored", "--"}, sortedNames(changes)...)
 	status, err := runCommand(dir, "git", args...)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if len(status) == 0 {
-		return nil
-	}
-	dirty := &dirtyError{dir: dir}
 	for line := range strings.Lines(string(status)) {
-		dirty.files = append(dirty.files, strings.TrimSpace(line[min(len(line), 3):])+": has changes that are not committed")
+		name := strings.TrimSpace(line[min(len(line), 3):])
+		if strings.HasPrefix(line, "??") || strings.HasPrefix(line, "!!") {
+			inTheWay = append(inTheWay, name+": is not committed")
+		} else {
+			inTheWay = append(inTheWay, name+": has changes that are not committed")
+		}
 	}
-	return dirty
+	return inTheWay, nil
 }
 
 // patchState tells which of a file's edits are in it already.

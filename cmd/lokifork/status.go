@@ -4,10 +4,12 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -23,8 +25,12 @@ const (
 
 // checkoutStatus is what lokifork status -json prints.
 type checkoutStatus struct {
-	Loki  string       `json:"loki"` // version, "" if unknown
-	Parts []partStatus `json:"parts"`
+	Loki     string       `json:"loki"` // version, "" if unknown
+	Parts    []partStatus `json:"parts"`
+	GoMod    string       `json:"go_mod,omitempty"`     // what is wrong with its replace line
+	InTheWay []string     `json:"in_the_way,omitempty"` // files for which patch refuses, each with what is the matter
+	Refused  string       `json:"refused,omitempty"`    // why patch refuses, if not for files or anchors
+	Changes  []string     `json:"changes"`              // the files that patch writes; null if it refuses
 }
 
 type partStatus struct {
@@ -65,8 +71,13 @@ func (pf *partFit) status() partStatus {
 	return s
 }
 
-// printStatus says how each part fits the Loki of a directory, and which anchors moved. It changes nothing.
-func printStatus(out io.Writer, dir string, asJSON bool) error {
+// printStatus says how each part fits the Loki of a directory, which anchors moved, and whether patch would do. Its
+// error is that of patch. It changes nothing.
+func printStatus(out io.Writer, root, dir string, asJSON bool) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
 	if err := checkLoki(dir); err != nil {
 		return err
 	}
@@ -75,14 +86,14 @@ func printStatus(out io.Writer, dir string, asJSON bool) error {
 		return err
 	}
 	st := checkoutStatus{Loki: f.version}
-	dirty := &dirtyError{dir: dir}
 	for i := range f.parts {
-		s := f.parts[i].status()
-		if s.State == stateHalf {
-			dirty.files = append(dirty.files, "those of the part "+s.Part+": half-patched")
-		}
-		st.Parts = append(st.Parts, s)
+		st.Parts = append(st.Parts, f.parts[i].status())
 	}
+	if st.GoMod, err = replaceFault(dir); err != nil {
+		return err
+	}
+	p, refused := planPatch(root, dir, f)
+	st.setPlan(p, refused)
 	if asJSON {
 		enc := json.NewEncoder(out)
 		enc.SetIndent("", "  ")
@@ -90,13 +101,43 @@ func printStatus(out io.Writer, dir string, asJSON bool) error {
 	} else {
 		_, err = io.WriteString(out, st.text())
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return fmt.Errorf("print the status: %w", err)
-	case len(dirty.files) > 0:
-		return dirty
 	}
-	return f.missing()
+	return refused
+}
+
+// setPlan says what patch would do, or why it would not.
+func (st *checkoutStatus) setPlan(p *plan, refused error) {
+	var dirty *dirtyError
+	var moved *movedError
+	switch {
+	case refused == nil:
+		st.Changes = append([]string{}, sortedNames(p.changes)...)
+	case errors.As(refused, &dirty):
+		st.InTheWay = dirty.files
+	case !errors.As(refused, &moved): // those that moved are listed with their parts
+		st.Refused = refused.Error()
+	}
+}
+
+// replaceFault says why go.mod finds no chunkring although a replace line names a folder of it.
+func replaceFault(dir string) (string, error) {
+	mod, err := readModfile(filepath.Join(dir, "go.mod"))
+	if err != nil {
+		return "", err
+	}
+	path, ok := mod.replaced(chunkringModule)
+	if !ok {
+		return "", nil
+	}
+	switch _, err := os.Stat(filepath.Join(below(dir, path), "go.mod")); {
+	case errors.Is(err, os.ErrNotExist):
+		return "its replace line names " + path + ", which does not exist or has no go.mod", nil
+	case err != nil:
+		return "", err
+	}
+	return "", nil
 }
 
 func (st *checkoutStatus) text() string {
@@ -112,7 +153,31 @@ func (st *checkoutStatus) text() string {
 			fmt.Fprintf(&b, "  %s, %s: %s: %s\n", m.File, m.In, m.What, firstLine(m.Anchor))
 		}
 	}
+	if st.GoMod != "" {
+		fmt.Fprintf(&b, "go.mod: %s\n", st.GoMod)
+	}
+	for _, file := range st.InTheWay {
+		fmt.Fprintf(&b, "in the way: %s\n", file)
+	}
+	switch {
+	case st.Refused != "":
+		fmt.Fprintf(&b, "lokifork patch would refuse: %s\n", firstLine(st.Refused))
+	case st.Changes == nil:
+		b.WriteString("lokifork patch would refuse\n")
+	case len(st.Changes) == 0 && st.GoMod != "":
+		b.WriteString("lokifork patch would make that folder\n")
+	case len(st.Changes) == 0:
+		b.WriteString("patched already\n")
+	case st.patchedInPart():
+		fmt.Fprintf(&b, "lokifork patch would write %s\n", strings.Join(st.Changes, ", "))
+	default:
+		fmt.Fprintf(&b, "lokifork patch would write %d files\n", len(st.Changes))
+	}
 	return b.String()
+}
+
+func (st *checkoutStatus) patchedInPart() bool {
+	return slices.ContainsFunc(st.Parts, func(s partStatus) bool { return s.State == stateIn || s.State == stateHalf })
 }
 
 func firstLine(s string) string {
