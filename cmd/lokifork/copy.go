@@ -75,7 +75,7 @@ func makePatched(out io.Writer, root, version, tree, modfile, patchedMod string)
 	if err != nil {
 		return err
 	}
-	f, err := fit(loki.Dir, loki.Version, edits)
+	f, err := fit(loki.Dir, moduleVersion(loki.Version), edits)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ func printDiff(out io.Writer, root, version, chunkring string) error {
 	if err != nil {
 		return err
 	}
-	f, err := fit(loki.Dir, loki.Version, edits)
+	f, err := fit(loki.Dir, moduleVersion(loki.Version), edits)
 	if err != nil {
 		return err
 	}

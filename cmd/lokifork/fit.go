@@ -13,7 +13,7 @@ import (
 
 // fitting is what is to be done to one Loki: its parts, and the edits of those that are in.
 type fitting struct {
-	version string // of Loki, "" if unknown
+	version lokiVersion
 	parts   []partFit
 	edits   []edit
 }
@@ -30,7 +30,7 @@ type partFit struct {
 
 // unfitError says that parts do not fit a Loki that should have them.
 type unfitError struct {
-	version string
+	version lokiVersion
 	moved   []*movedError
 }
 
@@ -42,7 +42,7 @@ func (e *unfitError) Error() string {
 	}
 	fmt.Fprintf(&b, `what to do: this Loki (%s) differs from those that the edits were made for. See how it does this now, adapt
 the edits in cmd/lokifork/edits.go of chunkring, or add alternatives to them, and run its tests; docs/new-loki.md
-says how. Or use a Loki whose files are the same.`, nameOf(e.version))
+says how. Or use a Loki whose files are the same.`, e.version)
 	return b.String()
 }
 
@@ -53,13 +53,6 @@ func (e *unfitError) Unwrap() []error {
 		all = append(all, m)
 	}
 	return all
-}
-
-func nameOf(version string) string {
-	if version == "" {
-		return "of unknown version"
-	}
-	return version
 }
 
 // sources reads the files of a Loki, each once.
@@ -82,7 +75,7 @@ func (s *sources) file(name string) ([]byte, error) {
 }
 
 // fit looks for all anchors in the Loki of a directory. Those of edits that are in it already count as found.
-func fit(dir, version string, all []edit) (*fitting, error) {
+func fit(dir string, version lokiVersion, all []edit) (*fitting, error) {
 	f := &fitting{version: version}
 	src := &sources{dir, map[string][]byte{}}
 	chosen := map[*part][]edit{}
@@ -248,7 +241,7 @@ func (f *fitting) leftOut() (lines []string) {
 		if why == "" {
 			why = "it needs " + pf.needs.name // a part that needs none is never left out
 		}
-		lines = append(lines, fmt.Sprintf("%s is left out (%s), Loki %s: %s", pf.name, pf.what, nameOf(f.version), why))
+		lines = append(lines, fmt.Sprintf("%s is left out (%s), Loki %s: %s", pf.name, pf.what, f.version, why))
 	}
 	return lines
 }

@@ -38,12 +38,12 @@ func sparseLoki(t *testing.T) (dir string, chosen []edit) {
 		require.NoError(t, err)
 	}
 	require.NoError(t, write(dir, files))
-	f := fitted(t, dir, loki.Version)
+	f := fitted(t, dir, moduleVersion(loki.Version))
 	require.NoError(t, f.missing())
 	return dir, f.edits
 }
 
-func fitted(t *testing.T, dir, version string) *fitting {
+func fitted(t *testing.T, dir string, version lokiVersion) *fitting {
 	f, err := fit(dir, version, edits)
 	require.NoError(t, err)
 	return f
@@ -207,7 +207,7 @@ func TestStockIsLoki(t *testing.T) {
 	list(loki.Dir, &want)
 	list(tree, &got)
 	require.Equal(t, want, got)
-	edited, _ := byFile(fitted(t, loki.Dir, loki.Version).edits)
+	edited, _ := byFile(fitted(t, loki.Dir, moduleVersion(loki.Version)).edits)
 	for _, name := range edited {
 		theirs, err := os.ReadFile(filepath.Join(loki.Dir, name))
 		require.NoError(t, err)
@@ -271,7 +271,7 @@ func TestMovedAnchorsOfLoki(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, ok && first <= s.from)
 		require.NoError(t, os.WriteFile(path, slices.Concat(src[:first], src[min(last, len(src)):]), 0o666))
-		f := fitted(t, dir, "")
+		f := fitted(t, dir, lokiVersion{})
 		_, err = patched(dir, f, false)
 		require.Equal(t, exitMoved, exitCode(err), e.why)
 		require.ErrorContains(t, err, e.why)
@@ -292,7 +292,7 @@ func TestAllMovedAnchorsAreNamed(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(dir, "pkg/compression/pool.go")))
 	replaceIn(t, dir, "pkg/storage/factory.go", "NewClientWithMaxParallel", "NewParallelClient")
 	replaceIn(t, dir, "pkg/chunkenc/memchunk.go", "moveNext", "moveOn")
-	err := fitted(t, dir, "v3.7.6").missing()
+	err := fitted(t, dir, lokiVersion{release: "v3.7.6"}).missing()
 	require.ErrorContains(t, err, "the file is gone")
 	require.ErrorContains(t, err, "what to do")
 	var unfit *unfitError
@@ -351,7 +351,7 @@ func TestPatchRefuses(t *testing.T) {
 			appendTo(t, dir, file, "\n// mine\n")
 		}, []string{file, "not committed"}, exitDirty, true},
 		"half-patched": {func(t *testing.T, dir string) {
-			_, groups := byFile(fitted(t, dir, "").edits)
+			_, groups := byFile(fitted(t, dir, lokiVersion{}).edits)
 			src, err := os.ReadFile(filepath.Join(dir, file))
 			require.NoError(t, err)
 			src, err = apply(src, groups[file][:2])

@@ -95,10 +95,15 @@ var omissions = []struct {
 	{iterator, "v3.6.0", "its iterators have labels in slices that they reuse, and another form of samples"},
 }
 
-// mayLack says why a Loki of this version may go without a part; it is "" if it may not.
-func (p *part) mayLack(version string) string {
+// mayLack says why a Loki of this version may go without a part; it is "" if it may not. Where only the release before
+// a Loki is known, the Loki is taken for one before o.before as long as that release is, and the reason says so.
+func (p *part) mayLack(version lokiVersion) string {
 	for _, o := range omissions {
-		if o.part == p && semver.IsValid(version) && semver.Compare(version, o.before) < 0 {
+		switch {
+		case o.part != p || !semver.IsValid(version.release) || semver.Compare(version.release, o.before) >= 0:
+		case version.orLater:
+			return fmt.Sprintf("%s; lokifork takes it for a Loki before %s, of which it isn't sure: a tag of its version would say", o.why, o.before)
+		default:
 			return o.why
 		}
 	}

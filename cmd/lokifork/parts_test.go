@@ -53,12 +53,15 @@ func TestPartsAreWhole(t *testing.T) {
 }
 
 func TestOnlyNamedPartsMayLack(t *testing.T) {
-	require.NotEmpty(t, iterator.mayLack("v3.5.7"))
-	require.NotEmpty(t, iterator.mayLack("v3.5.6+later"))
-	require.Empty(t, iterator.mayLack("v3.6.0"))
-	require.Empty(t, iterator.mayLack(""), "of a Loki of unknown version nothing is left out")
+	exact := func(release string) lokiVersion { return lokiVersion{release: release} }
+	require.NotEmpty(t, iterator.mayLack(exact("v3.5.7")))
+	require.NotContains(t, iterator.mayLack(exact("v3.5.7")), "isn't sure")
+	require.Contains(t, iterator.mayLack(lokiVersion{"v3.5.6", true}), "takes it for a Loki before v3.6.0, of which it isn't sure")
+	require.Empty(t, iterator.mayLack(exact("v3.6.0")))
+	require.Empty(t, iterator.mayLack(lokiVersion{"v3.6.0", true}))
+	require.Empty(t, iterator.mayLack(lokiVersion{}), "of a Loki of unknown version nothing is left out")
 	for _, p := range []*part{chunkClient, verifiedDecode, blockPath, diskCache, partialReads} {
-		require.Empty(t, p.mayLack("v3.5.7"), p.name)
+		require.Empty(t, p.mayLack(exact("v3.5.7")), p.name)
 	}
 }
 
@@ -86,7 +89,8 @@ func TestPartLeftOut(t *testing.T) {
 	var out bytes.Buffer
 	require.NoError(t, patchCheckout(&out, root, dir))
 	require.Contains(t, out.String(), "iterator is left out")
-	require.Contains(t, out.String(), "v3.5.6+later")
+	require.Contains(t, out.String(), "v3.5.6 or later (no tag vX.Y.Z on it): its iterators")
+	require.Contains(t, out.String(), "isn't sure")
 	got := snapshot(t, dir)
 	for i := range edits {
 		e := &edits[i]
@@ -130,7 +134,7 @@ func TestAlternatives(t *testing.T) {
 	for src, why := range map[string]string{one: "old", other: "fresh", both: "old", "package p\n\nfunc f() {\n\told()\n\ta()\n}\n": "old"} {
 		dir := t.TempDir()
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "p.go"), []byte(src), 0o666))
-		f, err := fit(dir, "", all)
+		f, err := fit(dir, lokiVersion{}, all)
 		require.NoError(t, err)
 		require.True(t, f.has(iterator))
 		require.Len(t, f.edits, 1)
@@ -138,7 +142,7 @@ func TestAlternatives(t *testing.T) {
 	}
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "p.go"), []byte("package p\n\nfunc f() {}\n"), 0o666))
-	f, err := fit(dir, "", all)
+	f, err := fit(dir, lokiVersion{}, all)
 	require.NoError(t, err)
 	require.False(t, f.has(iterator))
 	var unfit *unfitError
@@ -149,7 +153,7 @@ func TestAlternatives(t *testing.T) {
 // TestFilesOfAlternatives: a file that an alternative brings is there if that was chosen.
 func TestFilesOfAlternatives(t *testing.T) {
 	dir, chosen := sparseLoki(t)
-	files, err := fitted(t, dir, "v3.7.6").files(true)
+	files, err := fitted(t, dir, lokiVersion{release: "v3.7.6"}).files(true)
 	require.NoError(t, err)
 	for i := range edits {
 		if e := &edits[i]; e.with != "" {
@@ -197,6 +201,7 @@ func TestStatus(t *testing.T) {
 	git(t, dir, "tag", "v3.7.6")
 	st, _ = status(dir)
 	require.Equal(t, "v3.7.6", st.Loki)
+	require.False(t, st.OrLater)
 
 	require.NoError(t, patchCheckout(&bytes.Buffer{}, root, dir))
 	st, code = status(dir)
@@ -255,7 +260,8 @@ func TestStatus(t *testing.T) {
 	lackIterator(t, older, "3.5.6")
 	st, code = status(older)
 	require.Equal(t, 0, code)
-	require.Equal(t, "v3.5.6+later", st.Loki)
+	require.Equal(t, "v3.5.6", st.Loki)
+	require.True(t, st.OrLater)
 	require.Equal(t, "fits fits fits fits fits left_out", states(st))
 	require.NotEmpty(t, st.Parts[5].Moved)
 	require.NotEmpty(t, st.Parts[5].Why)

@@ -25,7 +25,8 @@ const (
 
 // checkoutStatus is what lokifork status -json prints.
 type checkoutStatus struct {
-	Loki     string       `json:"loki"` // version, "" if unknown
+	Loki     string       `json:"loki"`          // version, "" if unknown
+	OrLater  bool         `json:"loki_or_later"` // it has no tag; it comes after that version
 	Parts    []partStatus `json:"parts"`
 	GoMod    string       `json:"go_mod,omitempty"`     // what is wrong with its replace line
 	InTheWay []string     `json:"in_the_way,omitempty"` // files for which patch refuses, each with what is the matter
@@ -85,7 +86,7 @@ func printStatus(out io.Writer, root, dir string, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	st := checkoutStatus{Loki: f.version}
+	st := checkoutStatus{Loki: f.version.release, OrLater: f.version.orLater}
 	for i := range f.parts {
 		st.Parts = append(st.Parts, f.parts[i].status())
 	}
@@ -142,7 +143,7 @@ func replaceFault(dir string) (string, error) {
 
 func (st *checkoutStatus) text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Loki %s\n", nameOf(st.Loki))
+	fmt.Fprintf(&b, "Loki %s\n", lokiVersion{st.Loki, st.OrLater})
 	for _, s := range st.Parts {
 		fmt.Fprintf(&b, "%-16s %-9s %d edits, %d anchors moved", s.Part, s.State, s.Edits, len(s.Moved))
 		if s.Why != "" {
@@ -186,20 +187,4 @@ func firstLine(s string) string {
 		line += " ..."
 	}
 	return line
-}
-
-// checkoutVersion is the version of a Loki that is not a module: that of its tag, or the last release of its branch
-// with +later; "" if nothing says it.
-func checkoutVersion(dir string) string {
-	if tag, err := runCommand(dir, "git", "describe", "--tags", "--exact-match", "--match", "v[0-9]*"); err == nil {
-		return strings.TrimSpace(string(tag))
-	}
-	var released struct {
-		Loki string `json:"."`
-	}
-	manifest, err := os.ReadFile(filepath.Join(dir, ".release-please-manifest.json"))
-	if err != nil || json.Unmarshal(manifest, &released) != nil || released.Loki == "" {
-		return ""
-	}
-	return "v" + released.Loki + "+later"
 }
