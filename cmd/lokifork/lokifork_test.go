@@ -336,6 +336,18 @@ func TestPatchCheckout(t *testing.T) {
 	git(t, dir, "commit", "-qm", "patched")
 	require.NoError(t, patchCheckout(&out, root, dir))
 	require.Empty(t, git(t, dir, "status", "--porcelain"))
+
+	// An older patch is taken back as the message says.
+	replaceIn(t, dir, "pkg/storage/chunkring.go", "package storage", "package storage // older")
+	git(t, dir, "commit", "-q", "--amend", "-am", "patched")
+	require.ErrorContains(t, patchCheckout(&out, root, dir), "git revert")
+	git(t, dir, "revert", "--no-edit", "HEAD")
+	require.NotContains(t, out.String(), "vendor")
+	require.NoError(t, write(dir, map[string][]byte{"vendor/modules.txt": nil}))
+	require.NoError(t, patchCheckout(&out, root, dir))
+	require.Equal(t, want["pkg/storage/chunkring.go"], snapshot(t, dir)["pkg/storage/chunkring.go"])
+	require.Contains(t, out.String(), "build with -mod=mod")
+	require.NotContains(t, out.String(), "go mod vendor", "it leaves the C library out")
 }
 
 func TestPatchRefuses(t *testing.T) {
@@ -361,7 +373,7 @@ func TestPatchRefuses(t *testing.T) {
 		}, []string{file, "half-patched"}, exitDirty, true},
 		"older patch": {func(t *testing.T, dir string) {
 			require.NoError(t, write(dir, map[string][]byte{"pkg/storage/chunkring.go": []byte("package storage\n")}))
-		}, []string{"pkg/storage/chunkring.go", "other contents"}, exitDirty, true},
+		}, []string{"pkg/storage/chunkring.go", "other contents", "git revert", "git checkout -- FILE"}, exitDirty, true},
 		"go.mod changed": {func(t *testing.T, dir string) {
 			appendTo(t, dir, "go.mod", "\n// mine\n")
 		}, []string{"go.mod", "not committed"}, exitDirty, true},

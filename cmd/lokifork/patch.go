@@ -19,8 +19,9 @@ type dirtyError struct {
 
 // Error lists the files and what to do.
 func (e *dirtyError) Error() string {
-	return fmt.Sprintf("%s: these files are in the way:\n  %s\n  what to do: commit or stash your own changes to them; "+
-		"take a half or an older patch back with git checkout -- FILE, and delete files that it added. Nothing was changed.",
+	return fmt.Sprintf("%s: these files are in the way:\n  %s\n  what to do: commit or stash your own changes to them. Take a half or an older patch back: "+
+		"one that is committed with git revert of its commit, another with git checkout -- FILE, and delete the files that it added. "+
+		"Then patch again. Nothing was changed.",
 		e.dir, strings.Join(e.files, "\n  "))
 }
 
@@ -98,7 +99,7 @@ func patchCheckout(out io.Writer, root, dir string) error {
 		fmt.Fprintln(out, "patched", name)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "vendor", "modules.txt")); err == nil {
-		fmt.Fprintln(out, "this checkout has a vendor folder: run go mod vendor, or build with -mod=mod")
+		fmt.Fprintln(out, "this checkout has a vendor folder, which can't have chunkring's C library: build with -mod=mod")
 	}
 	fmt.Fprintf(out, "build it with CGO_ENABLED=1, after make lib in %s\n", root)
 	return nil
