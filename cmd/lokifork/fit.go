@@ -22,10 +22,10 @@ type fitting struct {
 type partFit struct {
 	*part
 	in      bool
-	moved   []*movedError
-	made    int    // edits that are in the files already
-	toMake  int    // edits that are not
-	mayLack string // why this version may go without the part; "" if it may not
+	moved   [][]*movedError // of each place, all alternatives
+	made    int             // edits that are in the files already
+	toMake  int             // edits that are not
+	mayLack string          // why this version may go without the part; "" if it may not
 }
 
 // unfitError says that parts do not fit a Loki that should have them.
@@ -87,7 +87,7 @@ func fit(dir string, version lokiVersion, all []edit) (*fitting, error) {
 			case err != nil:
 				return nil, err
 			case e == nil:
-				pf.moved = append(pf.moved, moved...)
+				pf.moved = append(pf.moved, moved)
 				continue
 			case isIn:
 				pf.made++
@@ -175,7 +175,7 @@ func (f *fitting) missing() error {
 	e := &unfitError{version: f.version}
 	for _, pf := range f.parts {
 		if !pf.in && pf.mayLack == "" {
-			e.moved = append(e.moved, pf.moved...)
+			e.moved = append(e.moved, slices.Concat(pf.moved...)...)
 		}
 	}
 	if len(e.moved) == 0 {

@@ -263,7 +263,8 @@ func TestStatus(t *testing.T) {
 	require.Equal(t, "v3.5.6", st.Loki)
 	require.True(t, st.OrLater)
 	require.Equal(t, "fits fits fits fits fits left_out", states(st))
-	require.NotEmpty(t, st.Parts[5].Moved)
+	require.Len(t, st.Parts[5].Moved, 1, "one place")
+	require.Len(t, st.Parts[5].Moved[0].Alternatives, 1)
 	require.NotEmpty(t, st.Parts[5].Why)
 
 	newer := checkout(t)

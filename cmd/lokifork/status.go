@@ -48,12 +48,24 @@ type movedStatus struct {
 	Anchor string `json:"anchor"`
 	What   string `json:"what"`
 	Edit   string `json:"edit"`
+
+	Alternatives []movedStatus `json:"alternatives,omitempty"` // anchors of other Lokis in the same place
+}
+
+// statusOf says it of one place: of the first alternative, and of the others below it.
+func statusOf(alternatives []*movedError) movedStatus {
+	var all []movedStatus
+	for _, m := range alternatives {
+		all = append(all, movedStatus{m.edit.file, m.edit.in, m.edit.at, m.what, m.edit.why, nil})
+	}
+	all[0].Alternatives = all[1:]
+	return all[0]
 }
 
 func (pf *partFit) status() partStatus {
 	s := partStatus{Part: pf.name, Edits: pf.made + pf.toMake}
-	for _, m := range pf.moved {
-		s.Moved = append(s.Moved, movedStatus{m.edit.file, m.edit.in, m.edit.at, m.what, m.edit.why})
+	for _, alternatives := range pf.moved {
+		s.Moved = append(s.Moved, statusOf(alternatives))
 	}
 	switch {
 	case pf.made > 0 && (pf.toMake > 0 || len(pf.moved) > 0):
@@ -151,7 +163,11 @@ func (st *checkoutStatus) text() string {
 		}
 		b.WriteByte('\n')
 		for _, m := range s.Moved {
-			fmt.Fprintf(&b, "  %s, %s: %s: %s\n", m.File, m.In, m.What, firstLine(m.Anchor))
+			fmt.Fprintf(&b, "  %s, %s: %s: %s", m.File, m.In, m.What, firstLine(m.Anchor))
+			if n := len(m.Alternatives); n > 0 {
+				fmt.Fprintf(&b, " (%d more looked for in its place)", n)
+			}
+			b.WriteByte('\n')
 		}
 	}
 	if st.GoMod != "" {
