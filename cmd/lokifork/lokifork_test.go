@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -320,7 +321,7 @@ func replaceIn(t *testing.T, dir, name, from, to string) {
 func TestPatchCheckout(t *testing.T) {
 	dir, root := checkout(t), projectRoot(t)
 	var out bytes.Buffer
-	require.NoError(t, patchCheckout(&out, root, dir))
+	require.NoError(t, patchCheckout(&out, root, dir, false))
 	require.Contains(t, out.String(), "patched go.mod")
 	require.Contains(t, out.String(), "patched pkg/storage/chunk/chunkring.go")
 	want := snapshot(t, dir)
@@ -328,26 +329,77 @@ func TestPatchCheckout(t *testing.T) {
 	require.Contains(t, want["go.mod"], "replace github.com/grafana/loki/pkg/push => ./pkg/push", "a checkout has it")
 
 	out.Reset()
-	require.NoError(t, patchCheckout(&out, root, dir))
+	require.NoError(t, patchCheckout(&out, root, dir, false))
 	require.Contains(t, out.String(), "patched already")
 	require.Equal(t, want, snapshot(t, dir))
 
 	git(t, dir, "add", "-A")
 	git(t, dir, "commit", "-qm", "patched")
-	require.NoError(t, patchCheckout(&out, root, dir))
+	require.NoError(t, patchCheckout(&out, root, dir, false))
 	require.Empty(t, git(t, dir, "status", "--porcelain"))
 
 	// An older patch is taken back as the message says.
 	replaceIn(t, dir, "pkg/storage/chunkring.go", "package storage", "package storage // older")
 	git(t, dir, "commit", "-q", "--amend", "-am", "patched")
-	require.ErrorContains(t, patchCheckout(&out, root, dir), "git revert")
+	require.ErrorContains(t, patchCheckout(&out, root, dir, false), "git revert")
 	git(t, dir, "revert", "--no-edit", "HEAD")
 	require.NotContains(t, out.String(), "vendor")
 	require.NoError(t, write(dir, map[string][]byte{"vendor/modules.txt": nil}))
-	require.NoError(t, patchCheckout(&out, root, dir))
+	require.NoError(t, patchCheckout(&out, root, dir, false))
 	require.Equal(t, want["pkg/storage/chunkring.go"], snapshot(t, dir)["pkg/storage/chunkring.go"])
 	require.Contains(t, out.String(), "build with -mod=mod")
 	require.NotContains(t, out.String(), "go mod vendor", "it leaves the C library out")
+}
+
+// TestPatchWithTests: chunkring's tests are added to a checkout only if somebody asks for them, with a command that runs
+// each of them.
+func TestPatchWithTests(t *testing.T) {
+	dir, root := checkout(t), projectRoot(t)
+	isTest := func(name string) bool {
+		return strings.HasSuffix(name, "_test.go") && strings.Contains(name, "chunkring")
+	}
+	tests := func() (names []string) {
+		for _, name := range slices.Sorted(maps.Keys(snapshot(t, dir))) {
+			if isTest(name) {
+				names = append(names, name)
+			}
+		}
+		return names
+	}
+	var out bytes.Buffer
+	require.NoError(t, patchCheckout(&out, root, dir, false))
+	require.Empty(t, tests())
+	require.NotContains(t, out.String(), "go test")
+
+	out.Reset()
+	git(t, dir, "add", "-A")
+	git(t, dir, "commit", "-qm", "patched")
+	require.NoError(t, patchCheckout(&out, root, dir, true))
+	f, err := fit(dir, checkoutVersion(dir), edits)
+	require.NoError(t, err)
+	files, err := f.files(true)
+	require.NoError(t, err)
+	maps.DeleteFunc(files, func(name string, _ []byte) bool { return !isTest(name) })
+	require.NotEmpty(t, files)
+	require.Equal(t, slices.Sorted(maps.Keys(files)), tests())
+	want := snapshot(t, dir)
+	out.Reset()
+	require.NoError(t, patchCheckout(&out, root, dir, true))
+	require.Equal(t, want, snapshot(t, dir))
+
+	command := regexp.MustCompile(`CHUNKRING_TESTDATA=(\S+) go test -run '(\S+)' (.*)\n`).FindStringSubmatch(out.String())
+	require.NotNil(t, command, out.String())
+	require.FileExists(t, filepath.Join(command[1], "bad", "index.json"))
+	packages := strings.Fields(command[3])
+	for name, text := range files {
+		require.Contains(t, packages, "./"+filepath.Dir(name))
+		for _, test := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllSubmatch(text, -1) {
+			require.Regexp(t, command[2], string(test[1]), name)
+		}
+	}
+	makefile, err := os.ReadFile(filepath.Join(root, "mk/test.mk"))
+	require.NoError(t, err)
+	require.Contains(t, string(makefile), "\nLOKI_TESTS := "+testNames+"\n")
 }
 
 func TestPatchRefuses(t *testing.T) {
@@ -405,7 +457,7 @@ func TestPatchRefuses(t *testing.T) {
 			appendTo(t, dir, file, "\n// mine\n")
 		}, []string{file + ": has changes", "pkg/storage/chunkring.go: is there"}, exitDirty, true},
 		"edits of a part that is left out": {func(t *testing.T, dir string) {
-			require.NoError(t, patchCheckout(&bytes.Buffer{}, root, dir))
+			require.NoError(t, patchCheckout(&bytes.Buffer{}, root, dir, false))
 			replaceIn(t, dir, "pkg/chunkenc/memchunk.go", "planSamples", "planAll")
 			saveRelease(t, dir, "3.5.6")
 		}, []string{"the files of iterator", "left out"}, exitDirty, true},
@@ -414,7 +466,7 @@ func TestPatchRefuses(t *testing.T) {
 			dir := checkout(t)
 			tc.change(t, dir)
 			before := snapshot(t, dir)
-			err := patchCheckout(&bytes.Buffer{}, root, dir)
+			err := patchCheckout(&bytes.Buffer{}, root, dir, false)
 			for _, part := range tc.say {
 				require.ErrorContains(t, err, part)
 			}
@@ -442,7 +494,7 @@ func appendTo(t *testing.T, dir, name, text string) {
 // TestDiffApplies: git apply makes of a pristine checkout what lokifork patch makes of it.
 func TestDiffApplies(t *testing.T) {
 	root, byPatch, byDiff := projectRoot(t), checkout(t), checkout(t)
-	require.NoError(t, patchCheckout(&bytes.Buffer{}, root, byPatch))
+	require.NoError(t, patchCheckout(&bytes.Buffer{}, root, byPatch, false))
 	path, err := localPath(byPatch, root)
 	require.NoError(t, err)
 	var diff bytes.Buffer
@@ -452,7 +504,7 @@ func TestDiffApplies(t *testing.T) {
 	git(t, byDiff, "apply", "--check", patch)
 	git(t, byDiff, "apply", patch)
 	require.Equal(t, snapshot(t, byPatch), snapshot(t, byDiff))
-	require.NoError(t, patchCheckout(&diff, root, byDiff), "lokifork knows it as patched")
+	require.NoError(t, patchCheckout(&diff, root, byDiff, false), "lokifork knows it as patched")
 }
 
 func TestUsage(t *testing.T) {

@@ -14,8 +14,8 @@
 //	lokifork diff            prints all that is changed, as a patch for git apply
 //
 // Nothing of Loki's source is part of chunkring. The changes to Loki's files are a table in edits.go,
-// found by anchors; the files that are added are in files/, which mirrors Loki's tree (a name that ends
-// in _test.go.txt goes into the tree only). Doing the same twice changes nothing.
+// found by anchors; the files that are added are in files/, which mirrors Loki's tree (those that end
+// in _test.go.txt go into the tree, and into a checkout with patch -tests). Doing the same twice changes nothing.
 //
 // Edits and files are in parts (parts.go). A part goes into a Loki as a whole or not at all, and only the
 // parts that parts.go names for a version may be left out of it. What is left out is said here, by
@@ -49,7 +49,7 @@ const usage = `lokifork makes a Grafana Loki that reads and writes its chunks wi
 usage:
   lokifork tree   [-root DIR] [-loki VERSION] [-o DIR] [-modfile FILE] [-patched FILE]
   lokifork stock  [-root DIR] [-loki VERSION] [-o DIR] [-modfile FILE]
-  lokifork patch  [-root DIR] CHECKOUT
+  lokifork patch  [-root DIR] [-tests] CHECKOUT
   lokifork status [-root DIR] [-json] CHECKOUT
   lokifork diff   [-root DIR] [-loki VERSION] [-chunkring PATH]
 
@@ -167,7 +167,8 @@ func run(args []string, out io.Writer) error {
 		command = func() error { return printStatus(out, *root, checkout, *asJSON) }
 	case "patch":
 		operands = 1
-		command = func() error { return patchCheckout(out, *root, checkout) }
+		tests := f.Bool("tests", false, "add chunkring's tests of what is added, too, and print the command that runs them")
+		command = func() error { return patchCheckout(out, *root, checkout, *tests) }
 	case "diff":
 		loki := f.String("loki", "", "`version` of Loki; default: that of -root's go.mod")
 		chunkring := f.String("chunkring", "../chunkring", "`path` of chunkring for the replace line, seen from the checkout")

@@ -87,7 +87,7 @@ func TestPartLeftOut(t *testing.T) {
 	dir, root := checkout(t), projectRoot(t)
 	lackIterator(t, dir, "3.5.6")
 	var out bytes.Buffer
-	require.NoError(t, patchCheckout(&out, root, dir))
+	require.NoError(t, patchCheckout(&out, root, dir, false))
 	require.Contains(t, out.String(), "iterator is left out")
 	require.Contains(t, out.String(), "v3.5.6 or later (no tag vX.Y.Z on it): its iterators")
 	require.Contains(t, out.String(), "isn't sure")
@@ -112,13 +112,13 @@ func TestPartLeftOut(t *testing.T) {
 	require.Contains(t, got, "pkg/compression/chunkring.go")
 
 	out.Reset()
-	require.NoError(t, patchCheckout(&out, root, dir))
+	require.NoError(t, patchCheckout(&out, root, dir, false))
 	require.Contains(t, out.String(), "patched already")
 
 	later := checkout(t)
 	lackIterator(t, later, "3.7.5")
 	before := snapshot(t, later)
-	err = patchCheckout(&bytes.Buffer{}, root, later)
+	err = patchCheckout(&bytes.Buffer{}, root, later, false)
 	require.Equal(t, exitMoved, exitCode(err))
 	require.True(t, maps.Equal(before, snapshot(t, later)), "nothing was changed")
 }
@@ -203,7 +203,7 @@ func TestStatus(t *testing.T) {
 	require.Equal(t, "v3.7.6", st.Loki)
 	require.False(t, st.OrLater)
 
-	require.NoError(t, patchCheckout(&bytes.Buffer{}, root, dir))
+	require.NoError(t, patchCheckout(&bytes.Buffer{}, root, dir, false))
 	st, code = status(dir)
 	require.Equal(t, 0, code)
 	require.Equal(t, "in in in in in in", states(st))
@@ -216,7 +216,7 @@ func TestStatus(t *testing.T) {
 	require.Equal(t, 0, code, "patch makes what one file lacks")
 	require.Equal(t, "in in in in in half_in", states(st))
 	require.Equal(t, []string{"pkg/logql/log/filter.go"}, st.Changes)
-	require.NoError(t, patchCheckout(&bytes.Buffer{}, root, dir))
+	require.NoError(t, patchCheckout(&bytes.Buffer{}, root, dir, false))
 	st, code = status(dir)
 	require.Equal(t, 0, code)
 	require.Equal(t, "in in in in in in", states(st))
@@ -245,7 +245,7 @@ func TestStatus(t *testing.T) {
 	require.Equal(t, 0, code, "patch mends it")
 	require.Contains(t, st.GoMod, "../gone")
 	require.Equal(t, []string{"go.mod"}, st.Changes)
-	require.NoError(t, patchCheckout(&bytes.Buffer{}, root, dir))
+	require.NoError(t, patchCheckout(&bytes.Buffer{}, root, dir, false))
 	st, _ = status(dir)
 	require.Empty(t, st.GoMod)
 
@@ -293,7 +293,7 @@ func TestStatusLeavesModulesAlone(t *testing.T) {
 	require.NoError(t, write(root, map[string][]byte{"go.mod": []byte("module " + chunkringModule + "\n\ngo 1.99.0\n")}))
 	require.NoError(t, printStatus(&bytes.Buffer{}, root, dir, false))
 	require.NoDirExists(t, filepath.Join(root, "build"))
-	require.NoError(t, patchCheckout(&bytes.Buffer{}, root, dir))
+	require.NoError(t, patchCheckout(&bytes.Buffer{}, root, dir, false))
 	made, err := filepath.Glob(filepath.Join(root, "build", "modules", "*", "go.mod"))
 	require.NoError(t, err)
 	require.Len(t, made, 1)
@@ -302,7 +302,7 @@ func TestStatusLeavesModulesAlone(t *testing.T) {
 	var out bytes.Buffer
 	require.NoError(t, printStatus(&out, root, dir, false))
 	require.Contains(t, out.String(), "which does not exist or has no go.mod\nlokifork patch would make that folder\n")
-	require.NoError(t, patchCheckout(&out, root, dir))
+	require.NoError(t, patchCheckout(&out, root, dir, false))
 	require.FileExists(t, made[0])
 }
 

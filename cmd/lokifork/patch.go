@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -32,14 +34,14 @@ type plan struct {
 }
 
 // planPatch makes all checks that patch makes, and changes nothing.
-func planPatch(root, dir string, f *fitting) (*plan, error) {
+func planPatch(root, dir string, f *fitting, withTests bool) (*plan, error) {
 	if err := checkCheckout(dir); err != nil {
 		return nil, err
 	}
 	if err := f.missing(); err != nil {
 		return nil, err
 	}
-	changes, inTheWay, err := missingChanges(dir, f)
+	changes, inTheWay, err := missingChanges(dir, f, withTests)
 	if err != nil {
 		return nil, err
 	}
@@ -64,8 +66,9 @@ func planPatch(root, dir string, f *fitting) (*plan, error) {
 	return &plan{module, changes}, nil
 }
 
-// patchCheckout makes all edits in a git checkout of Loki, or none.
-func patchCheckout(out io.Writer, root, dir string) error {
+// patchCheckout makes all edits in a git checkout of Loki, or none; chunkring's tests of what it adds are added, too, if
+// somebody wants to run them there.
+func patchCheckout(out io.Writer, root, dir string, withTests bool) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
@@ -77,7 +80,7 @@ func patchCheckout(out io.Writer, root, dir string) error {
 	if err != nil {
 		return err
 	}
-	p, err := planPatch(root, dir, f)
+	p, err := planPatch(root, dir, f, withTests)
 	if err != nil {
 		return err
 	}
@@ -93,16 +96,43 @@ func patchCheckout(out io.Writer, root, dir string) error {
 	}
 	if len(changes) == 0 {
 		fmt.Fprintf(out, "%s: patched already\n", dir)
-		return nil
 	}
 	for _, name := range sortedNames(changes) {
 		fmt.Fprintln(out, "patched", name)
+	}
+	if withTests {
+		packages, err := testedPackages(f)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "its tests: CGO_ENABLED=1 CHUNKRING_TESTDATA=%s go test -run '%s' %s\n",
+			filepath.Join(root, "testdata"), testNames, strings.Join(packages, " "))
+	}
+	if len(changes) == 0 {
+		return nil
 	}
 	if _, err := os.Stat(filepath.Join(dir, "vendor", "modules.txt")); err == nil {
 		fmt.Fprintln(out, "this checkout has a vendor folder, which can't have chunkring's C library: build with -mod=mod")
 	}
 	fmt.Fprintf(out, "build it with CGO_ENABLED=1, after make lib in %s\n", root)
 	return nil
+}
+
+// testNames are those of the tests that are added, as a pattern for go test.
+const testNames = "Chunkring|SetReaderPool|DecodeVerified|VerifiedBlock|LeanSymbolizer|ParseMetadata|LabelCache"
+
+// testedPackages are those that tests are added to.
+func testedPackages(f *fitting) (packages []string, err error) {
+	files, err := f.files(true)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range sortedNames(files) {
+		if strings.HasSuffix(name, "_test.go") {
+			packages = append(packages, "./"+path.Dir(name))
+		}
+	}
+	return slices.Compact(packages), nil
 }
 
 // checkLoki reports what keeps dir from being the root of Loki's source.
@@ -128,7 +158,7 @@ func checkCheckout(dir string) error {
 
 // missingChanges returns the files to write, and which are in the way. Those to write are as Loki has them or not
 // there; a file that is patched already is left out.
-func missingChanges(dir string, f *fitting) (changes map[string][]byte, inTheWay []string, err error) {
+func missingChanges(dir string, f *fitting, withTests bool) (changes map[string][]byte, inTheWay []string, err error) {
 	changes = map[string][]byte{}
 	for i := range f.parts {
 		if pf := &f.parts[i]; !pf.in && pf.made > 0 {
@@ -152,7 +182,7 @@ func missingChanges(dir string, f *fitting) (changes map[string][]byte, inTheWay
 			}
 		}
 	}
-	files, err := f.files(false)
+	files, err := f.files(withTests)
 	if err != nil {
 		return nil, nil, err
 	}

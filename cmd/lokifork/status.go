@@ -105,7 +105,7 @@ func printStatus(out io.Writer, root, dir string, asJSON bool) error {
 	if st.GoMod, err = replaceFault(dir); err != nil {
 		return err
 	}
-	p, refused := planPatch(root, dir, f)
+	p, refused := planPatch(root, dir, f, false)
 	st.setPlan(p, refused)
 	if asJSON {
 		enc := json.NewEncoder(out)
