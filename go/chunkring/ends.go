@@ -3,7 +3,6 @@
 package chunkring
 
 import (
-	"hash/crc32"
 	"hash/maphash"
 	"sync/atomic"
 
@@ -79,7 +78,7 @@ func (c *Client) decodeEnds(f *core.File, kept *keptFile, chk *chunk.Chunk) bool
 		return false
 	}
 	leaveBlocksOut(f, o)
-	sum := crc32.Checksum(f.Buf, castagnoli)
+	sum := c.sealed.sum(f.Buf)
 	known := c.sealed.is(f.Path, sum)
 	if !known && o.CheckSymbols() != nil { // inflating them takes longer than all else here
 		return false
@@ -109,12 +108,11 @@ func leaveBlocksOut(f *core.File, o *chunkcheck.Outline) {
 	f.HeadBytes, f.Buf = int(o.BlocksOff), f.Buf[:int(o.BlocksOff)+n]
 }
 
-// sealedFiles remembers files whose seal was right, with a checksum of their ends, so that the seal and the look at the
-// symbols are paid once.
-// A file that it forgets is sealed again.
+// sealedFiles remembers files whose seal was right, with a hash of their ends, so that the seal and the look at the
+// symbols are paid once. A file that it forgets is sealed again.
 type sealedFiles struct {
 	seed  maphash.Seed
-	slots [1 << 16]atomic.Uint64 // the upper half of the path's hash, and the checksum
+	slots [1 << 16]atomic.Uint64 // the upper half of the path's hash, and the ends' sum
 }
 
 func newSealedFiles() *sealedFiles { return &sealedFiles{seed: maphash.MakeSeed()} }
@@ -123,6 +121,10 @@ func (s *sealedFiles) slot(path string) (slot *atomic.Uint64, tag uint64) {
 	hash := maphash.String(s.seed, path)
 	return &s.slots[hash%uint64(len(s.slots))], hash >> 32 << 32
 }
+
+// sum tells a file's ends from others. A CRC would not: each section of a chunk has its own behind it, so the CRC of all
+// depends on what is in a section only in part.
+func (s *sealedFiles) sum(ends []byte) uint32 { return uint32(maphash.Bytes(s.seed, ends)) }
 
 func (s *sealedFiles) add(path string, sum uint32) {
 	slot, tag := s.slot(path)
