@@ -27,7 +27,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -35,6 +34,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+
+	"golang.org/x/mod/modfile"
 )
 
 const (
@@ -201,7 +202,7 @@ func checkRoot(root string) error {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if !bytes.Contains(append([]byte("\n"), gomod...), []byte("\nmodule "+chunkringModule+"\n")) {
+	if modfile.ModulePath(gomod) != chunkringModule {
 		return fmt.Errorf("%s is not chunkring's folder: run in chunkring's folder or give -root", root)
 	}
 	return nil

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/mod/modfile"
 )
 
 // dirtyError says that files of a checkout are neither Loki's own nor patched.
@@ -87,35 +89,38 @@ func patchCheckout(out io.Writer, root, dir string, withTests bool) error {
 	if err := p.module.make(); err != nil {
 		return err
 	}
-	changes := p.changes
-	if err := write(dir, changes); err != nil {
+	if err := write(dir, p.changes); err != nil {
 		return err
 	}
 	for _, line := range f.leftOut() {
 		fmt.Fprintln(out, line)
 	}
-	if len(changes) == 0 {
-		fmt.Fprintf(out, "%s: patched already\n", dir)
-	}
-	for _, name := range sortedNames(changes) {
-		fmt.Fprintln(out, "patched", name)
-	}
-	if withTests {
-		packages, err := testedPackages(f)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(out, "its tests: CGO_ENABLED=1 CHUNKRING_TESTDATA=%s go test -run '%s' %s\n",
-			filepath.Join(root, "testdata"), testNames, strings.Join(packages, " "))
-	}
-	if len(changes) == 0 {
+	p.say(out, root, dir)
+	if !withTests {
 		return nil
+	}
+	packages, err := testedPackages(f)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "its tests: CGO_ENABLED=1 CHUNKRING_TESTDATA=%s go test -run '%s' %s\n",
+		filepath.Join(root, "testdata"), testNames, strings.Join(packages, " "))
+	return nil
+}
+
+// say says what was done to a checkout, and how it is built now.
+func (p *plan) say(out io.Writer, root, dir string) {
+	if len(p.changes) == 0 {
+		fmt.Fprintf(out, "%s: patched already\n", dir)
+		return
+	}
+	for _, name := range sortedNames(p.changes) {
+		fmt.Fprintln(out, "patched", name)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "vendor", "modules.txt")); err == nil {
 		fmt.Fprintln(out, "this checkout has a vendor folder, which can't have chunkring's C library: build with -mod=mod")
 	}
 	fmt.Fprintf(out, "build it with CGO_ENABLED=1, after make lib in %s\n", root)
-	return nil
 }
 
 // testNames are those of the tests that are added, as a pattern for go test.
@@ -141,7 +146,7 @@ func checkLoki(dir string) error {
 	if err != nil {
 		return fmt.Errorf("not a checkout of Loki: %w", err)
 	}
-	if !bytes.Contains(gomod, []byte("module "+lokiModule+"\n")) {
+	if modfile.ModulePath(gomod) != lokiModule {
 		return fmt.Errorf("%s: not a checkout of Loki: its go.mod does not say module %s", dir, lokiModule)
 	}
 	return nil
