@@ -32,13 +32,14 @@ func TestOpsNameRealMetrics(t *testing.T) {
 	dashboard, err := os.ReadFile("ops/dashboard.json")
 	require.NoError(t, err)
 	require.True(t, json.Valid(dashboard))
+	promql := parser.NewParser(parser.Options{})
 	exprs := regexp.MustCompile(`"expr": ("(?:[^"\\]|\\.)*")`).FindAllStringSubmatch(string(dashboard), -1)
 	require.NotEmpty(t, exprs)
 	for _, e := range exprs {
 		var expr string
 		require.NoError(t, json.Unmarshal([]byte(e[1]), &expr))
 		// Grafana puts a duration and patterns in the variables' place.
-		_, err := parser.NewParser(parser.Options{}).ParseExpr(strings.ReplaceAll(expr, "$__rate_interval", "5m"))
+		_, err := promql.ParseExpr(strings.ReplaceAll(expr, "$__rate_interval", "5m"))
 		require.NoError(t, err, expr)
 	}
 	alerts, err := os.ReadFile("ops/alerts.yaml")
@@ -55,7 +56,7 @@ func TestOpsNameRealMetrics(t *testing.T) {
 	require.NoError(t, yaml.Unmarshal(alerts, &rules))
 	require.NotEmpty(t, rules.Groups)
 	for _, r := range rules.Groups[0].Rules {
-		_, err := parser.NewParser(parser.Options{}).ParseExpr(r.Expr)
+		_, err := promql.ParseExpr(r.Expr)
 		require.NoError(t, err, r.Alert)
 		require.NotEmpty(t, r.Annotations["summary"], r.Alert)
 		require.NotEmpty(t, r.Annotations["description"], r.Alert)

@@ -58,20 +58,8 @@ func ReadOutline(head, tail []byte, fileBytes int64) (*Outline, error) {
 	return o, nil
 }
 
-// CheckEnds is Check for the bytes that ReadOutline takes, joined.
-func CheckEnds(ends []byte, headBytes int, fileBytes int64) (*Outline, error) {
-	o, err := ReadOutline(ends[:headBytes], ends[headBytes:], fileBytes)
-	if err == nil {
-		err = o.CheckSymbols()
-	}
-	if err != nil {
-		return nil, err
-	}
-	return o, nil
-}
-
-// CheckSymbols inflates the symbols, of which ReadOutline looks at the checksum only. The error is ErrWhole. The bytes
-// that ReadOutline had must still be there.
+// CheckSymbols inflates the symbols, of which ReadOutline looks at the checksum only. The error is ErrWhole. They
+// are in front of the blocks, and must still be where ReadOutline had them.
 func (o *Outline) CheckSymbols() error {
 	if o.version < 4 {
 		return nil

@@ -24,7 +24,7 @@ const (
 	endsBytes    = 4 << 10  // of each end, to begin with
 	endsBytesMax = 64 << 10 // of both: larger symbols and metas are read with the whole file
 	endsShare    = 4        // and so are those above this part of the file
-	endsTries    = 6        // what CheckEnds may ask for more
+	endsTries    = 6        // what ReadOutline may ask for more
 
 	// blockMeanMin: below it the calls for single blocks cost more than what they don't read. It does not hold for
 	// who wants the ends of files that are no larger.
