@@ -5,8 +5,8 @@
 STATICCHECK := v0.8.2
 
 .PHONY: check
-check: deps ## what to run before a commit, below 3 minutes once it is compiled: rules, vet, what changed in C, Go without -race
-	@.ci/timed "rules" $(MAKE) --no-print-directory lint-rules
+check: deps ## what to run before a commit, below 3 minutes once it is compiled: rules, spelling, vet, what changed in C, Go without -race
+	@.ci/timed "rules" $(MAKE) --no-print-directory lint-rules lint-spelling
 	@.ci/timed "go vet" $(GO) vet $(NETGO) ./...
 	@.ci/timed "C tests" $(MAKE) --no-print-directory check-c
 	@.ci/timed "Go tests" $(GO) test $(NETGO) ./go/chunkring ./go/internal/... ./go/cli
