@@ -152,14 +152,18 @@ func metricsTable(t *testing.T) string {
 // cell is text as a cell of a table has it.
 func cell(s string) string { return strings.NewReplacer("|", `\|`, "\n", " ").Replace(s) }
 
-// pages are README and docs: their names and texts.
+// pages are README, docs, and what is deployed with: their names and texts.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
-	files, err := filepath.Glob("../../docs/*.md")
-	require.NoError(t, err)
-	require.NotEmpty(t, files)
+	files := []string{"../../README.md", "../../SECURITY.md", "../../RELIABILITY.md"}
+	for _, pattern := range []string{"../../docs/*.md", "../../docs/deploy/*"} {
+		found, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		require.NotEmpty(t, found)
+		files = append(files, found...)
+	}
 	all := map[string]string{}
-	for _, file := range append(files, "../../README.md", "../../SECURITY.md", "../../RELIABILITY.md") {
+	for _, file := range files {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
 		all[file] = string(text)

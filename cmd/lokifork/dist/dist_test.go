@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
 )
 
 func testOptions(t *testing.T) *options {
@@ -239,7 +240,16 @@ func TestDeployFiles(t *testing.T) {
 	values, err := os.ReadFile(filepath.Join(dir, "helm-values.yaml"))
 	require.NoError(t, err)
 	require.Contains(t, string(compose), fmt.Sprintf("user: \"%d:%d\"\n", lokiUser, lokiUser))
-	require.Contains(t, string(values), fmt.Sprintf("runAsUser: %d\n", lokiUser))
+	var chart struct {
+		Loki struct {
+			Container struct {
+				Seccomp map[string]string `yaml:"seccompProfile"`
+			} `yaml:"containerSecurityContext"`
+		}
+	}
+	require.NoError(t, yaml.Unmarshal(values, &chart))
+	// Of the container: the chart gives each one a profile that forbids io_uring, and that of the pod comes second.
+	require.Equal(t, map[string]string{"type": "Localhost", "localhostProfile": "chunkring.json"}, chart.Loki.Container.Seccomp)
 	guide, err := os.ReadFile(filepath.Join(dir, "README.md"))
 	require.NoError(t, err)
 	for _, text := range [][]byte{compose, values, guide} {
