@@ -164,7 +164,8 @@ func TestPkgConfig(t *testing.T) {
 	require.NotContains(t, string(pc), "@")
 }
 
-// TestImage: every descriptor of the archive leads to a blob with its digest and size, down to the layer.
+// TestImage: every descriptor of the archive leads to a blob with its digest and size, down to the layer, and
+// manifest.json to the same blobs, with a name for each architecture.
 func TestImage(t *testing.T) {
 	o := testOptions(t)
 	o.architectures = []string{"amd64", "arm64"}
@@ -189,7 +190,7 @@ func TestImage(t *testing.T) {
 		require.NoError(t, err)
 	}
 	follow := func(d descriptor, into any) {
-		blob := content["blobs/sha256/"+strings.TrimPrefix(d.Digest, "sha256:")]
+		blob := content[d.path()]
 		require.Len(t, blob, int(d.Size), d.MediaType)
 		if into != nil {
 			require.NoError(t, json.Unmarshal(blob, into))
@@ -200,6 +201,9 @@ func TestImage(t *testing.T) {
 	require.Equal(t, "3.7.8-0.1.0-rc.1", top.Manifests[0].Annotations["org.opencontainers.image.ref.name"])
 	follow(top.Manifests[0], &images)
 	require.Len(t, images.Manifests, 2)
+	var docker []dockerImage
+	require.NoError(t, json.Unmarshal(content["manifest.json"], &docker))
+	require.Len(t, docker, 2)
 	for i, d := range images.Manifests {
 		var m manifest
 		var c imageConfig
@@ -212,6 +216,9 @@ func TestImage(t *testing.T) {
 		require.Equal(t, o.architectures[i], c.Architecture)
 		require.Equal(t, c.Architecture, d.Platform.Architecture)
 		require.Equal(t, "10001", c.Config.User)
+		require.Equal(t, dockerImage{
+			m.Config.path(), []string{"localhost/loki-chunkring:3.7.8-0.1.0-rc.1-" + c.Architecture}, []string{m.Layers[0].path()},
+		}, docker[i])
 	}
 }
 

@@ -113,8 +113,20 @@ const (
 	typeLayer    = "application/vnd.oci.image.layer.v1.tar+gzip"
 )
 
+// dockerImage is an image of manifest.json (https://github.com/moby/docker-image-spec/blob/main/v1.2.md). docker load
+// looks there where Docker keeps images itself: before version 29, and after an upgrade from that. All others read
+// index.json and know lists of images; here each architecture needs a name of its own.
+type dockerImage struct {
+	Config   string
+	RepoTags []string
+	Layers   []string
+}
+
 // layout is an OCI image layout that grows.
-type layout struct{ blobs map[string]file }
+type layout struct {
+	blobs  map[string]file
+	docker []dockerImage
+}
 
 func (l *layout) add(mediaType string, f file) (descriptor, error) {
 	r, size, err := f.open()
@@ -127,10 +139,14 @@ func (l *layout) add(mediaType string, f file) (descriptor, error) {
 		return descriptor{}, err
 	}
 	digest := fmt.Sprintf("%x", h.Sum(nil))
-	f.name, f.mode = "blobs/sha256/"+digest, 0o644
+	d := descriptor{MediaType: mediaType, Digest: "sha256:" + digest, Size: size}
+	f.name, f.mode = d.path(), 0o644
 	l.blobs[digest] = f
-	return descriptor{MediaType: mediaType, Digest: "sha256:" + digest, Size: size}, nil
+	return d, nil
 }
+
+// path is where the layout has the blob.
+func (d descriptor) path() string { return "blobs/" + strings.Replace(d.Digest, ":", "/", 1) }
 
 func (l *layout) addJSON(mediaType string, v any) (descriptor, error) {
 	data, err := json.Marshal(v)
@@ -142,7 +158,7 @@ func (l *layout) addJSON(mediaType string, v any) (descriptor, error) {
 
 // makeImage writes an OCI archive with an image for each architecture, from the layers that pack has left.
 func makeImage(o *options) error {
-	l := layout{map[string]file{}}
+	l := layout{blobs: map[string]file{}}
 	images := manifest{SchemaVersion: 2, MediaType: typeIndex, Annotations: labels(o)}
 	for _, arch := range o.architectures {
 		d, err := l.addImage(o, arch)
@@ -155,18 +171,22 @@ func makeImage(o *options) error {
 	if err != nil {
 		return err
 	}
-	tag := strings.ReplaceAll(lokiVersion(o), "+", "-") // a tag has no +
 	top.Annotations = map[string]string{
-		"org.opencontainers.image.ref.name": tag,
-		"io.containerd.image.name":          "localhost/loki-chunkring:" + tag, // for docker load
+		"org.opencontainers.image.ref.name": imageTag(o),
+		"io.containerd.image.name":          imageName(o), // for docker load
 	}
 	index, err := json.Marshal(manifest{SchemaVersion: 2, MediaType: typeIndex, Manifests: []descriptor{top}})
+	if err != nil {
+		return err
+	}
+	docker, err := json.Marshal(l.docker)
 	if err != nil {
 		return err
 	}
 	files := []file{
 		{name: "oci-layout", mode: 0o644, data: []byte(`{"imageLayoutVersion":"1.0.0"}`)},
 		{name: "index.json", mode: 0o644, data: index},
+		{name: "manifest.json", mode: 0o644, data: docker},
 	}
 	for _, f := range l.blobs {
 		files = append(files, f)
@@ -205,8 +225,17 @@ func (l *layout) addImage(o *options, arch string) (descriptor, error) {
 	}
 	image, err := l.addJSON(typeManifest, manifest{SchemaVersion: 2, MediaType: typeManifest, Config: &config, Layers: []descriptor{d}})
 	image.Platform = &platform{arch, "linux"}
+	name := imageName(o)
+	if len(o.architectures) > 1 {
+		name += "-" + arch
+	}
+	l.docker = append(l.docker, dockerImage{config.path(), []string{name}, []string{d.path()}})
 	return image, err
 }
+
+func imageName(o *options) string { return "localhost/loki-chunkring:" + imageTag(o) }
+
+func imageTag(o *options) string { return strings.ReplaceAll(lokiVersion(o), "+", "-") } // a tag has no +
 
 func labels(o *options) map[string]string {
 	return map[string]string{
