@@ -23,7 +23,7 @@ SIM_CALLS     := open openat __openat_2 syscall close close_range fstat lseek pr
 	io_uring_register_iowq_max_workers io_uring_enable_rings \
 	io_uring_submit_and_wait io_uring_submit_and_wait_timeout io_uring_submit_and_get_events __io_uring_get_cqe _exit
 WRAP_test_sim := $(SIM_CALLS:%=-Wl,--wrap=%)
-WRAP_test_ends := -Wl,--wrap=posix_fadvise -Wl,--wrap=syscall
+WRAP_test_ends := -Wl,--wrap=posix_fadvise -Wl,--wrap=syscall -Wl,--wrap=fstatfs
 WRAP_test_block_read := -Wl,--wrap=posix_fadvise
 WRAP_test_chunk_meta := -Wl,--wrap=realloc
 WRAP_test_chunk_entries := -Wl,--wrap=realloc

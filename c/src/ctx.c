@@ -2,9 +2,11 @@
 /* Opening and closing a context: the back-end is chosen here, once, and the workers live here. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -97,6 +99,15 @@ static void sync_destroy(struct cr_ctx *ctx)
 	pthread_mutex_destroy(&ctx->mu);
 }
 
+/* On overlayfs the pages of a file are those of a file in the layer below. cachestat(2) counts the pages of
+ * overlayfs's own inode: none, whatever is cached (Linux 6.18). */
+static bool cache_is_below(int dir_fd)
+{
+	struct statfs st;
+
+	return fstatfs(dir_fd, &st) == 0 && st.f_type == OVERLAYFS_SUPER_MAGIC;
+}
+
 /* ---- Contract ---- */
 
 int cr_ctx_open_with(const char *dir, const struct cr_options *opt,
@@ -123,6 +134,7 @@ int cr_ctx_open_with(const char *dir, const struct cr_options *opt,
 		err = -errno;
 		goto fail_free;
 	}
+	atomic_store_explicit(&ctx->no_cachestat, cache_is_below(ctx->dir_fd), memory_order_relaxed);
 	sync_init(ctx);
 	for (; *order; order++) {
 		err = backend_start(ctx, *order, &step);

@@ -198,7 +198,7 @@ struct cr_ctx {
 	_Atomic int                  ring_wrong_errno; /* ... and what the ring said */
 	_Atomic bool                 no_openat2;     /* refused once: component-wise from then on */
 	_Atomic bool                 no_cached_open; /* kernels before 5.12 */
-	_Atomic bool                 no_cachestat;   /* kernels before 6.5 */
+	_Atomic bool                 no_cachestat;   /* kernels before 6.5, and overlayfs */
 	_Atomic uint32_t             read_ahead;     /* enum cr_read_ahead: is it worth telling the kernel what comes */
 	_Atomic uint32_t             slow_streak;    /* opens in a row that should not have blocked and took long */
 	_Atomic uint32_t             slow_opens;     /* so many opens are not tried: they would block */

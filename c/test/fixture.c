@@ -14,6 +14,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -362,6 +363,21 @@ uint32_t fx_write(const struct fx *fx, const char *path, size_t bytes)
 	crc = fx_write_bytes(fx, path, content, bytes);
 	free(content);
 	return crc;
+}
+
+bool fx_knows_nowait(struct fx *fx)
+{
+	char byte;
+	struct iovec iov = { &byte, 1 };
+	bool knows;
+	int fd;
+
+	fx_write(fx, "nowait", 1);
+	fd = open(fx_path(fx, "nowait"), O_RDONLY | O_CLOEXEC);
+	FX_CHECK(fd >= 0);
+	knows = preadv2(fd, &iov, 1, 0, RWF_NOWAIT) >= 0 || errno != EOPNOTSUPP;
+	close(fd);
+	return knows;
 }
 
 /* ---- Batches ---- */

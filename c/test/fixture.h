@@ -81,6 +81,8 @@ void fx_content(const char *path, uint8_t *out, size_t bytes);
 uint32_t fx_write(const struct fx *fx, const char *path, size_t bytes);
 /* The same with these bytes. */
 uint32_t fx_write_bytes(const struct fx *fx, const char *path, const void *content, size_t bytes);
+/* Does the store's file system know RWF_NOWAIT? FUSE, NFS, overlayfs and tmpfs don't (6.18). */
+bool fx_knows_nowait(struct fx *fx);
 
 /* fx->dir/path in one of a few static buffers. Main thread only. */
 const char *fx_path(const struct fx *fx, const char *path);

@@ -93,10 +93,11 @@ static void expect_n(struct fx *fx, const char *path, uint32_t path_bytes, uint3
 		     uint32_t os_errno)
 {
 	struct fx_batch *b = between_good(fx, path, path_bytes);
+	uint32_t asked_max = status == CR_NOT_REGULAR; /* a folder of btrfs has a size: its read tells */
 
 	fx_assert_status(b, 1, status);
 	assert_int_equal(b->reqs[1].os_errno, os_errno);
-	assert_int_equal(b->asked[1], 0);
+	assert_in_range(b->asked[1], 0, asked_max);
 	assert_int_equal(b->calls, 1);
 	fx_batch_free(b);
 
@@ -107,7 +108,7 @@ static void expect_n(struct fx *fx, const char *path, uint32_t path_bytes, uint3
 	fx_read(fx, b);
 	fx_assert_status(b, 0, status);
 	assert_int_equal(b->reqs[0].os_errno, os_errno);
-	assert_int_equal(b->calls, 0);
+	assert_in_range(b->calls, 0, asked_max);
 	fx_batch_free(b);
 }
 
@@ -735,6 +736,7 @@ static void handed_over_when_done(void **state)
 	struct fx *fx = *state;
 	uint32_t *crcs = calloc(BIG_STORE, sizeof(*crcs));
 	static const uint32_t sizes[] = { 1, 2, 40, 3000 };
+	bool tells_cached = fx->backend != FX_FAULT && (fx_knows_nowait(fx) || !fx->ctx->no_cachestat);
 
 	assert_non_null(crcs);
 	write_numbered(fx, BIG_STORE, crcs);
@@ -748,7 +750,7 @@ static void handed_over_when_done(void **state)
 		fx_read(fx, b);
 		assert_int_equal(h.running, 0); /* none outlives the batch */
 		assert_int_equal(h.seen, sizes[s]);
-		if (fx->backend != FX_FAULT && sizes[s] <= 40) /* cached, and soon done: on the caller */
+		if (tells_cached && sizes[s] <= 40) /* soon done: on the caller */
 			assert_int_equal(h.elsewhere, 0);
 		assert_true(all_intact(b, BIG_STORE));
 		fx_batch_free(b);

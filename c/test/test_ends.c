@@ -5,10 +5,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "fixture.h"
@@ -28,6 +30,7 @@ static struct fetches {
 	off_t           off[FETCHES_MAX], bytes[FETCHES_MAX];
 } fetches = { .mu = PTHREAD_MUTEX_INITIALIZER };
 static _Atomic bool no_cachestat; /* nobody can tell what the page cache has */
+static int file_system;           /* that of each folder; 0: what it is */
 
 int __real_posix_fadvise(int fd, off_t off, off_t bytes, int advice);
 int __wrap_posix_fadvise(int fd, off_t off, off_t bytes, int advice);
@@ -52,6 +55,17 @@ long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 		return -1;
 	}
 	return __real_syscall(number, a, b, c, d, e, f);
+}
+
+int __real_fstatfs(int fd, struct statfs *st);
+int __wrap_fstatfs(int fd, struct statfs *st);
+int __wrap_fstatfs(int fd, struct statfs *st)
+{
+	int res = __real_fstatfs(fd, st);
+
+	if (file_system)
+		st->f_type = file_system;
+	return res;
 }
 
 /* ---- Reads ---- */
@@ -622,6 +636,26 @@ static void nothing_is_fetched_twice(void **state)
 	assert_int_equal(fetched(fx, &how), 0);
 }
 
+/* cachestat(2) is not asked there: it would say that nothing is cached, and nothing would be fetched. */
+static void overlayfs_hides_the_cache(void **state)
+{
+	struct cr_batch how = at_ends(CR_SEAL_RESIDENT);
+	struct fx *fx = *state;
+
+	how.ahead = UINT32_MAX;
+	how.through_ns = INT64_MAX;
+	file_system = OVERLAYFS_SUPER_MAGIC;
+	fx_open(fx, NULL);
+	assert_true(fx->ctx->no_cachestat);
+	assert_true(head_of(fx, &ten, &how, NULL) > 0);
+	assert_true(fetched(fx, &how) > 0); /* who can't tell fetches */
+	file_system = EXT4_SUPER_MAGIC;
+	fx_open(fx, NULL);
+	assert_false(fx->ctx->no_cachestat);
+	file_system = 0;
+	fx_open(fx, NULL);
+}
+
 /* ---- A file that goes ---- */
 
 static void (*between)(struct fx *fx);
@@ -720,6 +754,7 @@ int main(void)
 		FX_TEST_ON(FX_FAULT, cold_seals),
 		FX_TEST(wanted_blocks_are_fetched),
 		FX_TEST_ON(FX_URING | FX_THREADS, nothing_is_fetched_twice),
+		FX_TEST_ON(FX_URING | FX_THREADS, overlayfs_hides_the_cache),
 		FX_TEST(changed_while_it_is_read),
 		FX_TEST(large_batches_of_all_kinds),
 	};
