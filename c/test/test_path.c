@@ -556,16 +556,34 @@ static void read_only_for_nobody(void **state)
 	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+/* Mounts of its own: root's right, or anybody's in a user namespace. A file needs an owner that is known there. */
+static void leave_the_mounts(void)
+{
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+	char map[64];
+
+	if (unshare(CLONE_NEWNS) != 0) {
+		if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0)
+			_exit(CANNOT);
+		snprintf(map, sizeof(map), "%u %u 1\n", uid, uid);
+		write_proc("/proc/self/uid_map", map);
+		write_proc("/proc/self/setgroups", "deny"); /* else gid_map is root's */
+		snprintf(map, sizeof(map), "%u %u 1\n", gid, gid);
+		write_proc("/proc/self/gid_map", map);
+	}
+	if (mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0)
+		_exit(CANNOT);
+}
+
 /* A mount below the directory is part of it, for us as for stock: operators mount volumes there, and
  * who may mount needs no reader's help. */
 static void child_reads_a_mount(struct fx *fx)
 {
 	struct fx_batch *b = fx_batch_new(3);
 
-	if (unshare(CLONE_NEWNS) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0)
-		_exit(CANNOT);
-	if (mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0 ||
-	    mount("none", fx_path(fx, "mnt"), "tmpfs", 0, NULL) != 0)
+	leave_the_mounts();
+	if (mount("none", fx_path(fx, "mnt"), "tmpfs", 0, NULL) != 0)
 		_exit(CANNOT);
 	fx_write(fx, "mnt/f", 500);
 	FX_CHECK(symlink("../d/f", fx_path(fx, "mnt/link")) == 0);
