@@ -17,7 +17,7 @@ WRAP_test_uring := $(patsubst %,-Wl$(comma)--wrap=%,preadv2 io_uring_submit_and_
 	io_uring_submit_and_get_events io_uring_queue_init_params io_uring_register_restrictions \
 	io_uring_register_iowq_max_workers)
 # All that the core asks of the kernel: test_sim has one of its own.
-SIM_CALLS     := open openat __openat_2 syscall close close_range fstat lseek pread preadv2 posix_fadvise readlinkat \
+SIM_CALLS     := open openat __openat_2 syscall close close_range fstat fstatfs lseek pread preadv2 posix_fadvise readlinkat \
 	clock_gettime nanosleep malloc pthread_create pthread_join pthread_cond_timedwait pthread_cond_signal \
 	pthread_cond_broadcast io_uring_queue_init_params io_uring_queue_exit io_uring_register_restrictions \
 	io_uring_register_iowq_max_workers io_uring_enable_rings \

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -550,6 +552,19 @@ int __wrap_fstat(int fd, struct stat *st)
 	return result(0);
 }
 
+int __real_fstatfs(int fd, struct statfs *st);
+int __wrap_fstatfs(int fd, struct statfs *st);
+int __wrap_fstatfs(int fd, struct statfs *st)
+{
+	if (!on || fd < FD_BASE)
+		return __real_fstatfs(fd, st);
+	enter();
+	FX_CHECK(fd_get(fd)->store);
+	memset(st, 0, sizeof(*st));
+	st->f_type = sim_plan.overlayfs ? OVERLAYFS_SUPER_MAGIC : EXT4_SUPER_MAGIC;
+	return result(0);
+}
+
 off_t __real_lseek(int fd, off_t off, int whence);
 off_t __wrap_lseek(int fd, off_t off, int whence);
 off_t __wrap_lseek(int fd, off_t off, int whence)
@@ -668,6 +683,7 @@ static int cachestat_of(int number, uint64_t *pages)
 {
 	struct fd *fd = fd_get(number);
 
+	FX_CHECK(!sim_plan.overlayfs);
 	if (sim_plan.no_cachestat)
 		return -ENOSYS;
 	pages[0] = file_chance(sim_plan.uncached, 17, fd->file) ? 0 : UINT32_MAX;

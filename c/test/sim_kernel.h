@@ -69,6 +69,7 @@ struct sim_plan {
 	uint32_t unknown_flags;   /* IORING_SETUP_* */
 	int      setup_err;       /* of every io_uring_setup */
 	bool     no_restrictions, no_openat2, no_cached, no_nowait, no_cachestat, no_close_range;
+	bool     overlayfs;       /* the store's file system: cachestat(2) lies */
 	size_t   no_memory_for;   /* malloc of so many bytes fails */
 	uint32_t duplicate;       /* a completion comes twice */
 	uint32_t cancel_at;       /* the call at which *cancel is set; 0: never */

@@ -241,6 +241,8 @@ static void make_plan(uint64_t *random, struct sim_plan *plan)
 		plan->cancel = &cancel_word;
 		stops = true;
 	}
+	plan->overlayfs = one_in(random, 6);
+	plan->no_nowait |= plan->overlayfs;
 #undef OFTEN
 }
 
@@ -849,7 +851,7 @@ static void seeds_repeat(void **state)
 
 	(void)state;
 	set_signals(on_signal);
-	for (uint64_t n = 1; n <= 1000; n++) {
+	for (uint64_t n = 1; n <= 1500; n++) {
 		uint32_t calls;
 
 		run_seed(n, 0);
