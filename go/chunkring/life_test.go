@@ -274,7 +274,9 @@ func TestNoPermission(t *testing.T) {
 		s := sampleNamed(t, "v4-one-entry")
 		require.NoError(t, os.Chmod(place(t, n.dir, v13, s.ref, s.bytes), 0))
 		closed := forTenant(t, s, "closed")
-		require.NoError(t, os.Chmod(filepath.Dir(place(t, n.dir, v13, closed.ref, closed.bytes)), 0))
+		folder := filepath.Dir(place(t, n.dir, v13, closed.ref, closed.bytes))
+		require.NoError(t, os.Chmod(folder, 0))
+		defer func() { require.NoError(t, os.Chmod(folder, 0o755)) }() // so that who is not root can remove it
 		require.False(t, inChild(t, func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, parentDirEnv+"="+n.dir) }))
 		return
 	}
