@@ -296,6 +296,7 @@ int fx_run(const struct fx_test *tests, size_t n)
 	int failed = 0;
 
 	alarm(HANG_SECONDS);
+	umask(022); /* children that become nobody read what is written here */
 	/* TSan starts a thread of its own with the first one: before threads are counted */
 	FX_CHECK(pthread_create(&thread, NULL, do_nothing, NULL) == 0);
 	pthread_join(thread, NULL);

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -119,6 +120,7 @@ func benchStore(b *testing.B, size int) *chunkgen.Index {
 var benchTemp []string
 
 func TestMain(m *testing.M) {
+	syscall.Umask(0o022) // children that become nobody read what tests write
 	code := m.Run()
 	for _, dir := range benchTemp {
 		_ = os.RemoveAll(dir)

@@ -40,6 +40,11 @@ const (
 	exitTrouble  = 2
 )
 
+func TestMain(m *testing.M) {
+	syscall.Umask(0o022) // what a test writes as root is read by runUnprivileged
+	os.Exit(m.Run())
+}
+
 // binary is the program under test. A missing one fails: a skip is not a pass.
 func binary(t testing.TB) string {
 	t.Helper()
