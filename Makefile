@@ -3,6 +3,11 @@
 # Needs Go, gcc (or clang), make and git; `make deps` installs or names the rest. What is built is in this file;
 # mk/ has the tests, the checks, fuzzing, the benchmarks and Loki.
 
+# make takes the two halves of such a name for two files.
+ifneq ($(words $(CURDIR)),1)
+$(error The name of the folder $(CURDIR) has a space in it. Move chunkring to one without)
+endif
+
 CC      ?= cc
 AR      ?= ar
 OBJCOPY ?= objcopy
