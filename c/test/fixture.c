@@ -20,6 +20,7 @@
 
 #include "fixture.h"
 
+#define OPEN_FILES   4096u
 #define HANG_SECONDS 300u /* then SIGALRM ends the program: valgrind and sanitizers are slow */
 #define PATH_BYTES   8192u
 
@@ -290,12 +291,29 @@ static void *do_nothing(void *arg)
 	return arg;
 }
 
+/* A batch may have a quarter of the descriptors open, and tests count on some hundred files at a time. A shell's
+ * limit is 1024 most often, and the hard one far above. */
+static void raise_open_files(void)
+{
+	struct rlimit lim;
+
+	FX_CHECK(getrlimit(RLIMIT_NOFILE, &lim) == 0);
+	if (lim.rlim_cur < OPEN_FILES && lim.rlim_max >= OPEN_FILES) {
+		lim.rlim_cur = OPEN_FILES;
+		FX_CHECK(setrlimit(RLIMIT_NOFILE, &lim) == 0);
+	}
+	if (lim.rlim_cur < OPEN_FILES)
+		fprintf(stderr, "no more than %llu files may be open: some tests need %u\n",
+			(unsigned long long)lim.rlim_cur, OPEN_FILES);
+}
+
 int fx_run(const struct fx_test *tests, size_t n)
 {
 	pthread_t thread;
 	int failed = 0;
 
 	alarm(HANG_SECONDS);
+	raise_open_files();
 	umask(022); /* children that become nobody read what is written here */
 	/* TSan starts a thread of its own with the first one: before threads are counted */
 	FX_CHECK(pthread_create(&thread, NULL, do_nothing, NULL) == 0);

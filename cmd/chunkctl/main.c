@@ -23,6 +23,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/common.h"
 #include "base/die.h"
@@ -87,9 +88,24 @@ static int dispatch(int argc, char **argv)
 	return bad_usage();
 }
 
+/* As many as the system allows, as Loki does. A shell's own limit is 1024 most often: a quarter of that is what a
+ * store may have open at a time, and each store takes a descriptor and a ring besides. */
+static void raise_open_files(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) != 0 || lim.rlim_cur == lim.rlim_max)
+		return;
+	lim.rlim_cur = lim.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &lim); /* if it may not, it goes on with what it has */
+}
+
 int main(int argc, char **argv)
 {
-	int code = dispatch(argc, argv);
+	int code;
+
+	raise_open_files();
+	code = dispatch(argc, argv);
 
 	if (out_pipe_closed) { /* as any other filter ends whose reader is gone */
 		signal(SIGPIPE, SIG_DFL);

@@ -62,7 +62,7 @@ static const char *advice(int err)
 		return "try again a little later";
 	case EMFILE:
 	case ENFILE:
-		return "raise the limit of open files (ulimit -n), or give fewer --jobs";
+		return "raise the limit of open files (ulimit -Hn), or give fewer directories or --jobs";
 	case EIO:
 		return "the disk failed to read or write: look at dmesg and smartctl";
 	case ENOENT:

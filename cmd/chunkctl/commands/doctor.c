@@ -259,7 +259,7 @@ static void check_limits(struct doctor *d)
 		say(d, INFO, "kernel", NULL, "%s %s", u.release, u.machine);
 	if (getrlimit(RLIMIT_NOFILE, &lim) == 0)
 		say(d, lim.rlim_cur < NOFILE_WANTED ? CHANGE : GOOD, "open files",
-		    "Loki wants more: LimitNOFILE=1048576 in its unit (this is the limit of this shell)",
+		    "Loki wants more: LimitNOFILE=1048576 in its unit (this is the hard limit of this shell)",
 		    "%s", lim.rlim_cur == RLIM_INFINITY ? "no limit" : count_text(lim.rlim_cur, text));
 	if (getrlimit(RLIMIT_MEMLOCK, &lim) == 0)
 		say(d, lim.rlim_cur < MEMLOCK_WANTED ? INFO : GOOD, "locked memory", NULL, "%s%s",

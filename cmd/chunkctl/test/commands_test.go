@@ -520,6 +520,25 @@ func TestNoRoomForItsOwnFiles(t *testing.T) {
 	require.Empty(t, before, "moved without a line in the manifest")
 }
 
+// More stores than a shell's own limit of open files has room for; and than the system's has.
+func TestManyStores(t *testing.T) {
+	x := smallStore(t)
+	args := []string{"-c", "", binary(t), "verify", "--settle", "0", "--json"}
+	for i := range 100 {
+		dir := filepath.Join(t.TempDir(), strconv.Itoa(i))
+		require.NoError(t, os.CopyFS(dir, os.DirFS(x.Dir())))
+		args = append(args, dir)
+	}
+	args[1] = `ulimit -Sn 64; exec "$0" "$@"`
+	r := runCommand(t, exec.Command("sh", args...), "")
+	require.Equal(t, exitSound, r.code, r.stderr)
+	args[1] = `ulimit -n 64; exec "$0" "$@"`
+	r = runCommand(t, exec.Command("sh", args...), "")
+	require.Equal(t, exitTrouble, r.code)
+	require.Contains(t, r.stderr, "Too many open files\n")
+	require.Contains(t, r.stderr, "raise the limit of open files (ulimit -Hn)")
+}
+
 func TestClosedPipe(t *testing.T) {
 	x := smallStore(t)
 	for _, args := range outputCommands(x) {
